@@ -32,10 +32,6 @@ VARIANCES = [("fixed_small", None), ("fixed_large", None), *(("learned_range", v
 LEVELS = torch.arange(256, dtype=torch.float64) / 127.5 - 1  # of 8-bit pixels
 
 
-def scalars(*values: float) -> list[torch.Tensor]:
-    return [torch.tensor(float(value), dtype=torch.float64) for value in values]
-
-
 def upper_tail(z: float) -> float:
     """Mass of N(0, 1) above z."""
     return 0.5 * math.erfc(z / math.sqrt(2))
@@ -47,7 +43,8 @@ def upper_tail(z: float) -> float:
 def test_pixel_nll_is_the_mass_of_the_cell(mean, std, s):
     """Ho et al. 2020, equation 13, where erfc keeps its digits, down to 1e-300, and for any scale of samples."""
     expected, compared = [], []
-    found = vlb.pixel_nll(s * LEVELS, *scalars(s * mean, 2 * math.log(s * std)), s)
+    moments = torch.tensor([s * mean, 2 * math.log(s * std)], dtype=torch.float64)
+    found = vlb.pixel_nll(s * LEVELS, *moments, s)
     for level, nll in zip(LEVELS.tolist(), found.tolist(), strict=True):
         low = -math.inf if level < -0.999 else (level - 1 / 255 - mean) / std
         high = math.inf if level > 0.999 else (level + 1 / 255 - mean) / std
@@ -178,16 +175,6 @@ def test_with_zero_terminal_snr_the_last_term_is_finite(prediction_type):
 # Resampled timesteps
 
 
-def filled(steps: int) -> tuple[TimestepResampler, np.ndarray]:
-    """A resampler with just enough losses, and these, float64 (T, LOSSES_KEPT)."""
-    resampler = TimestepResampler(steps)
-    losses = torch.rand(steps, LOSSES_KEPT, generator=torch.Generator().manual_seed(0))
-    losses *= torch.linspace(3, 0.1, steps).unsqueeze(1)
-    for k in range(LOSSES_KEPT):
-        resampler.record(torch.arange(steps), losses[:, k])
-    return resampler, losses.double().numpy()
-
-
 def probabilities(losses: np.ndarray) -> np.ndarray:
     """Nichol & Dhariwal 2021, equation 18, with the uniform share."""
     root = np.sqrt((losses**2).mean(axis=1))
@@ -211,14 +198,17 @@ def test_sampling_is_uniform_until_every_timestep_has_enough_losses():
 
 
 def test_importance_sampling_is_unbiased_with_less_variance():
-    resampler, losses = filled(20)
-    p = probabilities(losses)
+    resampler, losses = TimestepResampler(20), torch.rand(20, LOSSES_KEPT, generator=torch.Generator().manual_seed(0))
+    losses *= torch.linspace(3, 0.1, 20).unsqueeze(1)
+    for k in range(LOSSES_KEPT):
+        resampler.record(torch.arange(20), losses[:, k])
+    p = probabilities(losses.double().numpy())
     np.testing.assert_allclose(resampler.probabilities().numpy(), p, rtol=1e-12)
     timesteps, weights = resampler.sample(100_000, torch.Generator().manual_seed(4))
     assert timesteps.dtype == torch.int64 and weights.dtype == torch.float32
     assert chi_square(timesteps, 20, torch.from_numpy(p)) < 43.8  # the 99.9 % quantile for 19 degrees of freedom
     np.testing.assert_allclose(weights.double().numpy(), 1 / (20 * p[timesteps]), rtol=1e-6)
-    mean_loss = torch.from_numpy(losses).mean(dim=1)
+    mean_loss = losses.double().mean(dim=1)
     estimates = weights.double() * mean_loss[timesteps]
     error = 4 * estimates.std().item() / 100_000**0.5
     assert estimates.mean().item() == pytest.approx(mean_loss.mean().item(), abs=error)

@@ -50,19 +50,6 @@ def as_prediction(prediction_type: str, clean, noisy, alpha, sigma):
     return epsilon if prediction_type == "epsilon" else alpha * epsilon - sigma * clean
 
 
-def batch(timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """x_0, epsilon and another x_0, float64 (B, 3, 8, 8)."""
-    shape, generator = (len(timesteps), 3, 8, 8), torch.Generator().manual_seed(0)
-    clean, other = (torch.rand(shape, generator=generator, dtype=torch.float64) * 2 - 1 for _ in range(2))
-    return clean, torch.randn(shape, generator=generator, dtype=torch.float64), other
-
-
-def levels(alpha_bar: np.ndarray, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """alpha and sigma, float64 (B, 1, 1, 1)."""
-    at_timesteps = torch.from_numpy(alpha_bar)[timesteps].view(-1, 1, 1, 1)
-    return at_timesteps.sqrt(), (1 - at_timesteps).sqrt()
-
-
 @pytest.mark.parametrize("beta_schedule", BETAS)
 @pytest.mark.parametrize("steps", [50, T])
 def test_tables_are_those_of_the_papers(beta_schedule, steps):
@@ -95,8 +82,10 @@ def test_the_predicted_clean_sample_is_clipped_to_the_range_of_samples(scaling_f
 @pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
 def test_the_target_is_epsilon_v_or_the_clean_image_and_the_clean_image_its_inverse(prediction_type):
     schedule = NoiseSchedule.of(make_scheduler(prediction_type=prediction_type))
-    clean, noise, other = batch(TIMESTEPS)
-    alpha, sigma = levels(ALPHA_BAR, TIMESTEPS)
+    generator = torch.Generator().manual_seed(0)
+    clean, noise, other = torch.randn(3, len(TIMESTEPS), 3, 8, 8, generator=generator, dtype=torch.float64)
+    alpha_bar = torch.from_numpy(ALPHA_BAR)[TIMESTEPS].view(-1, 1, 1, 1)
+    alpha, sigma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
     noisy = alpha * clean + sigma * noise
     target = schedule.target(clean, noise, TIMESTEPS)
     torch.testing.assert_close(target, as_prediction(prediction_type, clean, noisy, alpha, sigma), rtol=0, atol=1e-6)

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -204,21 +203,6 @@ def test_the_background_is_what_is_connected_to_the_border(tolerance: int) -> No
     assert np.array_equal(opaque(result[pixels[..., 0] == 0]), pixels[pixels[..., 0] == 0])
 
 
-def calls_within(function: Callable, *arguments: object) -> tuple[np.ndarray, int]:
-    """What a function returns, and how many functions it called: its passes over whole arrays."""
-    calls = 0
-
-    def count(_: object, event: str, __: object) -> None:
-        nonlocal calls
-        calls += event in ("call", "c_call")
-
-    sys.setprofile(count)
-    try:
-        return function(*arguments), calls
-    finally:
-        sys.setprofile(None)
-
-
 @pytest.mark.parametrize("turned", [False, True])
 def test_a_winding_path_takes_few_passes(turned: bool) -> None:
     side = 401
@@ -226,7 +210,13 @@ def test_a_winding_path_takes_few_passes(turned: bool) -> None:
     white[1::2, 1:-1] = True  # corridors, joined at alternate ends, and to the border at the first
     white[2:-2:4, -2] = white[4:-2:4, 1] = white[0, 1] = True
     image = np.where(white.T if turned else white, 255, 0).astype(np.uint8)[..., None].repeat(3, axis=2)
-    found, calls = calls_within(transparent, image)
+    events: list[str] = []  # of functions that are called: passes over the whole image
+    sys.setprofile(lambda _, event, __: events.append(event))
+    try:
+        found = transparent(image)
+    finally:
+        sys.setprofile(None)
+    calls = events.count("call") + events.count("c_call")
     assert np.array_equal(found[..., 3] == 0, image[..., 0] == 255) and calls < 500
 
 
@@ -248,10 +238,6 @@ def test_white_of_a_transparent_sprite_stays() -> None:
     assert np.array_equal(*found) and np.count_nonzero(found[0][..., 3]) == 10
 
 
-def lightness_weight(color: np.ndarray) -> float:
-    return 1 + DARK_WEIGHT * max(0.0, 1 - float(oklab(color)[0]) / DARK)
-
-
 @pytest.mark.parametrize("size, reduced", [((6, 8), (3, 4)), ((9, 7), (4, 5)), ((11, 5), (1, 2)), ((12, 12), (8, 8))])
 def test_a_vote_takes_the_color_with_the_largest_weighted_area(size: tuple, reduced: tuple) -> None:
     random = np.random.default_rng(size)
@@ -268,7 +254,8 @@ def test_a_vote_takes_the_color_with_the_largest_weighted_area(size: tuple, redu
                 for step, i, j in zip(steps, place, source, strict=True)
             ]
             color = tuple(pixels[source].tolist())
-            weight = lightness_weight(pixels[source][:3]) if color[3] else 1
+            darkness = max(0.0, 1 - float(oklab(pixels[source][:3])[0]) / DARK)
+            weight = 1 + DARK_WEIGHT * darkness * bool(color[3])
             areas[color] += weight * float(overlaps[0] * overlaps[1])
         assert areas[tuple(found[place].tolist())] == pytest.approx(max(areas.values()), rel=1e-9)
 

@@ -17,16 +17,11 @@ from tests.training.runs import AUGMENTED, BY_LOSS, nan_in, tiny_flags, trainer
 NAN = math.nan
 
 
-def process(**others: object) -> SimpleNamespace:
-    """What is used of an accelerator, in a single process without a loss scaler."""
-    alone = {"num_processes": 1, "scaler": None, "gather": lambda x: x, "reduce": lambda x, *_: x}
-    return SimpleNamespace(device=torch.device("cpu"), **{**alone, **others})
-
-
 def test_the_meter_has_the_means_and_the_speed_of_an_interval(monkeypatch):
     clock = SimpleNamespace(now=100.0, perf_counter=lambda: clock.now)
     monkeypatch.setattr(monitoring, "time", clock)
-    meter = monitoring.Meter(process())
+    alone = {"num_processes": 1, "scaler": None, "gather": lambda x: x, "reduce": lambda x, *_: x}
+    meter = monitoring.Meter(SimpleNamespace(device=torch.device("cpu"), **alone))
     for updates, loss, grad_norm in (
         ([(1.0, 10.0), (2.0, 40.0)], 1.5, 25.0),
         ([(1.0, 2.0), (NAN, 2.0), (1.0, math.inf), (3.0, 4.0)], 2.0, 3.0),  # not finite: for the speed only
