@@ -44,14 +44,10 @@ RUN = {
 }
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the commands leave their output for later ones."""
-    return tmp_path_factory.mktemp("folder")
-
-
 @pytest.mark.parametrize("line", [line for line in COMMANDS if line in RUN])
-def test_command(line: str, folder: Path, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command(line: str, small: Path, tmp_path_factory, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path_factory.getbasetemp() / "docs"  # where the commands leave their output for later ones
+    folder.mkdir(exist_ok=True)
     monkeypatch.chdir(folder)
     _, *arguments = shlex.split((line + RUN[line]).replace(DATA, str(small)))
     if "train_conditional.py" in arguments:  # in this process

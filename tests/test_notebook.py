@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import nbformat
-import pytest
 from nbclient import NotebookClient
 
 from tests.test_package import ROOT
@@ -15,12 +14,8 @@ FILE = ROOT / "notebooks" / "pokemon_ddpm.ipynb"
 SHOWS = re.compile("^(sprite_sheet|!|    print)", flags=re.MULTILINE)
 
 
-@pytest.fixture
-def notebook() -> nbformat.NotebookNode:
-    return nbformat.read(FILE, as_version=4)
-
-
-def test_it_is_stored_with_the_outputs_of_all_cells(notebook) -> None:
+def test_it_is_stored_with_the_outputs_of_all_cells() -> None:
+    notebook = nbformat.read(FILE, as_version=4)
     nbformat.validate(notebook)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [bool(cell.outputs) for cell in cells] == [bool(SHOWS.search(cell.source)) for cell in cells]
@@ -28,7 +23,8 @@ def test_it_is_stored_with_the_outputs_of_all_cells(notebook) -> None:
     assert len(text := FILE.read_text()) < 1e6 and not any(each in text for each in ("Traceback", "/home/", "/root/"))
 
 
-def test_it_runs(notebook, tmp_path, monkeypatch) -> None:
+def test_it_runs(tmp_path, monkeypatch) -> None:
+    notebook = nbformat.read(FILE, as_version=4)
     (parameters,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ()))
     parameters.source += "\nSTEPS = 1\nTRAIN_SECONDS = 1"
     monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))

@@ -329,7 +329,6 @@ LABELS = {
     "frame": torch.tensor([1, 1, 1, 1, 1, 1, 2, 1]),
     "view": torch.tensor([0, 0, 0, 1, 0, 0, 0, 1]),
 }
-EXPECTED = {0: {-1}, 1: {3, 6}, 2: {7}, 5: {-1}, 6: {1, 3}}
 
 
 def pairs_of(labels: dict[str, torch.Tensor], **own_values: tuple[str, ...]) -> ReferencePairs:
@@ -385,7 +384,7 @@ def test_a_batch_has_the_references_of_its_images_mirrored_as_they_are(monkeypat
 
 def test_references_are_of_the_same_form() -> None:
     pairs = pairs_of(LABELS)
-    for image, expected in EXPECTED.items():
+    for image, expected in ((0, {-1}), (1, {3, 6}), (2, {7}), (5, {-1}), (6, {1, 3})):
         assert set(references_of(pairs, image)) == expected
     found = references_of(pairs, 1)  # two lots of three for its drawing, one for its form
     assert found.count(3) / len(found) == pytest.approx(2 / 3 + 1 / 6, abs=0.03)

@@ -100,11 +100,10 @@ def test_the_network_by_default_and_what_epsilon_needs(tmp_path):
     networks.make_unet(TrainingConfig(**settings, resolution=16))
 
 
-@pytest.fixture
-def conditioned(tmp_path):
-    """Returns the attributes of the conditioner of a run, on images that differ in type, color and size."""
+def test_the_conditions_of_a_network(tmp_path):
+    """On images that differ in type, color and size."""
 
-    def attributes(trained: str, conditions: str = "", **settings: object) -> str:
+    def conditioned(trained: str, conditions: str = "", **settings: object) -> str:
         labels = {"type": torch.tensor([[6, 7]]).repeat(4, 1), "color": torch.arange(4)}
         labels |= {"size": torch.tensor([-1, 0, 1, 1]), "view": torch.zeros(4).long(), "game": torch.full((4,), -1)}
         data = SpriteTensors(torch.zeros(4, 3, 16, 16, dtype=torch.uint8), labels)
@@ -116,10 +115,6 @@ def conditioned(tmp_path):
         vocabulary = networks.make_denoiser(config, *networks.make_unet(config), data).conditioner.vocabulary
         return " ".join(name for name in CONDITIONS if name in vocabulary)
 
-    return attributes
-
-
-def test_the_conditions_of_a_network(conditioned, tmp_path):
     assert conditioned("") == "type color size" and conditioned("", "type size") == "type size"
     with pytest.raises(ValueError, match="do not differ in game, view, only in type, color, size"):
         conditioned("", "type color view game")
