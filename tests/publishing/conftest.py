@@ -31,7 +31,7 @@ def folder(pipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page with its runtime, which npm serves."""
     folder = tmp_path_factory.mktemp("page")
     package = npm_package(f"onnxruntime-web@{VERSION}", tmp_path_factory.mktemp("npm"))
-    write_pages({"tiny": pipeline}, folder, print, str(package / "dist"), "https://example.org/p&q")
+    write_pages({"tiny": pipeline}, folder, print, str(package / "dist"))
     return folder
 
 

@@ -46,7 +46,6 @@ from tests.training.runs import wait_until
 AXE = "axe-core@4.14.1"
 PHASER = "phaser@3.90.0"
 WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]  # computed on the CPU
-ADDRESS = "https://example.org/p&q"
 SHARE = """
     navigator.canShare = ({ files = [1], url }) => Boolean(files.length && url);
     navigator.share = async (shared) => { window.shared = shared; };
@@ -791,9 +790,7 @@ def test_a_second_model_has_own_classes(browser, pipeline, folder, tmp_path):
     (tmp_path / "units" / "LICENSE").write_text("Free.", encoding="utf-8")
     site.mkdir()
     models = {"user/tiny": pipeline, str(tmp_path / "units"): student}
-    write_pages(models, site, print, str(folder / "runtime"), ADDRESS)
-    tags = (site / "units" / "index.html").read_text(encoding="utf-8")
-    assert f'content="{ADDRESS.replace("&", "&amp;").rstrip("/")}/units/"' in tags
+    write_pages(models, site, print, str(folder / "runtime"))
     with served(site) as url, browser.new_context(**PHONE) as context:
         page = context.new_page()
         page.add_init_script(SHARE)

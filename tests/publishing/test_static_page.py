@@ -20,7 +20,8 @@ def written(pipeline, tmp_path, monkeypatch):
         monkeypatch.setattr(static_page, each, lambda *_, **__: None)
 
     def write(runtime: str = RUNTIME, url: str | None = None) -> str:
-        write_pages({"tiny": pipeline}, tmp_path, print, runtime, url)
+        models = {"tiny": pipeline, "user/units": pipeline} if url else {"tiny": pipeline}
+        write_pages(models, tmp_path, print, runtime, url)
         return (tmp_path / "index.html").read_text(encoding="utf-8")
 
     return write
@@ -39,6 +40,8 @@ def test_a_link_to_the_page_has_a_preview_and_the_page_says_what_it_needs(writte
     image = tmp_path / "preview.png"
     assert Image.open(image).size == (int(tags["og:image:width"]), int(tags["og:image:height"])) == (1200, 630)
     assert image.stat().st_size < 60_000
+    other = (tmp_path / "units" / "index.html").read_text(encoding="utf-8")
+    assert f'content="{tags["og:url"]}units/"' in other
     assert Image.open(tmp_path / "icon.png").size == (64, 64) and 'href="icon.png"' in html
     monkeypatch.setattr(static_page, "RUNTIME_FILES", ["page.js"])
     assert "It gets the runtime" not in written(str(SOURCE))
