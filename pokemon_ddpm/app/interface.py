@@ -28,10 +28,8 @@ Pokémon and Pokémon character names are trademarks of Nintendo."""
 FREE_NOTICE = "{} is under the GPL 3. It was trained on units of Battle for Wesnoth, which is not affiliated either."
 LABELS = {"finish": "Shiny"}
 KEPT_SECONDS = 3600  # then Gradio deletes a file
-QUEUE_SIZE = 32  # jobs that can wait for the model
-# The handlers check all values themselves, hence no preprocessing. Jobs wait for the handlers' one thread and not in
-# Gradio's queue, which does not know whose they are.
-JOB = {"concurrency_limit": QUEUE_SIZE, "preprocess": False}
+QUEUE_SIZE = 32  # jobs that can wait in Gradio's queue for the one that runs
+# The handlers check all values themselves, hence no preprocessing.
 AT_ONCE = {"queue": False, "preprocess": False, "show_progress": "hidden"}
 PRIVATE = {**AT_ONCE, "api_visibility": "private"}
 STARTED = """() => {
@@ -113,7 +111,7 @@ def build_page(models: Models, handlers: Handlers) -> gr.Blocks:
         settings = [first, second, count, new_seed, seed, model, quality, guidance, *others]
         settings, started = dict(zip(usual, settings, strict=True)), [status, generate, cancel]
         generate.click(None, None, started, js=STARTED, **PRIVATE)
-        options = {"outputs": [gallery, seed, result], "show_progress_on": status, **JOB}
+        options = {"outputs": [gallery, seed, result], "show_progress_on": status, "preprocess": False}
         event = generate.click(handlers.generate, inputs_kwargs=settings, api_name="generate", **options)
         for ended in (event.then, event.failure):  # a cancelled event has failed: then it does not trigger `then`
             ended(None, status, [*started, gallery], js=ENDED, **PRIVATE)
