@@ -385,7 +385,7 @@ def callbacks() -> Callbacks:
     from pokemon_ddpm.publishing.hub import open_repository, upload_model
 
     def create_repository(name: str, private: bool) -> str:
-        return open_repository(name, private or None, None)[1].id
+        return open_repository(name, private or None)[1].id
 
     return Callbacks(save_type_sheet, count_copies, run_card, write_card, create_repository, upload_model)
 

@@ -30,7 +30,7 @@ from pokemon_ddpm.evaluation.features import SpriteFeatures, extract_features, l
 from pokemon_ddpm.evaluation.images import default_output, random_rows, row_requests
 from pokemon_ddpm.evaluation.metrics import TAIL, Estimate, line_resamples
 from pokemon_ddpm.files import save_image, write_file
-from pokemon_ddpm.generation import GenerationSettings, generate
+from pokemon_ddpm.generation import CHUNK_SIZE, GenerationSettings, generate
 from pokemon_ddpm.likeness import MAX_LIKENESS, color_change, lab, likeness, opaque, palette_distance, shared_drawing
 from pokemon_ddpm.palettes import (
     DARK,
@@ -146,9 +146,12 @@ def measure_fronts(
         """Sprites with the conditions of the targets, uint8 (K, 4, S, S), in the colors of the references."""
         count, references = len(pairs.targets), data.images[pairs.references]
         requests = row_requests(data, pipeline.conditioner, pairs.targets, seed)
-        given = {"references": references.float() / 127.5 - 1, "image_guidance_scale": image_guidance_scale}
-        samples = generate(pipeline, requests, **(given if relation == "same" else {}))
-        images = default_output(as_tensor(tqdm(samples, "Generating", count)))
+        samples = []
+        for rows in tqdm(torch.arange(count).split(CHUNK_SIZE), "Generating"):
+            given = {"chunk_size": len(rows), "reference_image": references[rows].float() / 127.5 - 1}
+            given = {**given, "image_guidance_scale": image_guidance_scale} if relation == "same" else {}
+            samples += generate(pipeline, requests[rows[0] : rows[-1] + 1], **given)
+        images = default_output(as_tensor(samples))
         sprites, others = (map(Image.fromarray, as_arrays(each)) for each in (images, references))
         return as_tensor(map(share_palette, sprites, map(reduce_palette, others)))
 

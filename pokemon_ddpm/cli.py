@@ -2,37 +2,21 @@
 # ruff: noqa: E402
 
 import importlib.metadata
-import importlib.util
 import os
 import re
 import runpy
-import signal
 import socket
 import sys
-from types import FrameType
 from typing import Annotated
 
 # OpenMP reads it when torch is imported. Its threads would spin while they wait, at the cost of other processes.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
-def _interrupt(_: int, frame: FrameType | None) -> None:
-    """Ends the process inside an import, where numpy and others hide a KeyboardInterrupt; elsewhere it is raised."""
-    while frame is not None:
-        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
-            os.write(2, b"Interrupted.\n")
-            os._exit(130)
-        frame = frame.f_back
-    raise KeyboardInterrupt
-
-
-if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it may be ignored, as in the background of a shell
-    signal.signal(signal.SIGINT, _interrupt)
-
 import typer
 from typer.core import TyperGroup
 
-from pokemon_ddpm.commands.common import fail, report_errors
+from pokemon_ddpm.commands.common import check_packages, fail, report_errors
 from pokemon_ddpm.commands.creature import creature
 from pokemon_ddpm.commands.evaluate import describe, evaluate, fit_features
 from pokemon_ddpm.commands.generate import generate
@@ -40,18 +24,13 @@ from pokemon_ddpm.commands.publish import export, push, push_dataset, push_space
 
 
 class _Commands(TyperGroup):
-    """Refuses empty values, which would be the current folder or the default; options may have _ as in training."""
+    """Refuses empty values, which would be the current folder or the default."""
 
     def parse_args(self, context: typer.Context, args: list[str]) -> list[str]:
-        if args[:1] == ["train"]:  # the script reads its flags itself
-            return super().parse_args(context, args)
-        args = [re.sub(r"^--[^=]+", lambda flag: flag[0].replace("_", "-"), each) for each in args]
         for before, value in zip(["", *args], args, strict=False):
-            flag, equals, given = value.partition("=")
-            if value == "":
-                fail(f"{before if before.startswith('-') else 'An argument'} is empty; leave it out.")
-            if flag.startswith("--") and equals and not given:
-                fail(f"{flag} is empty; leave it out.")
+            if value == "" or re.fullmatch("--[^=]+=", value):
+                option = value[:-1] or (before if before.startswith("-") else "An argument")
+                fail(f"{option} is empty; leave it out.")
         return super().parse_args(context, args)
 
 
@@ -99,8 +78,7 @@ def start_app(
     ] = None,
 ) -> None:
     """Starts the app, which runs until Ctrl-C."""
-    if importlib.util.find_spec("gradio") is None:
-        fail("The app needs Gradio: pip install gradio")
+    check_packages("gradio")
     try:  # before the slow import of torch
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         socket.create_server((host, port or 0), family=family).close()

@@ -77,17 +77,14 @@ class CreatureSettings:
         pokemon_type: Of the first stage.
         seed: Of the creature; its parts have their own, see `studio.sample_seed`.
         stages: From 1 to 3.
-        palette: Number of colors of a front; None for all.
         stage_types: Of the second and of the third stage; by default the type of the stage before.
         drawn: Conditions of all parts, drawn for the first front.
         shared_palette: Whether backs have the colors of their fronts, and next stages those of the stage before.
-            Without a palette they have their own.
     """
 
     pokemon_type: PokemonType
     seed: int
     stages: int = 1
-    palette: int | None = PALETTE_SIZE
     stage_types: tuple[PokemonType, ...] = ()
     shared_palette: bool = True
     drawn: Mapping[str, str] = field(default_factory=dict)
@@ -186,9 +183,7 @@ def _samples(
 def _processed(sample: Image.Image, creature: CreatureSettings, reference: Image.Image | None) -> Image.Image:
     # In the middle, where a reference is put, so that all sprites of a creature are in one place.
     sprite = Image.fromarray(fit_square(np.asarray(to_sprite(sample, None)), sample.width))
-    if creature.palette is None:
-        return sprite
-    sprite = reduce_palette(sprite, creature.palette)
+    sprite = reduce_palette(sprite)
     return share_palette(sprite, reference) if creature.shared_palette and reference else sprite
 
 
@@ -249,8 +244,7 @@ def generate_creature(
     if front is not None:
         (front,) = pipeline.postprocess(pipeline.prepare_reference(front, 1) * pipeline.scaling_factor, "pil")
         digest = pixel_digest(front).hex()
-        front = remove_background(front)
-        images["1-front"] = reduce_palette(front, creature.palette) if creature.palette else front
+        images["1-front"] = reduce_palette(remove_background(front))
     ranker = ranker_for(pipeline)
     for stage in range(1, creature.stages + 1):
         sprites, made = generate_stage(pipeline, creature, stage, images, ranker, **settings.arguments())
@@ -263,20 +257,15 @@ def generate_creature(
     for name, image in images.items() if idle else ():
         frames[f"{name}-idle.png"] = second = squash(image)
         save_animation([image, second], folder / f"{name}.gif", IDLE_MS, IDLE_MS, IDLE_SCALE)
-    metadata = [_metadata(pipeline, creature, part, notes[part.name]) for part in parts] * (1 + idle)
+    metadata = []
+    for part in parts:
+        condition = {"type": creature.type_of(part), **creature.conditions(part, pipeline)}
+        seed, reference = notes[part.name]["seed"], part.reference and f"{part.reference}.png"
+        metadata.append({"condition": condition, "seed": seed, "reference": reference, **notes[part.name]})
     size, about = pipeline.sample_shape[:0:-1], {"creature": _identity(pipeline, settings, creature, digest)}
-    description = sheet_description(SHEET_FILE, size, GAME_COLUMNS, [*frames], metadata, about)
+    description = sheet_description(SHEET_FILE, size, GAME_COLUMNS, [*frames], metadata * (1 + idle), about)
     write_file(folder / DESCRIPTION_FILE, json.dumps(description, indent=2) + "\n")
     save_image(game_sheet([*frames.values()], GAME_COLUMNS), folder / SHEET_FILE)
-
-
-def _metadata(
-    pipeline: PokemonDDPMPipeline, creature: CreatureSettings, part: Part, note: Mapping[str, Any]
-) -> dict[str, Any]:
-    """What the description says of a sprite beside its place on the sheet."""
-    condition = {"type": creature.type_of(part), **creature.conditions(part, pipeline)}
-    reference = part.reference and f"{part.reference}.png"
-    return {"condition": condition, "seed": note["seed"], "reference": reference, **note}
 
 
 def _identity(
@@ -292,6 +281,7 @@ def _identity(
         **settings.arguments(),
         "dtype": settings.dtype,
         **asdict(creature),
+        "palette": PALETTE_SIZE,
         "noise": "SHA-256 of seed/part/attempt",  # see `studio.sample_seed`
         "refine_strength": REFINE_STRENGTH,
         "shiny": "palette of a real one",

@@ -11,7 +11,6 @@ from typing import Any
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-MAX_NAME = 246  # bytes in a file's name; systems allow 255, and `write_file` first writes under one 9 bytes longer
 KEYWORD = "pokemon-ddpm"
 HEAD_SIZE = 2**20  # bytes of a file that are read; the text is before the pixels
 

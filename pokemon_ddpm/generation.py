@@ -1,6 +1,5 @@
 """Generating sprites from requests, so that each is the same image whatever is generated beside it."""
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,10 +17,8 @@ from pokemon_ddpm.postprocessing import enlarge, to_sprite
 from pokemon_ddpm.preprocessing import on_white
 from pokemon_ddpm.sheets import sprite_sheet
 
-logger = logging.getLogger(__name__)
 CHUNK_SIZE = 8  # samples of a batch, at most: the candidates of one sprite
 
-DTYPES = ("float32", "bfloat16", "float16")
 # Arguments of the pipeline that only records of version 1.0 and of Python have.
 FURTHER = ("guidance_interval", "guidance_rescale", "negative_pokemon_type")
 # Settings for `GenerationSettings.postprocess`.
@@ -63,7 +60,6 @@ def generate(
     requests: Sequence[SpriteRequest],
     *,
     chunk_size: int = CHUNK_SIZE,
-    references: torch.Tensor | None = None,
     **arguments: Any,
 ) -> Iterator[Image.Image]:
     """Generates sprites in the order of their requests.
@@ -74,14 +70,10 @@ def generate(
 
     Args:
         chunk_size: Samples of a batch. Kernels differ in their last bits between batch sizes.
-        references: The `reference_image` of each request, float (N, C, H, W) in [-1, 1].
     """
     names = {name for request in requests for name in request.attributes}
     for start in range(0, len(requests), chunk_size):
-        rows = [min(start + i, len(requests) - 1) for i in range(chunk_size)]
-        chunk = [requests[row] for row in rows]
-        if references is not None:
-            arguments["reference_image"] = references[rows]
+        chunk = [requests[min(start + i, len(requests) - 1)] for i in range(chunk_size)]
         images = pipeline(
             [request.pokemon_type for request in chunk],
             generator=[torch.Generator().manual_seed(request.seed) for request in chunk],
@@ -109,7 +101,7 @@ class GenerationSettings:
     scheduler: str | None = None  # a key of `SAMPLERS`
     num_inference_steps: int | None = None  # see `PokemonDDPMPipeline.__call__`, as for the next one
     guidance_scale: float | None = None
-    dtype: str = "float32"  # of `DTYPES`
+    dtype: str = "float32"  # of the weights
     chunk_size: int = CHUNK_SIZE  # see `generate`
     further: Mapping[str, Any] = field(default_factory=dict)  # arguments of the pipeline that a record has
     weights_digest: str | None = None  # that the model's weights must have; None for any
@@ -124,9 +116,8 @@ class GenerationSettings:
         Raises:
             ValueError, OSError: If the model, the scheduler or the dtype is unknown, or the model has other weights.
         """
-        if self.dtype not in DTYPES:
-            raise ValueError(f"Unknown dtype {self.dtype!r}. Known: {', '.join(DTYPES)}.")
-        pipeline = PokemonDDPMPipeline.from_pretrained(self.model, dtype=getattr(torch, self.dtype))
+        dtype = getattr(torch, self.dtype, self.dtype)  # one that is none is refused
+        pipeline = PokemonDDPMPipeline.from_pretrained(self.model, dtype=dtype)
         pipeline.weights = weights_digest(pipeline.unet, pipeline.conditioner)[:16]
         if self.weights_digest not in (None, pipeline.weights):
             raise ValueError(
@@ -134,8 +125,6 @@ class GenerationSettings:
                 f"({self.weights_digest}), and would make another sprite. Use that version of the model."
             )
         pipeline = pipeline.to(device or best_device())
-        if self.dtype == "float16" and pipeline.device.type == "cpu":
-            logger.warning("On a CPU, float16 takes about 30 times as long as float32; choose float32 or bfloat16.")
         if self.scheduler not in (None, sampler_name(pipeline.scheduler)):
             pipeline.scheduler = make_sampler(self.scheduler, pipeline.scheduler)
         pipeline.set_progress_bar_config(disable=True)
@@ -182,10 +171,10 @@ def read_settings(path: Path) -> tuple[GenerationSettings, SpriteRequest]:
     made = read_png(path)
     attributes = dict(made.condition)
     pokemon_type, postprocessing = _without_lists(attributes.pop("type", None)), made.postprocessing
-    if postprocessing.keys() != set(POSTPROCESSING) or not 1 <= made.chunk_size <= CHUNK_SIZE:
-        raise ValueError(f"{path} was made by another version of this project, which cannot be repeated exactly.")
-    if made.backend != "torch":
-        raise ValueError(f"{path} was computed with the backend {made.backend!r}, which this version does not have.")
+    known = postprocessing.keys() == set(POSTPROCESSING) and 1 <= made.chunk_size <= CHUNK_SIZE
+    if not known or made.backend != "torch":
+        other = f"another version of this project (backend {made.backend!r})"
+        raise ValueError(f"{path} was made by {other}, which cannot be repeated exactly.")
     further = {name: _without_lists(value) for name, value in vars(made).items() if name in FURTHER and value}
     names = "model scheduler num_inference_steps guidance_scale dtype chunk_size".split()
     values = {name: getattr(made, name) for name in names}
@@ -208,7 +197,7 @@ def best_device() -> torch.device:
 
 
 def best_dtype() -> str:
-    """The one of `DTYPES` that is fast on the best device: bfloat16 if it has instructions for it, else float32."""
+    """The dtype that is fast on the best device: bfloat16 if it has instructions for it, else float32."""
     device = best_device().type
     if device == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"

@@ -6,15 +6,13 @@ from typing import Annotated
 import typer
 from tqdm.auto import tqdm
 
-from pokemon_ddpm import RELEASED_MODEL
 from pokemon_ddpm.commands import common
-from pokemon_ddpm.commands.common import MAX_SEED, BestDtype, Guidance, Model, Scheduler, Steps
-from pokemon_ddpm.postprocessing import PALETTE_SIZE
+from pokemon_ddpm.commands.common import MAX_SEED, TEACHER, BestDtype, Guidance, Model, Scheduler, Steps
 
 
 def creature(
     output_dir: Annotated[Path, typer.Option(help="New folder for the sprites.")],
-    model: Model = RELEASED_MODEL,
+    model: Model = TEACHER,
     front: Annotated[Path | None, typer.Option(help="A sprite to start from, on white or transparent.")] = None,
     type: Annotated[str | None, typer.Option(help='"fire", "fire/flying" or "fire=0.7,water=0.3".')] = None,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Another seed gives another creature.")] = 0,
@@ -27,7 +25,6 @@ def creature(
     guidance_scale: Guidance = None,
     scheduler: Scheduler = None,
     dtype: BestDtype = None,
-    palette: Annotated[int, typer.Option(min=0, max=256, help="Colors of a front; 0 keeps all.")] = PALETTE_SIZE,
     shared_palette: Annotated[bool, typer.Option(help="Backs and next stages keep the reference's colors.")] = True,
     idle: Annotated[
         bool, typer.Option("--idle", help="Add a second frame of each sprite, and an idle animation as .gif.")
@@ -57,7 +54,7 @@ def creature(
     if any(output_dir.iterdir()):
         common.fail(f"--output-dir {output_dir} is not empty; choose another folder.")
     settings = GenerationSettings(model, scheduler, num_inference_steps, guidance_scale, dtype=dtype or best_dtype())
-    wanted = CreatureSettings(pokemon_type, seed, stages, palette or None, stage_types, shared_palette)
+    wanted = CreatureSettings(pokemon_type, seed, stages, stage_types, shared_palette)
     pipeline = settings.load()
     names = generate_creature(pipeline, settings, wanted, output_dir, sprite, idle)
     count = len(list(tqdm(names, "Generating", len(wanted.parts(pipeline)))))

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from pokemon_ddpm import RELEASED, RELEASED_MODEL
+from pokemon_ddpm import RELEASED
 from pokemon_ddpm.commands import common
-from pokemon_ddpm.commands.common import MAX_SEED, ConfigName, Dtype, Guidance, Model, Scheduler, Split, Steps
-from pokemon_ddpm.evaluation import MIN_SAMPLES, check_packages
+from pokemon_ddpm.commands.common import MAX_SEED, TEACHER, Dtype, Guidance, Model, Scheduler, Split, Steps
+from pokemon_ddpm.evaluation import MIN_SAMPLES
 from pokemon_ddpm.vocabulary import shown_name
 
 Images = Annotated[
@@ -23,13 +23,9 @@ Features = Annotated[
     Path | None,
     typer.Option(help="Folder of a network made by fit-features.", show_default="the released one, if it fits"),
 ]
-Described = Annotated[
-    str,
-    typer.Argument(help="Folder of a trained model, or its name on the Hub.", show_default=Path(RELEASED_MODEL).name),
-]
 
 
-def describe(model: Described = RELEASED_MODEL) -> None:
+def describe(model: Annotated[str, typer.Argument(help=common.FOLDER)] = TEACHER) -> None:
     """Shows the size, the defaults and the conditions of a model."""
     from pokemon_ddpm.diffusion import sampler_name
     from pokemon_ddpm.generation import GenerationSettings
@@ -50,9 +46,8 @@ def describe(model: Described = RELEASED_MODEL) -> None:
 
 
 def evaluate(
-    model: Model = RELEASED_MODEL,
+    model: Model = TEACHER,
     data_dir: Images = None,
-    config_name: ConfigName = None,
     skip_bad_images: common.SkipBadImages = False,
     num_samples: Annotated[int, typer.Option(min=MIN_SAMPLES, max=100_000, help="Number of samples.")] = 2048,
     split: Split = "validation",
@@ -75,7 +70,7 @@ def evaluate(
 
     if data_dir is None and Path(locate_model(model)).parent == RELEASED:
         common.fail(f"{model_name(model)} was not trained on the starter sprites; give its images with --data-dir.")
-    check_packages()
+    common.check_packages("torch_fidelity")
     common.make_folder("--output-dir", output_dir)
 
     from pokemon_ddpm.evaluation.evaluate import REPORT, evaluate_pixels, summary, write_report
@@ -99,7 +94,7 @@ def evaluate(
         common.fail(f"{model} has classes of its own; give their images with --data-dir.")
     channels, resolution, _ = pipeline.sample_shape
     mode = mode_of(channels, preprocessing)
-    data = load_images(data_dir, config_name, split, resolution, mode, skip_bad_images)
+    data = load_images(data_dir, split, resolution, mode, skip_bad_images)
     check_classes("The model", pipeline.conditioner.vocabulary["type"], data.train.type_names)
     try:
         network = load_features(features or RELEASED_FEATURES, best_device())
@@ -152,7 +147,7 @@ def fit_features(
     Its features measure the distance between sets of sprites, and its classifiers the condition accuracy of samples.
     Do not compare values of different networks.
     """
-    check_packages()
+    common.check_packages("torch_fidelity")
     common.make_folder("--output-dir", output_dir)
 
     from pokemon_ddpm.class_folder import is_class_folder

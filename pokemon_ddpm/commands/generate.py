@@ -14,9 +14,8 @@ import typer
 from PIL import Image
 from tqdm.auto import tqdm
 
-from pokemon_ddpm import RELEASED_FAST_MODEL
 from pokemon_ddpm.commands import common
-from pokemon_ddpm.commands.common import MAX_SEED, OWN, BestDtype, FastModel, Guidance, Scheduler, Steps
+from pokemon_ddpm.commands.common import FAST, MAX_SEED, OWN, BestDtype, Guidance, Model, Scheduler, Steps
 from pokemon_ddpm.description import parse_description
 from pokemon_ddpm.files import save_image, write_file, write_png
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE, check_enlargement
@@ -50,7 +49,7 @@ def generate(
     description: Annotated[
         str | None, typer.Argument(metavar="[DESCRIPTION]", help='Such as "a small blue dragon"; options override it.')
     ] = None,
-    model: FastModel = RELEASED_FAST_MODEL,
+    model: Model = FAST,
     type: Annotated[
         Values,
         typer.Option(
@@ -207,8 +206,6 @@ def _other_attributes(pairs: Sequence[str]) -> dict[str, list[str]]:
     given: dict[str, list[str]] = {}
     for pair in pairs:
         name, equals, value = (part.strip() for part in pair.partition("="))
-        if name == "relation":
-            common.fail("--attribute relation needs a reference; use `pokemon-ddpm creature`.")
         if not (name and equals and value) or name in CONDITIONS:
             common.fail(f"--attribute takes NAME=VALUE with a name that has no flag of its own, not {pair!r}.")
         given.setdefault(name, []).append(value)

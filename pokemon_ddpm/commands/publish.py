@@ -6,25 +6,23 @@ from urllib.parse import urlsplit
 
 import typer
 
-from pokemon_ddpm import RELEASED_MODEL
-from pokemon_ddpm.commands.common import DataDir, Model, SpriteConfig, fail, make_folder, sprite_configs
+from pokemon_ddpm.commands.common import TEACHER, Model, check_packages, fail, make_folder
 
-Token = Annotated[str | None, typer.Option(help="Token with write access.", show_default="that of `hf auth login`")]
+ONNX = ("onnx", "onnxruntime", "onnxscript")
 
 
 def export(
     output_dir: Annotated[Path, typer.Option(help="Folder for the ONNX files and config.json.")],
-    model: Model = RELEASED_MODEL,
+    model: Model = TEACHER,
 ) -> None:
     """Exports a model to ONNX and checks the result.
 
     The weights are in float16, and the computation is in float32. The command compares the export with the model.
     """
+    check_packages(*ONNX)
+
     from pokemon_ddpm.generation import GenerationSettings
     from pokemon_ddpm.models import model_name
-    from pokemon_ddpm.publishing import check_onnx
-
-    check_onnx()
     from pokemon_ddpm.publishing.onnx_export import CONDITIONER_FILE, CONFIG_FILE, UNET_FILE, check_export, export_onnx
 
     pipeline = GenerationSettings(model).load("cpu")
@@ -58,13 +56,13 @@ def site(
 
     Any web server can serve the folder.
     """
-    from pokemon_ddpm.generation import GenerationSettings
-    from pokemon_ddpm.publishing import check_onnx
-
-    check_onnx()
+    check_packages(*ONNX)
     if url is not None and not (urlsplit(url).scheme in ("https", "http") and urlsplit(url).hostname):
         fail(f"--url {url} is not a complete address, such as https://user.github.io/pokemon/.")
-    from pokemon_ddpm.publishing.static_page import PAGE_MODELS, RUNTIME, runtime_files, write_pages
+
+    from pokemon_ddpm.generation import GenerationSettings
+    from pokemon_ddpm.publishing import PAGE_MODELS
+    from pokemon_ddpm.publishing.static_page import RUNTIME, runtime_files, write_pages
 
     runtime_files(runtime or RUNTIME)  # raises before a model is loaded or a folder is made
     pipelines = {each: GenerationSettings(each).load("cpu") for each in model or PAGE_MODELS}
@@ -78,8 +76,6 @@ def push(
     model: Annotated[str, typer.Argument(help="Folder of a trained model, or the name of a released one.")],
     repository: Annotated[str, typer.Argument(help="user/name on the Hub; created if it does not exist.")],
     private: Annotated[bool, typer.Option("--private", help="Create a new repository as private.")] = False,
-    token: Token = None,
-    message: Annotated[str, typer.Option(help="Commit message.")] = "Upload the model",
 ) -> None:
     """Pushes a model to the Hub.
 
@@ -91,7 +87,7 @@ def push(
     folder = Path(locate_model(model))
     if not folder.is_dir():
         fail(f"There is no folder {model}.")
-    url = hub.upload_model(folder, repository, token, private or None, message)
+    url = hub.upload_model(folder, repository, private or None)
     typer.echo(f"{model} is pushed: {url}")
 
 
@@ -106,31 +102,33 @@ def push_space(
     ] = None,
     static: Annotated[bool, typer.Option("--static", help="Push the page that generates in the browser.")] = False,
     private: Annotated[bool, typer.Option("--private", help="Create a new Space as private.")] = False,
-    token: Token = None,
 ) -> None:
     """Pushes the app, or the page, to the Hub as a Space."""
+    check_packages(*ONNX if static else ["gradio"])
+
     from pokemon_ddpm.publishing import hub
 
-    url = hub.upload_space(repository, model, static, token, private or None)
+    url = hub.upload_space(repository, model, static, private or None)
     typer.echo(f"The {'page' if static else 'app'} is pushed to the Space {repository}: {url}")
 
 
 def push_dataset(
     repository: Annotated[str, typer.Argument(help="user/name of the data set; created if it does not exist.")],
-    data_dir: DataDir = None,
-    config_name: SpriteConfig = None,
+    data_dir: Annotated[
+        str | None, typer.Option(help="Sprite archive: a folder or .zip.", show_default="the starter set")
+    ] = None,
     public: Annotated[bool, typer.Option("--public", help="Make the data set visible to everybody.")] = False,
-    token: Token = None,
 ) -> None:
     """Pushes the sprites to the Hub, for load_dataset.
 
     It pushes Parquet files with a card. The repository is private unless --public is given, since the
     images of the archive belong to others. Without --data-dir it pushes the starter set, which may be public.
     """
-    configs = sprite_configs(data_dir, config_name)
-
+    from pokemon_ddpm.dataset_scripts.sprite_archive import SpriteArchive
     from pokemon_ddpm.publishing import hub
 
-    before, url = hub.upload_dataset(repository, data_dir, configs, public, token)
+    if data_dir and not SpriteArchive(data_dir).images:
+        fail(f"{data_dir} contains no images (sprites/FOLDER/VIEW/FINISH/*.png).")
+    before, url = hub.upload_dataset(repository, data_dir, public)
     kind = "private" if before.private else "public"
     typer.echo(f"The sprites are pushed to the {kind} data set {before.id}: {url}")

@@ -104,8 +104,6 @@ class SpriteFeatures(nn.Module):
 def load_features(folder: str | Path = RELEASED_FEATURES, device: str | torch.device = "cpu") -> SpriteFeatures:
     """Loads a network that `fit-features` wrote, in float32; raises ValueError if there is none that can be used."""
     folder = Path(folder)
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"{folder} contains no feature network: there is no config.json.")
     try:
         config = json.loads((folder / "config.json").read_bytes())
         network = SpriteFeatures(**{name: config[name] for name in ARGUMENTS if name in config})
@@ -153,8 +151,7 @@ def fit_features(
 
     The epoch with the lowest validation loss is kept. The weights are rounded to float16, as they are saved, before
     the features are standardized by their mean and standard deviation over the training images. The report has the
-    losses of all epochs, and the accuracies of attributes on the validation split. Raises ValueError if the validation
-    loss was never finite.
+    losses of all epochs, and the accuracies of attributes on the validation split.
     """
     device, epochs, best = torch.device(device), [], None
     images, resolution = train.images, train.images.shape[-1]
@@ -194,10 +191,8 @@ def fit_features(
             held_out = negative_log_likelihood(logits, validation.labels).double().mean().item()
             epochs.append({"train_loss": sum(losses) / len(losses), "validation_loss": held_out})
             bar.set_postfix(epochs[-1])
-            if held_out <= min(epoch["validation_loss"] for epoch in epochs):
+            if not held_out > min(epoch["validation_loss"] for epoch in epochs):
                 best = copy.deepcopy(network.state_dict())
-    if best is None:
-        raise ValueError("Training failed: the validation loss is not finite.")
     network.load_state_dict(best)
     network = network.half().float().requires_grad_(False).to(memory_format=torch.contiguous_format)
     raw = extract_features(network, images).double()

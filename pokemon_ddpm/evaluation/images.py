@@ -39,19 +39,17 @@ class RealImages(NamedTuple):
     title: str
 
 
-def load_images(
-    data_dir: str | None, config_name: str | None, split: str, resolution: int, mode: str, skip_bad_images: bool
-) -> RealImages:
+def load_images(data_dir: str | None, split: str, resolution: int, mode: str, skip_bad_images: bool) -> RealImages:
     """Loads the training split and a held-out one; raises ValueError if they are too few to compare."""
-    options = {"config_name": config_name, "mode": mode, "skip_bad_images": skip_bad_images}
+    options = {"mode": mode, "skip_bad_images": skip_bad_images}
     train, held_out = (load_tensors(data_dir, part, resolution, **options) for part in ("train", split))
     if min(len(train), len(held_out)) <= NEIGHBORHOOD:
         needed = f"More than {NEIGHBORHOOD} training and held-out images are needed"
         raise ValueError(f"{needed}, but there are {len(train)} and {len(held_out)}.")
     if data_dir is not None and is_class_folder(data_dir):
         return RealImages(train, held_out, train, None, Path(data_dir).resolve().name)
-    title = f"the Pokémon sprites ({config_name or 'front'})" if data_dir else "the starter sprites of the project"
-    rows = load_sprites(data_dir, "all" if data_dir else config_name, split="train", skip_bad_images=skip_bad_images)
+    title = "the Pokémon sprites (front)" if data_dir else "the starter sprites of the project"
+    rows = load_sprites(data_dir, "all" if data_dir else None, split="train", skip_bad_images=skip_bad_images)
     columns = [map(rows.features[name].int2str, rows[name][:]) for name in ("game", "view")]
     names = [f"{name}, {game}, {view}" for name, game, view in zip(rows["name"][:], *columns, strict=True)]
     return RealImages(train, held_out, sprite_tensors(rows, resolution, mode), names, title)
@@ -150,17 +148,10 @@ def generate_sets(
 def generate_samples(
     pipeline: PokemonDDPMPipeline, settings: GenerationSettings, requests: Sequence[SpriteRequest], folder: Path
 ) -> SampleSet:
-    """Raw samples, RGBA with alpha as predicted; those that are not in the folder yet are generated into it.
-
-    Raises ValueError if the folder has other files.
-    """
+    """Raw samples, RGBA with alpha as predicted; those that are not in the folder yet are generated into it."""
     folder.mkdir(parents=True, exist_ok=True)
-    present = {path.name for path in folder.iterdir() if path.name[0] != "."}
-    if others := sorted(present - {request.file_name for request in requests}):
-        some = f"{len(others)} other files, such as {others[0]}"
-        raise ValueError(f"{folder} contains {some}; choose another --output-dir.")
     list(tqdm(generate_files(Job(pipeline, settings, requests), folder, raw=True), "Generating", len(requests)))
-    files = sorted(folder.glob("[!.]*.png"))
+    files = sorted(folder / request.file_name for request in requests)
     return SampleSet(as_tensor(map(open_image, files)), tuple(map(read_png, files)))
 
 
@@ -169,11 +160,9 @@ def as_rgba(images: torch.Tensor) -> torch.Tensor:
 
     Real images on exact white need no tolerance, but without it only they would have a pale rim.
     """
-    return (
-        images
-        if images.shape[1] == 4
-        else as_tensor(transparent(image, WHITE_TOLERANCE) for image in as_arrays(images))
-    )
+    if images.shape[1] == 4:
+        return images
+    return as_tensor(transparent(image, WHITE_TOLERANCE) for image in as_arrays(images))
 
 
 def default_output(images: torch.Tensor) -> torch.Tensor:

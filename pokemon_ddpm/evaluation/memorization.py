@@ -31,7 +31,7 @@ TERMS_BATCH_SIZE = 64
 class Nearest(NamedTuple):
     """The nearest training image of each image."""
 
-    distance: torch.Tensor  # float64 (N,); for pixels, the root mean square difference in [0, 255]
+    distance: torch.Tensor  # float64 (N,), the root mean square difference in [0, 255]
     index: torch.Tensor  # int64 (N,), positions in the training set; the first of equally near images
 
 
@@ -63,16 +63,6 @@ def nearest_by_pixels(images: torch.Tensor, train: torch.Tensor) -> Nearest:
     # NumPy rounds the root correctly; PyTorch does not.
     distance = np.sqrt(torch.cat(squared).numpy() / len(columns))
     return Nearest(torch.from_numpy(distance), torch.cat(indices))
-
-
-def nearest_by_features(features: torch.Tensor, mirrored: torch.Tensor, train: torch.Tensor) -> torch.Tensor:
-    """Euclidean distances of features (N, D), or those of mirror images, to the nearest of (M, D): float64 (N,)."""
-    train, least = train.double(), []
-    for views in torch.stack([features, mirrored]).double().split(BATCH_SIZE, dim=1):
-        # Without matrix products, so that equal features have distance 0.
-        distances = torch.cdist(views, train, compute_mode="donot_use_mm_for_euclid_dist")
-        least.append(distances.amin(dim=(0, 2)))
-    return torch.cat(least)
 
 
 def _mirrored_and_shifted(inverted: torch.Tensor) -> torch.Tensor:
@@ -116,11 +106,10 @@ def memorization(samples: torch.Tensor, held_out: torch.Tensor) -> dict[str, Any
 
 def check_likelihood(pipeline: PokemonDDPMPipeline) -> None:
     """Raises ValueError if a model has no likelihood."""
-    if is_distilled(pipeline.scheduler):
-        raise ValueError("A distilled model has no likelihood, since it has few timesteps; measure its teacher.")
     found, known = pipeline.scheduler.config.get("variance_type"), ("fixed_small", "fixed_large", "learned_range")
-    if found not in known:
-        raise ValueError(f"The likelihood needs a variance_type of {', '.join(known)}, not {found}.")
+    if is_distilled(pipeline.scheduler) or found not in known:
+        wanted = f"all its timesteps and a variance_type of {', '.join(known)}"
+        raise ValueError(f"The likelihood needs {wanted}, not {found}; measure the teacher of a distilled model.")
 
 
 def sampled_terms(count: int, terms: int, num_timesteps: int, generator: torch.Generator) -> torch.Tensor:

@@ -1,7 +1,7 @@
-"""Metrics of features (KID, precision, recall, two distances), condition accuracy, and statistics of pixel art.
+"""Metrics of features (KID, precision, recall), condition accuracy, and statistics of pixel art.
 
-Features are float (N, D) of the samples and (M, D) of the reference, both from the same network. All is computed in
-float64 on the CPU. Metrics of features raise ValueError if a set has too few images or a feature is not finite.
+Features are float (N, D) of the samples and (M, D) of the reference, at least two of each, both from the same network.
+All is computed in float64 on the CPU.
 """
 
 import math
@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from scipy import ndimage, optimize, spatial, stats
-from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
+from scipy import ndimage, stats
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 from tqdm.auto import tqdm
@@ -26,7 +25,6 @@ LEVEL = 0.95  # of all intervals
 TAIL = (1 - LEVEL) / 2
 NUM_BOOTSTRAPS = 1000
 KID_BLOCKS, KID_BLOCK_SIZE, KID_DIVISIONS = 10, 10, 10
-MAX_ASSIGNED = 1024  # images of a Wasserstein distance, whose time is cubic in them
 NEIGHBORHOOD = 3  # of precision and recall
 CLEAR = 8  # a background pixel with a smaller alpha is invisible
 # Plain statistics of pixel art, which no network has learned -> how they are called in a report. All but the first are
@@ -83,15 +81,6 @@ def disjoint_blocks(
         yield samples[one], reference[other]
 
 
-def _checked(samples: torch.Tensor, reference: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both in float64 on the CPU."""
-    if min(len(samples), len(reference)) < 2:
-        raise ValueError(f"Each set needs at least two images, but they have {len(samples)} and {len(reference)}.")
-    if not all(features.isfinite().all() for features in (samples, reference)):
-        raise ValueError("The features are not finite. Check the weights of the feature network.")
-    return samples.cpu().double(), reference.cpu().double()
-
-
 def kid(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estimate:
     """Kernel inception distance (Bińkowski et al. 2018, section 4.1): unbiased, and so sometimes below 0.
 
@@ -99,7 +88,7 @@ def kid(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estima
     subsets of at least 10 images, and the value is the mean over 10 such divisions. The subsets of one division are
     independent, so their spread gives a valid standard error; that of overlapping subsets would be too small.
     """
-    samples, reference = _checked(samples, reference)
+    samples, reference = samples.cpu().double(), reference.cpu().double()
     smaller = min(len(samples), len(reference))
     blocks = max(1, min(KID_BLOCKS, smaller // KID_BLOCK_SIZE))
     size, found = smaller // blocks, []
@@ -115,39 +104,12 @@ def kid(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estima
     return Estimate(value, value - half, value + half, len(samples), len(reference))
 
 
-def frechet(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estimate:
-    """Fréchet distance (Heusel et al. 2017, equation 6) of equally many images, without an interval.
-
-    It is biased upwards, more for fewer images (Chong & Forsyth 2020): compare only values of the same numbers.
-    """
-    samples, reference = _checked(samples, reference)
-    size = min(len(samples), len(reference))
-    pairs = zip(*disjoint_blocks(samples, reference, 1, size, seed), strict=True)
-    moments = [fid_features_to_statistics(each) for (each,) in pairs]
-    # Rounding can give slightly less than 0 for singular covariances.
-    value = max(0.0, fid_statistics_to_metric(*moments, verbose=False)[KEY_METRIC_FID])
-    return Estimate(float(value), math.nan, math.nan, size, size)
-
-
-def wasserstein(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estimate:
-    """1-Wasserstein distance of equally many images, at most `MAX_ASSIGNED`, without an interval.
-
-    It is exact, the least mean Euclidean distance of all assignments, and as biased as `frechet`.
-    """
-    samples, reference = _checked(samples, reference)
-    size = min(len(samples), len(reference), MAX_ASSIGNED)
-    ((one, other),) = disjoint_blocks(samples, reference, 1, size, seed)
-    costs = spatial.distance.cdist(one, other)
-    value = costs[optimize.linear_sum_assignment(costs)].mean()
-    return Estimate(float(value), math.nan, math.nan, size, size)
-
-
 def precision_recall(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> tuple[Estimate, Estimate]:
     """Improved precision and recall (Kynkäänniemi et al. 2019, equations 1 and 2), with Wilson's intervals.
 
     The neighborhoods are larger in a smaller set, so the larger set is reduced at random to the size of the other.
     """
-    samples, reference = _checked(samples, reference)
+    samples, reference = samples.cpu().double(), reference.cpu().double()
     size = min(len(samples), len(reference))
     ((samples, reference),) = disjoint_blocks(samples, reference, 1, size, seed)
     center = reference.mean(dim=0)  # torch-fidelity computes |a|^2 + |b|^2 - 2 a.b, which is exact near the origin

@@ -8,13 +8,12 @@ import math
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import datasets
-import torch
 from huggingface_hub import CardData, HfApi, RepoCard
 
 from pokemon_ddpm.dataset_scripts import sprite_archive
@@ -22,13 +21,10 @@ from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
 from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.models import LICENSE_FILE, PLAIN_WEIGHTS, check_files, locate_model
 from pokemon_ddpm.pipelines import hub_mixin
-from pokemon_ddpm.pipelines.file_checks import read_file
 from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, INDEX_FILE, NOTE
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
-from pokemon_ddpm.publishing import check_onnx
+from pokemon_ddpm.publishing import PAGE_MODELS
 from pokemon_ddpm.publishing.cards import (
-    CONFIGS,
     FACTS_LICENSE,
     STARTER,
     TEMPLATES,
@@ -38,7 +34,7 @@ from pokemon_ddpm.publishing.cards import (
     newest_sheet,
 )
 
-LOGIN = "Store a token with write access with `hf auth login`, or give one with --token."
+LOGIN = "Store a token with write access with `hf auth login`, or set HF_TOKEN."
 DISTRIBUTION, PACKAGE = "pokemon-ddpm", "pokemon_ddpm"
 ISOLATED = {  # from other origins, so that onnxruntime-web may have several threads
     "cross-origin-embedder-policy": "require-corp",
@@ -60,25 +56,17 @@ def hub_errors(action: str) -> Iterator[None]:
         raise ValueError(f"{action} failed: {said if ' ' in said else repr(error)}.{hint}") from error
 
 
-def open_repository(
-    name: str, private: bool | None, token: str | None, repo_type: str = "model", **options: Any
-) -> tuple[HfApi, Any]:
+def open_repository(name: str, private: bool | None, repo_type: str = "model", **options: Any) -> tuple[HfApi, Any]:
     """See `hub_mixin.open_repository`; to fail before anything slow starts."""
     with hub_errors(f"Creating {name}"):
-        return hub_mixin.open_repository(name, private, token, repo_type, **options)
+        return hub_mixin.open_repository(name, private, None, repo_type, **options)
 
 
-def upload_model(
-    folder: Path,
-    name: str,
-    token: str | None = None,
-    private: bool | None = None,
-    commit_message: str = "Upload the model",
-) -> str:
+def upload_model(folder: Path, name: str, private: bool | None = None, **commit: str) -> str:
     """Pushes pipeline, current code, card, license and newest sheet of a folder, and returns the URL of the commit.
 
-    The folder, of a training run or `save_pretrained`, is only read; other arguments are as of `HfApi`. Raises OSError
-    or ValueError if it holds no complete model, or the push fails; it can be repeated.
+    The folder, of a training run or `save_pretrained`, is only read; for `commit` see `push_folder`. Raises OSError or
+    ValueError if it holds no complete model, or the push fails; it can be repeated.
     """
     pipeline, card = PokemonDDPMPipeline.from_pretrained(folder), folder_card(folder)
     parts = [f"{part}/{file}" for part in pipeline.components for file in ("*.json", PLAIN_WEIGHTS)]
@@ -92,13 +80,13 @@ def upload_model(
         hub_mixin.complete_folder(copy, pipeline)
         if card is None:
             hub_mixin.pipeline_card(pipeline, name).save(copy / CARD_FILE)
-        return hub_mixin.push_folder(copy, name, token, private, commit_message=commit_message)
+        return hub_mixin.push_folder(copy, name, private=private, **commit)
 
 
-def upload_dataset(
-    name: str, data_dir: str | None, configs: Sequence[str], public: bool, token: str | None
-) -> tuple[Any, str]:
+def upload_dataset(name: str, data_dir: str | None, public: bool) -> tuple[Any, str]:
     """Pushes a card, then the sprites as Parquet files, one commit a configuration; the first one is the default.
+
+    These are the starter set, or both configurations of the archive.
 
     Returns:
         The repository before the push, see `HfApi.repo_info`, and the URL of the last commit.
@@ -107,13 +95,10 @@ def upload_dataset(
         ValueError: If the archive cannot be used, the repository holds something else or is public, or the push fails.
             It can be repeated.
     """
-    api, info = open_repository(name, not public, token, "dataset")
+    api, info = open_repository(name, not public, "dataset")
     if not public and info.private is False:
         raise ValueError(f"{name} is public already. Make it private in its settings, or push with --public.")
-    files = {sibling.rfilename for sibling in info.siblings}
-    for other in sorted(CONFIGS.keys() - set(configs)):  # it would have the card of these
-        if any(file.startswith(f"{other}/") for file in files):
-            raise ValueError(f"{name} also contains {other}. Push both, delete it on the Hub or choose another name.")
+    configs = ("front", "all") if data_dir else (STARTER,)
     sprites = {config: load_sprites(data_dir, config) for config in configs}
     message = {"commit_message": "Upload the sprites"}
     datasets.logging.set_verbosity_error()  # it warns of the processes that it does not start
@@ -126,51 +111,36 @@ def upload_dataset(
         api.upload_folder(repo_id=info.id, repo_type="dataset", folder_path=folder, **message)
     for config, splits in sprites.items():
         with hub_errors(f"The push of {config} to {info.id}"):
-            options = {"set_default": config == configs[0], "data_dir": config, "token": token, **message}
+            options = {"set_default": config == configs[0], "data_dir": config, **message}
             commit = splits.push_to_hub(info.id, config, **options)
     return info, commit.commit_url
 
 
-def upload_space(
-    name: str, model: str | None = None, static: bool = False, token: str | None = None, private: bool | None = None
-) -> str:
+def upload_space(name: str, model: str | None = None, static: bool = False, private: bool | None = None) -> str:
     """Pushes the app, or the static page, as a Space, and returns the URL of the commit; its README is replaced.
 
-    For `model` see `write_space`; the page has the project's distilled models by default. Raises ValueError if the
-    Space cannot be written, there is no such model, or the push fails; it can be repeated.
+    For `model` see `write_space`; the page has the project's distilled models by default. Raises ValueError or OSError
+    if the Space cannot be written, there is no such model, or the push fails; it can be repeated.
     """
+    if model and not static and Path(locate_model(model)).exists():
+        raise ValueError(f"A Space cannot read {model}. Push the model (pokemon-ddpm push) and give its name.")
+    pipelines = {each: GenerationSettings(each).load("cpu") for each in ([model] if model else PAGE_MODELS)}
+    own = not next(iter(pipelines.values())).conditioner.has_types
     with tempfile.TemporaryDirectory() as folder:
         if static:
-            check_onnx()
-            from pokemon_ddpm.publishing.static_page import PAGE_MODELS, write_pages
+            from pokemon_ddpm.publishing.static_page import write_pages
 
-            pipelines = {each: GenerationSettings(each).load("cpu") for each in ([model] if model else PAGE_MODELS)}
             write_pages(pipelines, Path(folder), print)
-            own = not next(iter(pipelines.values())).conditioner.has_types
             card = {"app_file": "index.html", "custom_headers": ISOLATED}
             card |= license_of(model) if own else {"license": "other"}
             _write_card(Path(folder), own, sdk="static", **card)
         else:
-            write_space(Path(folder), model, bool(model) and _has_own_classes(model, token))
-        api, info = open_repository(name, private, token, "space", space_sdk="static" if static else "gradio")
+            write_space(Path(folder), model, own)
+        api, info = open_repository(name, private, "space", space_sdk="static" if static else "gradio")
         with hub_errors(f"The push to {name}"):
             options = {"repo_type": "space", "parent_commit": info.sha, "delete_patterns": [f"{PACKAGE}/*"]}
             options |= {"folder_path": folder, "commit_message": "Upload the app"}
             return api.upload_folder(repo_id=info.id, **options).commit_url
-
-
-def _has_own_classes(model: str, token: str | None) -> bool:
-    """Whether the classes of a model on the Hub are no types."""
-    if Path(locate_model(model)).exists():
-        raise ValueError(f"A Space cannot read {model}. Push the model (pokemon-ddpm push) and give its name.")
-    with hub_errors(f"Reading {model}"):
-        api, file = HfApi(token=token), "conditioner/config.json"
-        if not api.file_exists(model, file):  # as of another pipeline
-            raise ValueError(f"The token cannot read a model {model}. Push it first: pokemon-ddpm push.")
-        path = Path(api.hf_hub_download(model, file))
-        config = json.loads(read_file(path, path.parents[1]))
-        with torch.device("meta"):  # which needs no memory, whatever a stranger's configuration says
-            return not SpriteConditioner.from_config(config).has_types
 
 
 def write_space(folder: Path, model: str | None = None, own_classes: bool = False) -> None:
@@ -179,8 +149,6 @@ def write_space(folder: Path, model: str | None = None, own_classes: bool = Fals
     The Space loads a model from the Hub; by default it has those that come with the package. With `own_classes`, which
     are no types, the card is not about Pokémon.
     """
-    if importlib.util.find_spec("gradio") is None:
-        raise ValueError("The app needs Gradio: pip install gradio")
     card = {"sdk_version": importlib.metadata.version("gradio"), "models": [model] if model else []}
     card["python_version"] = ".".join(platform.python_version_tuple()[:2])
     card["license"] = "apache-2.0" if own_classes else "other"  # without or with weights of several licenses

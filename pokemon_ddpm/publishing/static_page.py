@@ -10,14 +10,12 @@ from urllib.parse import quote, urlsplit
 import numpy as np
 from PIL import Image
 
-from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_FREE_MODEL
 from pokemon_ddpm.creature import ATTEMPTS
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import SpriteRequest
 from pokemon_ddpm.likeness import MAX_LIKENESS, MIN_GROWTH
-from pokemon_ddpm.models import LICENSE_FILE, locate_model, model_name
+from pokemon_ddpm.models import LICENSE_FILE, check_files, locate_model, model_name
 from pokemon_ddpm.palettes import shiny_table
-from pokemon_ddpm.pipelines.file_checks import read_file
 from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, is_distilled
 from pokemon_ddpm.postprocessing import to_sprite
@@ -25,10 +23,9 @@ from pokemon_ddpm.publishing.cards import license_of
 from pokemon_ddpm.publishing.onnx_export import CONDITIONER_FILE, CONFIG_FILE, UNET_FILE, check_export, export_onnx
 from pokemon_ddpm.ranking import SpriteRanker, read_ranker
 from pokemon_ddpm.sheets import sprite_sheet
-from pokemon_ddpm.studio import CANDIDATES, LIKENESS_WEIGHT, Sprite, generate_sprites
+from pokemon_ddpm.studio import CANDIDATES, LIKENESS_WEIGHT, generate_sprites
 from pokemon_ddpm.vocabulary import TYPE_COLORS
 
-PAGE_MODELS = (RELEASED_FAST_MODEL, RELEASED_FREE_MODEL)
 SOURCE = Path(__file__).parents[1] / "site"
 RUNTIME = "https://cdn.jsdelivr.net/npm/onnxruntime-web@1.30.0/dist/"
 RUNTIME_FILES = [
@@ -91,7 +88,7 @@ def write_pages(
     rankers = {}
     for name, pipeline in pipelines.items():
         _check(pipeline, model_name(name))
-        _terms(name)  # raises before anything is written
+        check_files(Path(locate_model(name)), LICENSE_FILE)  # the page gets a copy
         rankers[name] = read_ranker(pipeline, locate_model(name))
     places = {Path(name).resolve().name: "" for name in pipelines}  # model -> its folder in the first one's
     places |= {name: f"{name}/" for name in [*places][1:]}
@@ -150,8 +147,9 @@ def _write_page(
         write_file(folder / path.name, path.read_bytes())
     first = SpriteRequest(SEED, types[0] if own else INTRO_TYPE, number=0)
     (sprite,) = generate_sprites(pipeline, [first], CANDIDATES if ranker else 1, ranker, with_steps=True)
-    intro = denoising(sprite)
-    icon = to_sprite(sprite.sample).resize((ICON_SIZE, ICON_SIZE), Image.Resampling.NEAREST)
+    processed = to_sprite(sprite.sample)
+    intro = Image.fromarray(np.hstack([*(step.sample for step in sprite.steps[:-1]), processed]))
+    icon = processed.resize((ICON_SIZE, ICON_SIZE), Image.Resampling.NEAREST)
     save_image(icon.quantize(INTRO_COLORS), folder / ICON_FILE)
     html = TEXTS.sub(r">\g<own><" if own else r">\g<pokemon><", (SOURCE / PAGE).read_text(encoding="utf-8"))
     html = html.replace("LICENSE", _about(name, folder) if own else "")
@@ -164,8 +162,9 @@ def _write_page(
     tags = ""
     if url:
         save_image(preview(pipeline, ranker).quantize(PREVIEW_COLORS), folder / PREVIEW_FILE)
-        title = re.search("<title>(.*)</title>", html)[1]
-        tags = preview_tags(url, title, "Sprites" if own else "A sprite of each type")
+        texts = {"title": re.search("<title>(.*)</title>", html)[1], "url": escape(f"{url.rstrip('/')}/")}
+        texts |= {"image": PREVIEW_FILE, "sprites": "Sprites" if own else "A sprite of each type"}
+        tags = PREVIEW_TAGS.format(**texts, width=PREVIEW_SIZE[0], height=PREVIEW_SIZE[1])
     write_file(folder / PAGE, html.replace("\n    <!-- PREVIEW -->", tags))
     style = (SOURCE / STYLE).read_text(encoding="utf-8").replace("FRAMES", str(intro.width // intro.height))
     write_file(folder / STYLE, style)
@@ -202,35 +201,13 @@ def _about(name: str, folder: Path) -> str:
     terms = license_of(name)
     license = terms.get("license_name") or terms.get("license")
     sentence, links = escape(f"The license of the model is {license}.") if license else "", []
-    for word, content in _terms(name).items():
-        write_file(folder / f"model-{word}.txt", content)
-        links.append(f'<a href="model-{word}.txt">{word}</a>')
+    for word, file in {"card": CARD_FILE, "license": LICENSE_FILE}.items():
+        if (source := Path(locate_model(name), file)).is_file():
+            write_file(folder / f"model-{word}.txt", source.read_bytes())
+            links.append(f'<a href="model-{word}.txt">{word}</a>')
     if not links and "/" in name and not Path(name).exists():
         links = [f'<a href="https://huggingface.co/{escape(name)}">card</a>']
     return f"{sentence} See the {' and the '.join(links)} of the model." if links else sentence
-
-
-def _terms(name: str) -> dict[str, bytes]:
-    """Card and license of a model, as far as it has them here; raises ValueError if they cannot be copied."""
-    found = {}
-    for word, file in {"card": CARD_FILE, "license": LICENSE_FILE}.items():
-        if (source := Path(locate_model(name), file)).is_file():
-            try:
-                found[word] = read_file(source, source.parent)
-            except ValueError as error:
-                raise ValueError(f"{source} {error}.") from error
-    return found
-
-
-def denoising(sprite: Sprite) -> Image.Image:
-    """The samples after each step and the sprite at last, RGBA, side by side."""
-    return Image.fromarray(np.hstack([*(step.sample for step in sprite.steps[:-1]), to_sprite(sprite.sample)]))
-
-
-def preview_tags(url: str, title: str, sprites: str) -> str:
-    """The tags of Open Graph and of Twitter's cards of the page at this address, with `PREVIEW_FILE`."""
-    texts = {"url": escape(f"{url.rstrip('/')}/"), "title": title, "sprites": sprites, "image": PREVIEW_FILE}
-    return PREVIEW_TAGS.format(**texts, width=PREVIEW_SIZE[0], height=PREVIEW_SIZE[1])
 
 
 def preview(pipeline: PokemonDDPMPipeline, ranker: SpriteRanker | None = None) -> Image.Image:

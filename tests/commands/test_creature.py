@@ -61,7 +61,7 @@ def colors(file: Path) -> set[tuple[int, ...]]:
 
 def test_a_set_is_complete_and_as_described(model: Path, tmp_path: Path, calls: list[dict]) -> None:
     """With idle animations, and a next stage of another type."""
-    code, output = make(model, tmp_path, "--stages", 2, "--stage-type", "fire/dragon", "--idle", "--palette", 5)
+    code, output = make(model, tmp_path, "--stages", 2, "--stage-type", "fire/dragon", "--idle")
     assert code == 0 and output.endswith(f"8 sprites and a card in {tmp_path}")
     files = {f"{name}{end}" for name in NAMES for end in (".png", ".gif")}
     assert contents(tmp_path).keys() == files | {"creature.png", "creature.json", "card.png", "card.json"}
@@ -115,7 +115,7 @@ def test_a_set_is_complete_and_as_described(model: Path, tmp_path: Path, calls: 
 
 
 def test_a_back_can_have_colors_of_its_own(model: Path, tmp_path: Path) -> None:
-    assert make(model, tmp_path, "--palette", 5, "--no-shared-palette")[0] == 0
+    assert make(model, tmp_path, "--no-shared-palette")[0] == 0
     assert not colors(tmp_path / "1-back.png") <= colors(tmp_path / "1-front.png")
 
 
@@ -127,19 +127,18 @@ def test_all_parts_have_what_is_drawn_for_the_first_front(model: Path, calls: li
     table = {"attributes": ["color", "shape", "size"], "drawn": ["color", "shape", "size"], "rows": rows}
     pipeline.conditioner = SpriteConditioner(vocabulary, 32, training_conditions=table)
     pipeline.save_pretrained(tmp_path / "drawing")
-    for arguments in (["--stages", 2], ["--stages", 2, "--palette", 0]):
-        code, output = make(tmp_path / "drawing", tmp_path / str(len(arguments)), *arguments)
-        assert code == 0, output
-        frames = json.loads((tmp_path / str(len(arguments)) / "creature.json").read_text())["frames"]
-        drawn = pipeline.conditioner.draw("fire/flying", {"size": "small"}, sample_seed(7, "1-front"))
-        for frame in frames:
-            condition, is_shiny = frame["condition"], "shiny" in frame["filename"]
-            assert condition["shape"] == drawn["shape"] and condition.get("color", drawn["color"]) == drawn["color"]
-            assert ("color" in condition) != is_shiny
-            assert condition["size"] == ("small" if frame["filename"][0] == "1" else "large")
+    code, output = make(tmp_path / "drawing", tmp_path / "set", "--stages", 2)
+    assert code == 0, output
+    frames = json.loads((tmp_path / "set" / "creature.json").read_text())["frames"]
+    drawn = pipeline.conditioner.draw("fire/flying", {"size": "small"}, sample_seed(7, "1-front"))
+    for frame in frames:
+        condition, is_shiny = frame["condition"], "shiny" in frame["filename"]
+        assert condition["shape"] == drawn["shape"] and condition.get("color", drawn["color"]) == drawn["color"]
+        assert ("color" in condition) != is_shiny
+        assert condition["size"] == ("small" if frame["filename"][0] == "1" else "large")
     assert all(call.get("relation", "same") == "same" for call in calls)
     calls.clear()
-    front = ("--front", tmp_path / "4" / "1-front.png")  # nobody knows its conditions: nothing is drawn
+    front = ("--front", tmp_path / "set" / "1-front.png")  # nobody knows its conditions: nothing is drawn
     code, output = make(tmp_path / "drawing", tmp_path / "front", "--stages", 2, *front)
     assert code == 0 and {call["shape"] for call in calls} == {"any"}, output
 
@@ -186,7 +185,7 @@ def test_a_given_front_begins_the_set(model: Path, tmp_path: Path, calls: list[d
     drawing = Image.new("RGB", (20, 12), "white")
     drawing.paste((200, 30, 30), (4, 2, 12, 10))
     drawing.save(tmp_path / "drawing.png")
-    code, output = make(model, tmp_path / "set", "--front", tmp_path / "drawing.png", "--palette", 0)
+    code, output = make(model, tmp_path / "set", "--front", tmp_path / "drawing.png")
     assert code == 0 and len(calls) == 2, output
     front = pixels(tmp_path / "set" / "1-front.png")
     opaque = front[front[..., 3] > 0]
@@ -196,7 +195,7 @@ def test_a_given_front_begins_the_set(model: Path, tmp_path: Path, calls: list[d
     gray = np.zeros((9, 9), np.uint16)
     gray[2:8, 2:8] = np.linspace(0x1000, 0xE000, 6)
     Image.fromarray(gray).save(tmp_path / "gray.png")
-    assert make(model, tmp_path / "gray", "--front", tmp_path / "gray.png", "--palette", 0)[0] == 0
+    assert make(model, tmp_path / "gray", "--front", tmp_path / "gray.png")[0] == 0
     assert len(np.unique(pixels(tmp_path / "gray" / "1-front.png")[..., 0])) >= 6
 
 

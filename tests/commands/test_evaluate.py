@@ -89,7 +89,6 @@ def test_the_report_says_what_was_measured_and_how(model: Path, tmp_path: Path):
     assert "bodies" not in numbers
     parts = [each["value"] for each in numbers["likelihood"]["held-out"].values()]
     assert parts[0] == pytest.approx(sum(parts[1:])) and numbers["likelihood"]["training"]["bound"]["n"] > 1
-    assert {"frechet", "wasserstein"} < numbers["distances"][0].keys()
     results = {each.metric_name: each.metric_value for each in ModelCard.load(model / "README.md").data.eval_results}
     kid = next(row for row in numbers["distances"] if row["to"] == "held-out")["kid"]["value"]
     assert results["KID to held-out images"] == pytest.approx(kid, abs=1e-6)
@@ -105,12 +104,12 @@ def test_mistakes_are_reported_before_anything_is_generated(model, tmp_path, mon
     Path(broken, "README.md").write_text("---\nfoo: [unclosed\nbar: 1\n---\n\n# Mine\n")
     fit = "For these images, make one with pokemon-ddpm fit-features"
     for source, options, message in (
-        (model, ["--split", "train"], "--split train must be validation or test."),
-        (model, ["--features", "nowhere"], f"there is no config.json. {fit}"),
+        (model, ["--split", "train"], "'train' is not one of 'validation', 'test'."),
+        (model, ["--features", "nowhere"], f"nowhere/config.json' {fit}"),
         (model, ["--preprocessing", "pixel"], "The model has 3 channels; --preprocessing pixel is not possible."),
         ("pokemon-ddpm-64", [], "pokemon-ddpm-64 was not trained on the starter sprites; give its images"),
         ("small", ["--features", model.parent / "features"], f"these have 24 px. {fit}"),
-        ("student", ["--likelihood"], "A distilled model has no likelihood"),
+        ("student", ["--likelihood"], "measure the teacher of a distilled model."),
         ("own", [], "own has classes of its own; give their images with --data-dir."),
         (broken, [], "README.md are not YAML; repair"),
     ):
@@ -133,7 +132,7 @@ def test_own_classes_from_features_to_report(tmp_path: Path):
     small.register_to_config(num_inference_steps=2)
     small.save_pretrained(tmp_path / "model")
     assert "The model was trained on 18" in run("evaluate", "--data-dir", data, "--skip-bad-images")[1]
-    given = ["--model", tmp_path / "model", "--data-dir", data, "--skip_bad_images"]
+    given = ["--model", tmp_path / "model", "--data-dir", data, "--skip-bad-images"]
     given += ["--num-samples", COUNT, "--num-inference-steps", 2, "--output-dir", tmp_path / "report"]
     status, output = run("evaluate", *given)
     assert status == 0 and "make one with pokemon-ddpm fit-features" in output, output

@@ -247,13 +247,13 @@ MISTAKES = [
     (["--num-images", 10**4, "--candidates", 101], "10,000 sprites with 101 candidates each are too many"),
     (["--model", "/nowhere"], "There is no model folder '/nowhere'."),
     (["--output", "sheet.jpg"], "--output sheet.jpg must end in .png or .gif."),
-    (["--output", f"{'é' * 122}.png"], "é.png: the name is too long; at most 246 bytes."),
+    (["--output", f"{'é' * 122}.png"], "é.png cannot be written: File name too long."),
     (["--output", "folder.png"], "--output folder.png is a folder."),
     (["--game-sheet", "--output", "taken.png"], "--output taken.json is a folder."),
     (["--game-sheet", "--output-dir", "new"], "--game-sheet has no effect with --output-dir; leave it out."),
     (["--output-dir", "new", "--output", "x.png"], "--output has no effect with --output-dir; leave it out."),
     (["dragon", "--like", "foreign.png"], "description has no effect with --like; leave it out."),
-    (["--attribute", "relation=same"], "--attribute relation needs a reference; use `pokemon-ddpm creature`."),
+    (["--attribute", "relation=same"], "relation needs a reference; pass reference_image as well."),
     (["--output-dir", "/dev/null/folder"], "--output-dir /dev/null/folder cannot be created: Not a directory."),
     (["--num-images", 30_000], "A sheet of 30,000 sprites with sides of 64 pixels is too large"),
     (["--output", "x.gif", "--num-inference-steps", 1000, "--num-images", 99], "are too many for an animation"),
@@ -288,7 +288,7 @@ def test_a_mistake_is_one_message_and_no_file(model, tmp_path, monkeypatch, argu
     ({"postprocessing": IMPOSSIBLE}, "enlargement must be a whole number from 1"),
     ({"postprocessing": {}}, "made by another version"),
     ({"chunk_size": 0}, "made by another version"),
-    ({"backend": "onnx"}, "was computed with the backend 'onnx', which this version does not have."),
+    ({"backend": "onnx"}, "made by another version of this project (backend 'onnx')"),
     ({"chunk_size": 10**9}, "made by another version"),
     ({"weights": "0" * 16}, f"than the model that made the sprite ({'0' * 16})"),
 ])  # fmt: skip
@@ -303,9 +303,8 @@ def test_a_file_with_impossible_settings(files, tmp_path: Path, changed: dict, e
 
 def test_a_folder_that_cannot_be_written(model: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)  # root may write everywhere
-    for option, path in (("--output", tmp_path / "sheet.png"), ("--output-dir", tmp_path)):
-        code, output = run("generate", "--model", model, option, path)
-        assert (code, output) == (2, f"error: {option} {path} cannot be written.")
+    code, output = run("generate", "--model", model, "--output-dir", tmp_path)
+    assert (code, output) == (2, f"error: --output-dir {tmp_path} cannot be written.")
 
 
 def test_two_processes_generate_the_files_of_one(model: Path, tmp_path: Path) -> None:

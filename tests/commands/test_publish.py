@@ -29,14 +29,14 @@ def refusal(*arguments: object) -> str:
 
 
 class TestPush:
-    def test_a_folder(self, hub, tmp_path):
+    def test_a_folder(self, hub, tmp_path, monkeypatch):
         tiny_pipeline().save_pretrained(tmp_path / "model")
         (tmp_path / "model" / "LICENSE").write_text("Free.")
-        options = ("--private", "--token", "hf_misty", "--message", "By hand")
-        status, message = run("push", tmp_path / "model", "misty/model", *options)
+        monkeypatch.setenv("HF_TOKEN", "hf_misty")
+        status, message = run("push", tmp_path / "model", "misty/model", "--private")
         repository = hub.repository("misty/model")
         assert status == 0 and f"is pushed: {hub.endpoint}/misty/model/commit/{repository.at().id}" in message
-        assert repository.private and repository.titles == ["By hand"] and "hf_misty" not in message
+        assert repository.private and repository.titles == ["Upload the model"] and "hf_misty" not in message
         assert repository.files()["LICENSE"] == b"Free."
 
     def test_mistakes(self, hub, tmp_path):
@@ -71,12 +71,7 @@ class TestPushDataset:
             here = load_sprites(small, name, cache_dir=cache)
             assert list(loaded[name]) == list(SPLITS) and loaded[name] == json.loads(json.dumps(content(here)))
 
-    def test_one_configuration_and_the_starter_set(self, hub, small, cache):
-        repository = pushed(hub, "--data-dir", small, "--config-name", "all", "--public")
-        assert {name.split("/")[0] for name in repository.files() if name.endswith("parquet")} == {"all"}
-        loaded = datasets.load_dataset(NAME, cache_dir=str(cache))
-        assert content(loaded) == content(load_sprites(small, "all", cache_dir=cache)) and not repository.private
-        hub.repositories.clear()
+    def test_the_starter_set(self, hub, cache):
         assert not any("LICENSE" in name for name in pushed(hub).files())
         loaded = datasets.load_dataset(NAME, cache_dir=str(cache), split="test")
         assert loaded.features == FEATURES and loaded[:] == load_sprites(split="test", cache_dir=cache)[:]
@@ -92,11 +87,6 @@ class TestPushDataset:
         assert content(loaded) == content(load_sprites(small, cache_dir=cache))
 
     def test_what_is_there_stays(self, hub, small):
-        repository = pushed(hub, "--data-dir", small)
-        before = repository.at()
-        for options in (("--data-dir", small, "--config-name", "all"), ()):
-            assert f"{NAME} also contains " in refusal("push-dataset", NAME, *options)
-        assert repository.at() is before
         hub.create("ash/cats", "dataset", private=True).commit({"README.md": b"# Cats\n", "a.csv": b"a\n1\n"})
         assert "contains other files, such as a.csv" in refusal("push-dataset", "ash/cats", "--data-dir", small)
 
@@ -104,6 +94,7 @@ class TestPushDataset:
         repository = hub.create(NAME, "dataset")
         assert f"{NAME} is public" in refusal("push-dataset", NAME, "--data-dir", small)
         assert not repository.files()
+        assert not pushed(hub, "--data-dir", small, "--public").private
         repository.private = True
         assert "to the private data set" in run("push-dataset", NAME, "--data-dir", small, "--public")[1]
         assert repository.private
@@ -118,14 +109,14 @@ class TestPushDataset:
 
     def test_without_the_right_nothing_is_built(self, hub, small, monkeypatch):
         monkeypatch.setattr("pokemon_ddpm.publishing.hub.load_sprites", None)
-        assert "a token with write access" in refusal("push-dataset", NAME, "--token", "hf_misty")
+        monkeypatch.setenv("HF_TOKEN", "hf_misty")
+        assert "a token with write access" in refusal("push-dataset", NAME)
         monkeypatch.delenv("HF_TOKEN")
         assert "a token with write access" in refusal("push-dataset", NAME, "--data-dir", small)
 
     def test_mistakes_do_not_reach_the_hub(self, hub, small, tmp_path):
         shutil.copytree(small, tmp_path / "bare", ignore=shutil.ignore_patterns("*.png"))
         assert "contains no images" in refusal("push-dataset", NAME, "--data-dir", tmp_path / "bare")
-        assert "there is only the starter set" in refusal("push-dataset", NAME, "--config-name", "front")
         assert not hub.requests
 
 
@@ -135,4 +126,4 @@ def test_push_space(hub):
     repository = hub.repository("ash/app", "space")
     assert status == 0 and f"{hub.endpoint}/spaces/ash/app/commit/{repository.at().id}" in message
     assert repository.private and repository.sdk == "gradio"
-    assert "Repo id must be in the form" in refusal("push-space", "ash/app", "--model", "a/b/c")
+    assert "There is no model folder" in refusal("push-space", "ash/app", "--model", "a/b/c")

@@ -56,7 +56,6 @@ def test_a_model_that_returns_training_images_is_found_by_memorization_alone():
     found, _ = measured(TRAIN.images[:150].flip(-1))
     mirrored = found["memorization"]
     assert mirrored["pixels"]["nearer"].value == 1 and mirrored["pixels"]["identical"] == 150
-    assert mirrored["features"]["nearer"].value > mirrored["features"]["chance_high"]
     more = blobs(60, 8)
     found, nearest = measured(more.images, all_train=more)
     assert found["condition_accuracy"] == {} and row(found, "all samples", "train")["kid"].m == 240

@@ -59,7 +59,7 @@ def test_larger_images_are_reduced_by_the_mean_and_smaller_ones_enlarged():
 
 
 @pytest.mark.parametrize(("file", "content", "message"), [
-    ("config.json", None, "there is no config.json"),
+    ("config.json", None, "no usable feature network.*config.json"),
     ("model.safetensors", None, "no usable feature network.*model.safetensors"),
     ("model.safetensors", save({k: v for k, v in WEIGHTS.items() if k != "feature_std"}), "feature_std"),
     ("model.safetensors", save({**WEIGHTS, "feature_mean": torch.full((64,), math.nan)}), "NaN or infinite"),

@@ -107,6 +107,6 @@ def test_samples_are_generated_once_and_read_in_the_order_of_their_names(tmp_pat
     assert torch.equal(samples.on_white().images, over_white(default_output(samples.images)))
     generate_samples(pipeline, settings, requests, tmp_path)
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
-    with pytest.raises(ValueError, match="contains 6 other files, such as"):
-        others = row_requests(labelled(), pipeline.conditioner, torch.arange(4), 99)
-        generate_samples(pipeline, settings, others, tmp_path)
+    others = row_requests(labelled(), pipeline.conditioner, torch.arange(4), 96)
+    others = generate_samples(pipeline, settings, others, tmp_path)
+    assert sorted(each.seed for each in others.provenances) == [*range(96, 100)]

@@ -15,7 +15,6 @@ from pokemon_ddpm.evaluation.memorization import (
     check_likelihood,
     count_copies,
     memorization,
-    nearest_by_features,
     nearest_by_pixels,
     sampled_terms,
 )
@@ -66,14 +65,6 @@ def test_mirrored_and_shifted_images_have_distance_0_and_the_first_of_equal_ones
     for row in (0, 33, 69):
         alone = nearest_by_pixels(images[row : row + 1], train)
         assert (alone.index, alone.distance) == (together.index[row], together.distance[row])
-
-
-def test_nearest_by_features_includes_mirror_images():
-    train, features, mirrored = torch.randn(130, 6, generator=torch.Generator().manual_seed(0)).split([50, 40, 40])
-    mirrored[5] = train[17]
-    found = nearest_by_features(features, mirrored, train)
-    both = torch.minimum(*((each.double()[:, None] - train.double()).norm(dim=2) for each in (features, mirrored)))
-    assert torch.allclose(found, both.amin(dim=1)) and found[5] == 0
 
 
 def test_chance_is_beta_binomial_and_the_threshold_the_5_percent_quantile():
@@ -188,9 +179,9 @@ def test_the_result_is_a_function_of_the_seed_and_not_of_the_sampler():
 
 
 @pytest.mark.parametrize(("scheduler", "message"), [
-    (DPMSolverMultistepScheduler(T), "needs a variance_type of fixed_small, fixed_large, learned_range, not None"),
+    (DPMSolverMultistepScheduler(T), "variance_type of fixed_small, fixed_large, learned_range, not None"),
     (DDPMScheduler(T, variance_type="fixed_small_log"), "learned_range, not fixed_small_log"),
-    (student_scheduler(make_scheduler(T)), "distilled .* measure its teacher"),
+    (student_scheduler(make_scheduler(T)), "measure the teacher of a distilled model"),
 ])  # fmt: skip
 def test_other_schedulers_are_refused(scheduler, message):
     with pytest.raises(ValueError, match=message):

@@ -114,5 +114,5 @@ def test_before_a_training_run_and_before_a_push(hub, folder, monkeypatch, name,
     monkeypatch.setenv("HF_TOKEN", token)
     assert sentence in refusal(folder, name)
     with pytest.raises(ValueError, match=sentence.replace("`", ".")):
-        open_repository(name, None, None)
+        open_repository(name, None)
     assert {len(repository.titles) for repository in hub.repositories.values()} == {1}
