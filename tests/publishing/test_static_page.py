@@ -72,7 +72,7 @@ def test_what_the_page_cannot_run_is_refused(tmp_path):
     student = tiny_student(SIDE)
     student.save_pretrained(tmp_path / "model")
     (tmp_path / "model" / "LICENSE").symlink_to("/etc/hostname")
-    with pytest.raises(ValueError, match="model/LICENSE is a link out of the folder"):
+    with pytest.raises(ValueError, match="^LICENSE is a link out of the folder"):
         write_pages({str(tmp_path / "model"): student}, tmp_path, print)
     shutil.rmtree(tmp_path / "model")
     with pytest.raises(ValueError, match="models with different names"):
