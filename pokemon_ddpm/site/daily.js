@@ -28,7 +28,7 @@ export async function starters(seed = randomSeed()) {
   const { size = [] } = page.config.vocabulary, small = size.includes("small") ? { size: "small" } : {};
   const made = await generate(STARTERS.map((type) => ({ type, ...small })), "Three starters are about to hatch", seed);
   if (!made) return;
-  say("Choose your starter! The link below is that of all three.");
+  say("Choose your starter!");
   for (const each of made) each.trio = seed;
   $("trio-link").hidden = !made.includes(page.shown);
 }

@@ -12,7 +12,14 @@ const TEAM = 6, TEAM_SCALE = 4, ALBUM = "my-dex";
 const finished = () => page.made.filter(({ pixels }) => pixels);
 
 function show() {
-  const { type: types } = page.config.vocabulary, all = finished(), found = new Set(all.flatMap(typesOf));
+  const all = finished();
+  showProgress(all);
+  $("dex-list").replaceChildren(...all.map(entry));
+  for (const button of document.querySelectorAll("#dex .some")) button.disabled = !all.length;
+}
+
+function showProgress(all) {
+  const { type: types } = page.config.vocabulary, found = new Set(all.flatMap(typesOf));
   const count = types.filter((type) => found.has(type)).length;
   [$("progress").max, $("progress").value] = [types.length, count];
   $("progress-text").textContent = `${count} of ${types.length} ${page.config.own_classes ? "classes" : "types"}, ${all.length} sprites, ${all.filter(({ heart }) => heart).length} with a heart`;
@@ -21,8 +28,6 @@ function show() {
     badge.style.setProperty("--type", colorOf(type));
     return badge;
   }));
-  $("dex-list").replaceChildren(...all.map(entry));
-  for (const button of document.querySelectorAll("#dex .some")) button.disabled = !all.length;
 }
 
 function entry(sprite) {
@@ -34,6 +39,7 @@ function entry(sprite) {
   heart.onclick = () => {
     toggleHeart(sprite);
     heart.ariaPressed = sprite.heart;
+    showProgress(finished());
     keep(sprite);
   };
   return element("li", {}, large, heart, element("button", { textContent: "✕", ariaLabel: `Delete ${name}`, onclick: () => remove(sprite) }));

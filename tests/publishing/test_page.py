@@ -511,6 +511,7 @@ def test_my_dex_the_day_and_starters(visit, url, tmp_path):
         heart = page.get_by_role("button", name=re.compile("^Heart for")).last
         heart.click()
         expect(heart).to_have_attribute("aria-pressed", "true")
+        expect(page.locator("#progress-text")).to_contain_text("1 with a heart")
         page.get_by_role("button", name=re.compile("^Delete (?!all)")).nth(1).click()
         expect(page.locator("#dex-list li")).to_have_count(3)
         page.locator("#dex").get_by_role("button", name="Undo").click()
