@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import datasets
 from datasets import ClassLabel, Value
@@ -137,16 +137,6 @@ def _code_digest() -> str:
     return hashlib.sha256(b"\0".join(Path(file).read_bytes() for file in files)).hexdigest()
 
 
-@overload
-def load_sprites(
-    data_dir: str | Path | None = ..., config_name: str | None = ..., *, split: None = ..., exclude_faulty: bool = ...,
-    deduplicate: bool = ..., skip_bad_images: bool = ..., cache_dir: str | Path | None = ...,
-) -> datasets.DatasetDict: ...  # fmt: skip
-@overload
-def load_sprites(
-    data_dir: str | Path | None = ..., config_name: str | None = ..., *, split: str, exclude_faulty: bool = ...,
-    deduplicate: bool = ..., skip_bad_images: bool = ..., cache_dir: str | Path | None = ...,
-) -> datasets.Dataset: ...  # fmt: skip
 def load_sprites(
     data_dir: str | Path | None = None,
     config_name: str | None = None,
@@ -182,6 +172,4 @@ def load_sprites(
     builder.download_and_prepare()
     if skip_bad_images and builder.info.description != builder.config.description:
         logging.getLogger(__name__).warning(builder.info.description)
-    if split is not None and split not in builder.info.splits:
-        raise SpriteDataError(f"There is no split {split!r}. Known: {', '.join(builder.info.splits)}.")
     return builder.as_dataset(split=split)

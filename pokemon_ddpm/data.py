@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -95,16 +96,15 @@ def load_tensors(
     split: str,
     resolution: int,
     *,
-    config_name: str | None = None,
     mode: str = "pixel",
-    exclude_faulty: bool = False,
-    deduplicate: bool = False,
     skip_bad_images: bool = False,
-    cache_dir: str | Path | None = None,
+    deduplicate: bool = False,
+    **options: Any,
 ) -> SpriteTensors:
     """Loads a split of a class folder, of the sprite archive or, without `data_dir`, of the starter set.
 
-    For the arguments see `load_sprites`, `is_class_folder` and `preprocess`. Class folders are not cached.
+    For the arguments and the further options see `load_sprites`, `is_class_folder` and `preprocess`. Class folders are
+    not cached, and take no further options.
 
     Raises:
         OSError, ValueError: If the data cannot be read or used.
@@ -117,9 +117,8 @@ def load_tensors(
             return _class_folder_tensors(root, split, resolution, mode, skip_bad_images, deduplicate)
         if root.is_dir() and not any(any(root.glob(name)) for name in (*ARCHIVE, "sprites", "*.zip")):
             raise ValueError(f"{root} contains neither {POKEDEX} and sprites/ nor images, also in a folder a class.")
-    options = {"exclude_faulty": exclude_faulty, "deduplicate": deduplicate, "skip_bad_images": skip_bad_images}
-    dataset = load_sprites(data_dir, config_name, split=split, cache_dir=cache_dir, **options)
-    return sprite_tensors(dataset, resolution, mode)
+    options |= {"split": split, "skip_bad_images": skip_bad_images, "deduplicate": deduplicate}
+    return sprite_tensors(load_sprites(data_dir, **options), resolution, mode)
 
 
 def load_named(name: str, config_name: str | None, split: str, cache_dir: str | Path | None = None) -> Dataset:
