@@ -7,14 +7,11 @@ import copy
 import functools
 from collections.abc import Callable
 from dataclasses import replace
-from fractions import Fraction
-from typing import NamedTuple
 
 import torch
-from diffusers import SchedulerMixin
 from torch import Tensor, nn
 
-from pokemon_ddpm.diffusion import ConditionalDenoiser, NoiseSchedule, bound_term, student_scheduler
+from pokemon_ddpm.diffusion import ConditionalDenoiser, NoiseSchedule, bound_term, make_scheduler, student_scheduler
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import (
     REFERENCE_CONDITIONS,
     PokemonDDPMPipeline,
@@ -97,73 +94,57 @@ def check_teacher(pipeline: PokemonDDPMPipeline, config: TrainingConfig) -> None
         wrong = f"was itself distilled to {steps} steps and needs --distill_teacher_steps {steps}"
     if wrong:
         raise ValueError(f"--distill_from {config.distill_from} {wrong}.")
-    if config.ddpm_num_steps == trained.config.num_train_timesteps:
-        check_steps(trained, config.distill_teacher_steps)
+    student_steps(config.ddpm_num_steps, config.ddpm_num_inference_steps)
     if config.distill_guidance_scale is None:
         config.distill_guidance_scale = float(pipeline.config.guidance_scale)
 
 
-class NoiseLevel(NamedTuple):
-    """alpha_t and sigma_t of each image, (B, 1, 1, 1); 1 and 0 for the clean image."""
-
-    alpha: Tensor
-    sigma: Tensor
-
-
-def noise_level(schedule: NoiseSchedule, timesteps: Tensor) -> NoiseLevel:
-    """Noise levels, float32, of timesteps (B,), some of which may be `CLEAN`."""
+def noise_level(schedule: NoiseSchedule, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+    """alpha_t and sigma_t, float32 (B, 1, 1, 1), of timesteps (B,); 1 and 0 where they are `CLEAN`."""
     alpha, sigma = schedule.alpha_sigma(timesteps.clamp(min=0))
     clean = (timesteps == CLEAN).view(-1, 1, 1, 1)
-    return NoiseLevel(torch.where(clean, 1.0, alpha), torch.where(clean, 0.0, sigma))
+    return torch.where(clean, 1.0, alpha), torch.where(clean, 0.0, sigma)
 
 
-def ddim_step(noisy: Tensor, clean: Tensor, now: NoiseLevel, then: NoiseLevel) -> Tensor:
+def ddim_step(noisy: Tensor, clean: Tensor, now: tuple[Tensor, Tensor], then: tuple[Tensor, Tensor]) -> Tensor:
     """A DDIM step with eta 0 from z_t, where x is predicted, to z_s at a lower noise level, all (B, C, S, S).
 
     z_s = alpha_s x + sigma_s / sigma_t (z_t - alpha_t x) (Song et al. 2021, equation 12)
     """
-    return then.alpha * clean + then.sigma / now.sigma * (noisy - now.alpha * clean)
+    (alpha, sigma), (alpha_then, sigma_then) = now, then
+    return alpha_then * clean + sigma_then / sigma * (noisy - alpha * clean)
 
 
-def distillation_target(noisy: Tensor, reached: Tensor, now: NoiseLevel, then: NoiseLevel) -> Tensor:
+def distillation_target(
+    noisy: Tensor, reached: Tensor, now: tuple[Tensor, Tensor], then: tuple[Tensor, Tensor]
+) -> Tensor:
     """x with which one step from z_t leads to z_s, which the teacher's two steps reached, all (B, C, S, S).
 
     x = (z_s - sigma_s / sigma_t z_t) / (alpha_s - sigma_s / sigma_t alpha_t) (Salimans & Ho 2022, algorithm 2)
     """
-    ratio = then.sigma / now.sigma
-    return (reached - ratio * noisy) / (then.alpha - ratio * now.alpha)
-
-
-def trailing_timesteps(num_train_timesteps: int, num_inference_steps: int) -> Tensor:
-    """Timesteps of n steps from noise to image, int64 (n,): T - i T / n, rounded half to even, minus 1.
-
-    Those of n steps are every second one of those of 2 n.
-    """
-    total, count = num_train_timesteps, num_inference_steps
-    return torch.tensor([round(Fraction(total * (count - i), count)) - 1 for i in range(count)])
+    (alpha, sigma), (alpha_then, sigma_then) = now, then
+    ratio = sigma_then / sigma
+    return (reached - ratio * noisy) / (alpha_then - ratio * alpha)
 
 
 def student_steps(num_train_timesteps: int, count: int, device: torch.device | str = "cpu") -> tuple[Tensor, ...]:
     """Of the student's `count` steps the one that contains each timestep: its start, middle and end, int64 (T,) each.
 
     The teacher's first of two steps leads to the middle, and the second to the end, `CLEAN` for the last one.
+
+    Raises:
+        ValueError: If the student's timesteps are not every second one of the teacher's.
     """
-    teacher = trailing_timesteps(num_train_timesteps, 2 * count)
-    start, middle = teacher[::2], teacher[1::2]
-    end = torch.cat([start[1:], torch.tensor([CLEAN])])
+    sampler = student_scheduler(make_scheduler(num_train_timesteps))
+    teacher, start = (set_timesteps(sampler, steps, "cpu") for steps in (2 * count, count))
+    if not torch.equal(teacher[::2], start):
+        raise ValueError(
+            f"--distill_teacher_steps {2 * count}: the steps depend on rounding; use a power of two, or twice a "
+            "divisor of --ddpm_num_steps."
+        )
+    middle, end = teacher[1::2], torch.cat([start[1:], torch.tensor([CLEAN])])
     step = (start[None] >= torch.arange(num_train_timesteps)[:, None]).sum(dim=1) - 1
     return tuple(table[step].to(device) for table in (start, middle, end))
-
-
-def check_steps(scheduler: SchedulerMixin, teacher_steps: int) -> None:
-    """Raises ValueError unless diffusers' timesteps are `trailing_timesteps` for the teacher and for the student."""
-    sampler, total = student_scheduler(scheduler), scheduler.config.num_train_timesteps
-    for count in (teacher_steps, teacher_steps // 2):
-        if not torch.equal(set_timesteps(sampler, count, "cpu"), trailing_timesteps(total, count)):
-            raise ValueError(
-                f"--distill_teacher_steps {teacher_steps}: {count} steps of {total} timesteps depend on rounding; use "
-                "a power of two, or twice a divisor of --ddpm_num_steps."
-            )
 
 
 class DistillationLoss:
