@@ -18,10 +18,11 @@ from huggingface_hub import HfApi, ModelCard, ModelCardData, RepoCard
 if TYPE_CHECKING:
     from typing import Self  # Python 3.11
 
-# Of a call.
-DEFAULTS = (
-    "num_inference_steps", "guidance_scale", "default_conditions", "image_guidance_scale", "reference_guidance_scale",
-)  # fmt: skip
+# Of a call, with the values of a new model.
+DEFAULTS = {
+    "num_inference_steps": 50, "guidance_scale": 2.0, "default_conditions": {}, "image_guidance_scale": 1.0,
+    "reference_guidance_scale": None,
+}  # fmt: skip
 LICENSE = ("license", "license_name", "license_link")  # in the metadata of a card
 INDEX_FILE, CARD_FILE = "model_index.json", "README.md"
 # diffusers passes keys that begin with "_" on, but not to a constructor.

@@ -3,11 +3,10 @@
 First what it is made of: schedulers, guidance, noise, and checks; then the pipeline.
 """
 
-import copy
-import difflib
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
@@ -29,7 +28,7 @@ from PIL import Image
 from torch import Tensor
 
 from .file_checks import check_number, is_number
-from .hub_mixin import DEFAULTS_KEY, HubMixin
+from .hub_mixin import DEFAULTS, DEFAULTS_KEY, HubMixin
 from .sprite_preprocessing import check_image, model_pixels
 
 PokemonType = str | int | tuple | Mapping | None
@@ -47,7 +46,6 @@ OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 CALLBACK_TENSORS = ("latents", "pred_original_sample", "prompt_embeds")  # the last is diffusers' name of embeddings
 # What the new image is to a reference, which tells little without them: in training they are dropped only together.
 REFERENCE_CONDITIONS = {"relation", "view", "finish"}
-OTHER_STAGE_SCALE = 1.5  # guided more, the next stage of a generated sprite is often the same drawing
 MAX_IMAGES = 10_000  # of one type in a call
 MAX_SCALE = 1000
 SAME_DRAWING = 0.9  # strength with which another image of the same creature and view begins with its reference
@@ -275,16 +273,9 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         super().__init__()
         self.register_modules(unet=unet, conditioner=conditioner, scheduler=scheduler)
         saved = getattr(conditioner, "config", {}).get(DEFAULTS_KEY, {})
-        defaults = {
-            "num_inference_steps": (num_inference_steps, 50),
-            "guidance_scale": (guidance_scale, 2.0),
-            "image_guidance_scale": (image_guidance_scale, 1.0),
-            "reference_guidance_scale": (reference_guidance_scale, None),
-            "default_conditions": (default_conditions, {}),
-        }
-        self.register_to_config(
-            **{name: saved.get(name, new) if given is None else given for name, (given, new) in defaults.items()}
-        )
+        given = num_inference_steps, guidance_scale, default_conditions, image_guidance_scale, reference_guidance_scale
+        given = {name: value for name, value in zip(DEFAULTS, given, strict=True) if value is not None}
+        self.register_to_config(**{**DEFAULTS, **saved, **given})
         self._interrupt, self._guidance_scale, self._num_timesteps = False, self.config.guidance_scale, 0
         self._trained_scheduler = scheduler
 
@@ -344,14 +335,13 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                 for each entry of `pokemon_type`, or one per image.
             reference_image: A sprite of the creature, to see it from another side, in other colors, or at another
                 stage; for models trained with references. An RGB image on white or an RGBA one, of any size, a list
-                of one per image, or a tensor (N, C, S, S) in [-1, 1]. The attribute `relation` says what the new image
-                is to it: "same" (default), "next" or "previous" stage. Unless only colors change, use another
+                of one per image, or a tensor (N, C, S, S) in [-1, 1]. Unless only colors change, use another
                 `generator` than for the reference: the same noise often gives the same drawing.
             image_guidance_scale: How closely to follow the reference: a number, or one per image; by default the
-                model's own, for another stage at most `OTHER_STAGE_SCALE`. 1 means no guidance.
+                model's own. 1 means no guidance.
             reference_view: What the reference shows, by default the view of `default_conditions`. If all images have
-                the same view and the relation "same", they keep its drawing: without `image`, sampling begins with the
-                reference, noised with a strength of `SAME_DRAWING`.
+                the same view, they keep its drawing: without `image`, sampling begins with the reference, noised with
+                a strength of `SAME_DRAWING`.
             image: Sprites to vary, given as `reference_image` is. One of the model's size and mode stays in its place.
             mask_image: Region of `image` to repaint: an image, white where it may change, or a tensor (1, 1, S, S) or
                 (N, 1, S, S) in [0, 1].
@@ -377,7 +367,6 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
 
         Raises:
             ValueError: If a value is out of its range, before anything is generated.
-            TypeError: If `pokemon_type` contains something that is no type.
         """
         if class_labels is not None and pokemon_type is not None:
             raise ValueError("class_labels and pokemon_type are the same argument; pass only one.")
@@ -389,19 +378,13 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             steps, guidance_interval, guidance_rescale, image, mask_image, strength, reference_image,
             image_guidance_scale, reference_view, output_type, callback_on_step_end_tensor_inputs,
         )  # fmt: skip
+        # 1. The conditions of each image, and its guidance.
         has_reference = reference_image is not None
         types, values = self.expand_conditions(
             pokemon_type, attributes, class_embeddings, num_images_per_type, has_reference
         )
-        scale, *scales = self._scales(guidance_scale, image_guidance_scale, values.get("relation"), len(types))
+        scale, *scales = self._scales(guidance_scale, image_guidance_scale, has_reference, len(types))
         guidance = Guidance(*scales, guidance_interval, guidance_rescale)
-        clean, mask = self.prepare_image(image, mask_image, len(types))
-        strength = (0.6 if mask is None else 1.0) if strength is None else strength
-        reference = self.prepare_reference(reference_image, len(types))
-        if has_reference:
-            reference, same_drawing = self._turn(reference, values, reference_view)
-            if same_drawing and clean is None:
-                clean, strength = reference, SAME_DRAWING
         generators = image_generators(generator, len(types))
         if class_embeddings is None:
             draws = image is None and not has_reference
@@ -413,11 +396,21 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         )
         if torch.equal(*all_embeddings[-2:]):
             guidance = replace(guidance, scales=[1.0])  # both predictions would be equal
+
+        # 2. What sampling starts from: noise, or a noised image.
+        clean, mask = self.prepare_image(image, mask_image, len(types))
+        reference = self.prepare_reference(reference_image, len(types))
+        if has_reference:
+            reference, same_drawing = self._turn(reference, values, reference_view)
+            if same_drawing and clean is None:
+                clean, strength = reference, SAME_DRAWING
+        strength = (0.6 if mask is None else 1.0) if strength is None else strength
         noise = self.prepare_latents(generators, latents)
         set_timesteps(self.scheduler, steps, self._execution_device)
         clean = None if clean is None else clean * self.scaling_factor
         timesteps, latents = self._start(noise, clean, float(strength))
 
+        # 3. From step to step less noise.
         self._interrupt, self._guidance_scale, self._num_timesteps = False, scale, len(timesteps)
         with self.progress_bar(total=len(timesteps)) as progress_bar:
             for i, t in enumerate(timesteps):
@@ -429,16 +422,13 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                 if callback_on_step_end is not None:
                     predicted = self._original_sample(prediction, t, sample)
                     tensors = {"latents": latents, "pred_original_sample": predicted, "prompt_embeds": embeddings}
-                    tensors = {name: tensors[name] for name in callback_on_step_end_tensor_inputs}
-                    latents = self._changed(latents, callback_on_step_end(self, i, t, tensors))
-                    if self._guidance_scale is not scale:  # as diffusers', which have no guidance below 1
-                        scale = self._guidance_scale
-                        scales = scale_of_each("guidance_scale", scale, len(types))
-                        guidance = replace(guidance, scales=[max(1.0, each) for each in scales])
+                    names = callback_on_step_end_tensor_inputs
+                    latents, guidance = self._call_back(callback_on_step_end, i, t, tensors, names, guidance)
                 progress_bar.update()
                 if self._interrupt:
                     break
 
+        # 4. From samples to images.
         if not latents.isfinite().all():
             raise ValueError("The samples are NaN or infinite: the weights are damaged, or too large for their dtype.")
         images = latents if output_type == "latent" else self.postprocess(latents, output_type)
@@ -466,7 +456,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             **arguments: Further arguments of `__call__`, without conditions and latents.
 
         Raises:
-            ValueError, TypeError: As `__call__`.
+            ValueError: As `__call__`.
         """
         check_number("steps", steps, 2, MAX_IMAGES, Integral)
         fixed = {"pokemon_type", "class_labels", "class_embeddings", "latents", *self.conditioner.vocabulary}
@@ -475,8 +465,6 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             raise ValueError(f"a and b must each be the conditions of one sprite, such as {example}.")
         has_reference = arguments.get("reference_image") is not None
         conditions = [_split_conditions(each) for each in (a, b)]
-        if any("relation" in attributes for _, attributes in conditions):
-            raise ValueError("interpolate takes no relation: with a reference all sprites show the same creature.")
         ends, embeddings = image_generators(generator, 2), []
         for (kind, attributes), end in zip(conditions, ends, strict=True):
             draws = not has_reference and arguments.get("image") is None
@@ -533,31 +521,22 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             raise ValueError(f"callback_on_step_end_tensor_inputs must be a list of {known}, not {tensor_inputs!r}.")
 
     def check_defaults(self) -> None:
-        """Raises ValueError if the defaults of a call, or the components, do not fit each other."""
+        """Raises some exception if the defaults of a call, or the components, do not fit each other."""
         config, width = self.config, self.unet.time_embedding.linear_2.out_features
-        if not isinstance(config.default_conditions, Mapping):
-            raise ValueError(f"default_conditions must be attributes and values, not {config.default_conditions!r}.")
         embeddings = self.encode_conditions(*self.expand_conditions(None, {}))
-        if embeddings.shape[1] != width:
-            raise ValueError(f"the conditioner has embedding_dim {embeddings.shape[1]}, the network needs {width}.")
+        check_tensor("the embedding of the conditioner", embeddings, [(1, width)])
         self._check_steps(config.num_inference_steps)
-        self._scales(config.guidance_scale, config.image_guidance_scale, None, 1)
+        self._scales(config.guidance_scale, config.image_guidance_scale, False, 1)
         scale_of_each("reference_guidance_scale", config.reference_guidance_scale or 1, 1)
-        if isinstance(self.scheduler, SCHEDULERS):
-            self._try_step()
-
-    def _try_step(self) -> None:
-        """Raises ValueError if the scheduler fails at a first step of zeros: what can be built may not run."""
-        trial = type(self)(**self.components | {"scheduler": copy.deepcopy(self.scheduler)})  # which has a state
-        sample, out_channels = torch.zeros(1, *self.sample_shape), self.unet.config.out_channels
-        try:
-            first, *_ = set_timesteps(trial.scheduler, self.config.num_inference_steps, "cpu")
-            trial._alpha_bar(first)
-            trial._step(sample[:, :1].repeat(1, out_channels, 1, 1), first, sample, [torch.Generator()])
-        except ValueError:
-            pass  # a call says so, with other arguments or another scheduler it may be possible
-        except Exception as error:  # diffusers checks little
-            raise ValueError(f"its {type(self.scheduler).__name__} cannot make a step: {error}.") from error
+        # A first step of zeros, since what can be built may not run. What is a ValueError, a call says: with other
+        # arguments or another scheduler it may be possible.
+        sample = torch.zeros(1, *self.sample_shape)
+        prediction = sample[:, :1].repeat(1, self.unet.config.out_channels, 1, 1)
+        with suppress(ValueError):
+            check_scheduler(self.scheduler, self._trained_scheduler, learns_variance=True)
+            first, *_ = set_timesteps(self.scheduler, config.num_inference_steps, "cpu")
+            self._alpha_bar(first)
+            self._step(prediction, first, sample, [torch.Generator()])
 
     def _check_steps(self, num_inference_steps: int) -> None:
         total = self.scheduler.config.num_train_timesteps
@@ -613,13 +592,10 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         """
         check_number("num_images_per_type", num_images_per_type, 1, MAX_IMAGES, Integral)
         given = {name: value for name, value in attributes.items() if value is not None}
-        argument, vocabulary = self.conditioner.argument, self.conditioner.vocabulary
-        if has_reference and "relation" not in vocabulary:
+        argument, relation = self.conditioner.argument, {"relation": "same"} if has_reference else {}
+        if has_reference and "relation" not in self.conditioner.vocabulary:
             raise ValueError("This model was not trained with reference sprites; leave out reference_image.")
-        if "relation" in given and not has_reference:
-            raise ValueError("relation needs a reference; pass reference_image as well.")
-        self._check_names(given)
-        defaults = {**self.config.default_conditions, **({"relation": "same"} if has_reference else {})}
+        defaults = {**self.config.default_conditions, **relation}
         if class_embeddings is None:
             if getattr(pokemon_type, "ndim", 0) == 1:  # an array or tensor of ids
                 pokemon_type = pokemon_type.tolist()
@@ -633,28 +609,15 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             check_tensor(
                 "class_embeddings", class_embeddings, [(count, self.unet.time_embedding.linear_2.out_features)]
             )
-            types = [None] * count
-            defaults = {name: value for name, value in defaults.items() if name == "relation" and has_reference}
+            types, defaults = [None] * count, relation
         values = {}
         for name, value in {**defaults, **given}.items():
             for_types = one_each(name, value, len(types), entry=argument)
             for_types = [defaults.get(name) if each is None else each for each in for_types]
             values[name] = [each for each in for_types for _ in range(num_images_per_type)]
+        if {*values.get("relation", ())} - {*relation.values()}:  # earlier models know others
+            raise ValueError("relation can only be 'same', with a reference_image; other stages need no reference.")
         return [each for each in types for _ in range(num_images_per_type)], values
-
-    def _check_names(self, names: Sequence[str]) -> None:
-        """Raises ValueError for further keywords of a call that are no attributes, with the nearest known name."""
-        argument, attributes = (
-            self.conditioner.argument,
-            [each for each in self.conditioner.vocabulary if each != "type"],
-        )
-        for name in [each for each in names if each not in attributes]:
-            known = [*inspect.signature(self.__call__).parameters][:-1] + attributes  # without that of the keywords
-            near = difflib.get_close_matches(name, known, n=1)
-            elsewhere = {"prompt": [argument], "type": [argument], "timesteps": ["num_inference_steps"]}
-            near = {**elsewhere, "batch_size": ["num_images_per_type"]}.get(name, near)
-            hint = f"did you mean {near[0]}?" if near else f"the conditions are {', '.join([argument, *attributes])}."
-            raise ValueError(f"Unexpected argument {name}; {hint}")
 
     def encode_conditions(
         self,
@@ -686,19 +649,13 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         known = {name: values[name] for name in REFERENCE_CONDITIONS & values.keys()}
         return [encode(negative), encode(negative, **known), embeddings]
 
-    def _scales(self, scale: Any, image_scale: Any, relations: list | None, count: int) -> tuple[Any, list, list]:
-        """The guidance scale, and both scales of each image: the model's own where none are given.
-
-        `relations` are those of the images to a reference, if there is one.
-        """
+    def _scales(self, scale: Any, image_scale: Any, has_reference: bool, count: int) -> tuple[Any, list, list]:
+        """The guidance scale, and both scales of each image: the model's own where none are given."""
         if scale is None:
-            scale = (relations and self.config.reference_guidance_scale) or self.config.guidance_scale
-        if image_scale is None:
-            image_scale = self.config.image_guidance_scale
-            if relations:
-                same, *ids = (self.conditioner.attribute_id("relation", each) for each in ("same", *relations))
-                image_scale = [image_scale if each == same else min(image_scale, OTHER_STAGE_SCALE) for each in ids]
+            scale = (has_reference and self.config.reference_guidance_scale) or self.config.guidance_scale
         given = {"guidance_scale": scale, "image_guidance_scale": image_scale}
+        if image_scale is None:
+            given["image_guidance_scale"] = self.config.image_guidance_scale
         return scale, *(scale_of_each(name, value, count) for name, value in given.items())
 
     def _turn(self, reference: Tensor, values: Mapping[str, list], reference_view: str | None) -> tuple[Tensor, bool]:
@@ -714,12 +671,10 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         if shown is None or not views or "view" not in self.conditioner.vocabulary:
             return reference, False
         ids = torch.tensor([attribute_id("view", each) for each in (shown, *views)])
-        relations = {attribute_id("relation", each) for each in values["relation"]}
-        same_drawing = bool((ids == ids[0]).all()) and relations == {attribute_id("relation", "same")}
         if self.unet.config.get("mirrors_references"):
             other = other_view(ids[1:], ids[0], self.conditioner.any_ids["view"]).to(reference.device)
             reference = torch.where(other.view(-1, 1, 1, 1), reference.flip(-1), reference)
-        return reference, same_drawing
+        return reference, bool((ids == ids[0]).all())
 
     def _start(self, noise: Tensor, clean: Tensor | None, strength: float) -> tuple[Tensor, Tensor]:
         """The timesteps, and the sample (N, C, S, S) at the first: noise, or a noised clean sample.
@@ -734,12 +689,18 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             self.scheduler.set_begin_index(start)
         return timesteps[start:], self.scheduler.add_noise(clean, noise, timesteps[start : start + 1])
 
-    def _changed(self, latents: Tensor, returned: Mapping[str, Tensor] | None) -> Tensor:
-        """The sample after a callback, which may have returned another one."""
-        changed = (returned or {}).get("latents", latents)
+    def _call_back(
+        self, callback: Callable, i: int, t: Tensor, tensors: dict, names: Sequence[str], guidance: Guidance
+    ) -> tuple[Tensor, Guidance]:
+        """The sample and the guidance after a callback, which may return another sample and set a guidance scale."""
+        latents, scale = tensors["latents"], self._guidance_scale
+        changed = (callback(self, i, t, {name: tensors[name] for name in names}) or {}).get("latents", latents)
         if changed is not latents:
             self.scheduler.last_sample = None  # from which UniPC's corrector would undo the change
-        return changed.to(latents)
+        if self._guidance_scale is not scale:  # as diffusers', which have no guidance below 1
+            scales = scale_of_each("guidance_scale", self._guidance_scale, len(latents))
+            guidance = replace(guidance, scales=[max(1.0, each) for each in scales])
+        return changed.to(latents), guidance
 
     def _repaint(self, latents: Tensor, mask: Tensor, clean: Tensor, noise: Tensor, following: Tensor) -> Tensor:
         """Where the mask is false, the clean sample, noised for the following timestep, if there is one.

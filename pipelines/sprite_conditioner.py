@@ -205,53 +205,41 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
                 only), an id, or None (any type).
 
         Raises:
-            ValueError: If a name or id is unknown, a type is repeated, or there are more than two.
-            TypeError: If it is something else.
+            ValueError: If it is something else, a name or id is unknown, or there are not one or two different ones.
         """
         if isinstance(pokemon_type, str):
-            parts = pokemon_type.split("/")
-        elif pokemon_type is None:
-            parts = []
-        else:
-            parts = pokemon_type if isinstance(pokemon_type, tuple) else [pokemon_type]
-        ids = [self._type_id(part) for part in parts]
-        argument, word = self.argument, self._word
-        if len(ids) > 2 or (pokemon_type is not None and not ids):
-            raise ValueError(f"{argument} takes one {word} or two, but {pokemon_type!r} has {len(ids)}.")
-        any_id = self.none_id + 1
+            pokemon_type = tuple(pokemon_type.split("/"))
+        parts = pokemon_type if isinstance(pokemon_type, tuple) else (ANY if pokemon_type is None else pokemon_type,)
+        ids, any_id = [self._type_id(part) for part in parts], self.none_id + 1
         first, second = [*ids, any_id, any_id][:2]
-        if min(first, second) == self.none_id:
-            raise ValueError(f"{argument} {pokemon_type!r} has no {word}; {NONE!r} needs one, as in 'fire/none'.")
-        if first == second != any_id:
-            raise ValueError(f"{argument} {pokemon_type!r} repeats a {word}; use {NONE!r} if there is only one.")
+        if len(ids) not in (1, 2) or min(first, second) == self.none_id or first == second != any_id:
+            word = self._word
+            raise ValueError(
+                f"{self.argument} must be one {word}, two different ones, or one and {NONE!r}, not {pokemon_type!r}."
+            )
         return first, second
 
     def _type_id(self, name: str | int) -> int:
-        names, word = [*self.config.vocabulary["type"], NONE, ANY], self._word
+        names, count = [*self.config.vocabulary["type"], NONE, ANY], self.none_id
         if isinstance(name, str):
-            return _position(word, name, names)
+            return _position(self._word, name, names)
         number = name.item() if getattr(name, "ndim", 1) == 0 else name  # numpy's and torch's scalars
-        if isinstance(number, bool) or not isinstance(number, int):
-            raise TypeError(f"{self.argument} takes names, ids, pairs, a list of these or None, but got {name!r}.")
-        last = self.none_id - 1
-        if not 0 <= number <= last:
-            raise ValueError(f"Unknown {word} id {number}: the ids are 0 ({names[0]}) to {last} ({names[last]}).")
-        return number
+        if type(number) is not int or number not in range(count):
+            ids = f"ids from 0 ({names[0]}) to {count - 1} ({names[count - 1]})"
+            raise ValueError(f"{self.argument} takes names, {ids}, pairs, a list of these or None, not {name!r}.")
+        return int(number)
 
     def type_blend(self, pokemon_type: str | int | tuple | Mapping | None) -> list[tuple[float, tuple[int, int]]]:
         """The types of one entry, as in `type_ids` or a blend {"fire": 0.7, "water": 0.3}; the weights sum to 1.
 
         Raises:
-            ValueError: As `type_ids`; and if a weight is negative or not finite, or all are 0.
-            TypeError: As `type_ids`; and if a weight is not a number.
+            ValueError: As `type_ids`; and if a weight is no number of at least 0, or all are 0.
         """
         if not isinstance(pokemon_type, Mapping):
             return [(1.0, self.type_ids(pokemon_type))]
         weights = list(pokemon_type.values())
-        if not all(isinstance(weight, Real) and not isinstance(weight, bool) for weight in weights):
-            raise TypeError(f"The weights of a blend must be numbers, not {pokemon_type!r}.")
-        total = sum(weights)
-        if not (all(weight >= 0 for weight in weights) and 0 < total < math.inf):
+        are_weights = all(isinstance(each, Real) and not isinstance(each, bool) and each >= 0 for each in weights)
+        if not (are_weights and 0 < (total := sum(weights)) < math.inf):
             raise ValueError(f"The weights of a blend must be 0 or more with a positive sum, not {pokemon_type!r}.")
         return [(float(weight / total), self.type_ids(part)) for part, weight in pokemon_type.items()]
 
@@ -263,11 +251,9 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         Raises:
             ValueError: If the attribute or the value is unknown.
         """
-        if attribute == "type":
-            raise ValueError(f"Pass the {self._word} as the argument {self.argument}.")
-        if attribute not in self.config.vocabulary:
-            known = ", ".join(self._word if name == "type" else name for name in self.vocabulary)
-            raise ValueError(f"This model is not conditioned on {attribute}, only on {known}.")
+        if attribute == "type" or attribute not in self.config.vocabulary:
+            known = ", ".join(self.argument if name == "type" else name for name in self.vocabulary)
+            raise ValueError(f"{attribute} is no condition of this model; its conditions are {known}.")
         if value is None or isinstance(value, bool):
             value = {None: ANY, True: "yes", False: "no"}[value]
         return _position(attribute, str(value), [*self.config.vocabulary[attribute], ANY])
@@ -288,7 +274,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
             Attribute -> value, perhaps "any" where it is unknown; empty for models without training conditions.
 
         Raises:
-            ValueError, TypeError: As `type_blend` and `attribute_id`.
+            ValueError: As `type_blend` and `attribute_id`.
         """
         table = self.config.training_conditions
         if table is None:

@@ -27,8 +27,6 @@ from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel
 
 LICENSE_FILE = "LICENSE"  # in the folder of a model with a license of its own
 PLAIN_WEIGHTS = "diffusion_pytorch_model.safetensors"
-# Models of which only the project's repository has the weights, with their folders there.
-OUTSIDE = {"pokemon-ddpm-32": "benchmarks/training/pokemon-ddpm-32"}  # released until 1.0; a recipe begins with it
 COMPONENTS = ("unet", "conditioner", "scheduler")
 NETWORKS = {each.__name__: each for each in (UNet2DModel, SpriteUNet2DModel)}
 # Values of configurations that could fill the memory, or make a loop endless.
@@ -42,10 +40,7 @@ def locate_model(model: str) -> str:
     """The folder of a released model for its name, unless there is a folder of that name; otherwise `model` itself."""
     if Path(model).exists():
         return model
-    released = {file.parent.name: str(file.parent) for file in sorted(RELEASED.glob("*/model_index.json"))}
-    if model in OUTSIDE:  # it would be looked for on the Hub
-        here = f"{OUTSIDE[model]} in the project's repository"
-        raise ValueError(f"The package does not contain {model}. Use {' or '.join(released)}, or its folder, {here}.")
+    released = {file.parent.name: str(file.parent) for file in RELEASED.glob("*/model_index.json")}
     return released.get(model, model)
 
 
@@ -208,11 +203,13 @@ def _check_network(kind: type, config: dict[str, Any], shapes: dict[str, list[in
     with torch.device("meta"), torch.no_grad():  # which needs no memory
         network = kind.from_config(config).eval()
         network.load_state_dict({name: torch.empty(shape) for name, shape in shapes.items()})
-        if kind is SpriteConditioner:
-            return
-        size, labels = network.config.sample_size, torch.zeros(1, network.time_embedding.linear_2.out_features)
-        height, width = size if isinstance(size, (list, tuple)) else (size, size)
-        try:  # what can be built may not run
-            network(torch.zeros(1, network.config.in_channels, height, width), 0, class_labels=labels)
-        except Exception as error:  # diffusers and torch fail in many ways
-            raise ValueError(f"its network cannot run: {error}.") from error
+        if kind is not SpriteConditioner:
+            run_once(network)
+
+
+@torch.no_grad()
+def run_once(network: UNet2DModel) -> None:
+    """Evaluates a network on zeros; raises some exception if it can be built but not run."""
+    size, labels = network.config.sample_size, torch.zeros(1, network.time_embedding.linear_2.out_features)
+    height, width = size if isinstance(size, (list, tuple)) else (size, size)
+    network(torch.zeros(1, network.config.in_channels, height, width), 0, class_labels=labels)

@@ -135,7 +135,7 @@ def test_file_names_are_distinct():
 def test_a_hostile_value_is_refused_and_writes_nothing(tmp_path, known, text, where):
     request = SpriteRequest(0, text) if where == "type" else SpriteRequest(0, "fire", {"color": text})
     assert (tmp_path / request.file_name).parent == tmp_path
-    with pytest.raises(ValueError, match="Unknown|takes one type or two"):
+    with pytest.raises(ValueError, match="Unknown|must be one type, two"):
         list(generate_files(Job(known, SETTINGS, [request]), tmp_path))
     assert list(tmp_path.iterdir()) == []
 

@@ -22,15 +22,6 @@ def test_the_digest_is_of_the_weights_in_float32():
     assert models.weights_digest(coarse) == models.weights_digest(coarse.float()) != digest
 
 
-def test_a_model_that_is_not_in_the_package(tmp_path, monkeypatch):
-    text = " or ".join(RELEASED_MODELS)
-    with pytest.raises(ValueError, match=f"not contain pokemon-ddpm-32. Use {text}, or its folder, benchmarks/"):
-        models.locate_model("pokemon-ddpm-32")
-    monkeypatch.chdir(tmp_path)
-    Path("pokemon-ddpm-32").mkdir()
-    assert models.locate_model("pokemon-ddpm-32") == "pokemon-ddpm-32"
-
-
 @pytest.mark.parametrize("name", RELEASED_MODELS)
 def test_a_released_model_is_located_loaded_and_generates(name, tmp_path, monkeypatch):
     folder = str(RELEASED / name)

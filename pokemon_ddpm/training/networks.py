@@ -10,6 +10,7 @@ from diffusers import UNet2DModel
 
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.diffusion import ConditionalDenoiser
+from pokemon_ddpm.models import run_once
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_conditioner import MAX_ROWS, SpriteConditioner
 from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel
@@ -131,9 +132,7 @@ def build_unet(
     try:
         unet_class = SpriteUNet2DModel if "patch_size" in config else UNet2DModel
         unet = unet_class(**{**config, **fixed}).eval()
-        with torch.no_grad():  # not everything that can be built can be run
-            embedding = torch.zeros(1, unet.time_embedding.linear_2.out_features)
-            unet(torch.zeros(1, channels, resolution, resolution), 0, class_labels=embedding)
+        run_once(unet)
     except Exception as error:  # diffusers checks little: ZeroDivisionError and NameError are among them
         raise ValueError(f"Invalid UNet2DModel configuration: {error}") from error
     return unet.train()

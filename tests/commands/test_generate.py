@@ -236,7 +236,7 @@ def last(images: torch.Tensor, asked: dict[str, str]) -> torch.Tensor:
 MISTAKES = [
     (["--type", "fire=0.7,water"], "'fire=0.7,water' is not a blend; write a blend like fire=0.7,water=0.3."),
     (["--type", "fire=nan"], "'fire=nan' is not a blend"),
-    (["--type", "bug", "--type", "fire/fire"], "repeats a type"),
+    (["--type", "bug", "--type", "fire/fire"], "must be one type, two different ones"),
     (["--color", "redd"], "Unknown color 'redd'. Did you mean 'red'?"),
     (["--attribute", "mood"], "--attribute takes NAME=VALUE with a name that has no flag of its own, not 'mood'"),
     (["--guidance-scale", "nan"], "Invalid value for '--guidance-scale'"),

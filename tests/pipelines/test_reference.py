@@ -45,10 +45,10 @@ def test_both_guidances(pipeline, scale, image_scale):
         with torch.no_grad():
             return pipeline.unet(noise, 999, class_labels=labels, reference=given).sample.double()
 
-    cond = predict((FIRE, ANY), reference, relation=NEXT, view=1)
-    image, uncond = predict((ANY, ANY), reference, relation=NEXT, view=1), predict((ANY, ANY), torch.zeros(2, *SHAPE))
+    cond = predict((FIRE, ANY), reference, relation=SAME, view=1)
+    image, uncond = predict((ANY, ANY), reference, relation=SAME, view=1), predict((ANY, ANY), torch.zeros(2, *SHAPE))
     calls = network_calls(pipeline)
-    arguments = {"reference_image": reference, "relation": "next", "view": "back", "latents": noise}
+    arguments = {"reference_image": reference, "view": "back", "latents": noise}
     found = generate(pipeline, ["fire"] * 2, 1, guidance_scale=scale, image_guidance_scale=image_scale, **arguments)
     expected = uncond + image_scale * (image - uncond) + scale * (cond - image)
     torch.testing.assert_close(found, expected.float(), rtol=1e-4, atol=1e-5)
@@ -97,8 +97,6 @@ def test_an_interpolation_with_a_reference_is_of_the_same_creature(pipeline):
     ends = pipeline.interpolate("fire", "fire", 2, seeds[:2], **arguments).images
     alone = pipeline("fire", generator=seeds[2], **arguments).images
     torch.testing.assert_close(ends, alone.expand_as(ends), rtol=0, atol=1e-4)
-    with pytest.raises(ValueError, match="interpolate takes no relation"):
-        pipeline.interpolate({"pokemon_type": "fire", "relation": "next"}, "fire", 2, **arguments)
 
 
 def test_an_image_of_the_same_view_begins_with_the_noised_reference(pipeline):
@@ -117,7 +115,7 @@ def test_an_image_of_the_same_view_begins_with_the_noised_reference(pipeline):
         start = pipeline.scheduler.timesteps[1:2]
         noised = pipeline.scheduler.add_noise(reference * pipeline.scaling_factor, noise, start)
         torch.testing.assert_close(found, noised)
-    for arguments in ({"view": "back"}, {"view": ["front", "back"]}, {"relation": "next"}, {"reference_view": "back"}):
+    for arguments in ({"view": "back"}, {"view": ["front", "back"]}, {"reference_view": "back"}):
         assert torch.equal(first(10, **arguments), noise)
     with pytest.raises(ValueError, match="Unknown view 'bakc'. Did you mean 'back'"):
         first(0, reference_view="bakc")
@@ -146,13 +144,13 @@ def refused(pipeline, **arguments) -> str:
 
 
 def test_what_is_refused(pipeline):
-    assert "pass reference_image as well" in refused(pipeline, relation="next")
+    assert "relation can only be 'same', with a reference_image" in refused(pipeline, relation="same")
     for empty in (Image.new("RGB", (20, 20), "white"), Image.new("RGBA", (20, 20), (1, 2, 3, 0))):
         assert "shows nothing" in refused(pipeline, reference_image=empty)
     assert "one entry for each image (2), but has 1" in refused(pipeline, reference_image=[sprite()])
     assert "shape (2, 4, 16, 16)" in refused(pipeline, reference_image=torch.zeros(2, 3, 16, 16))
     for message, arguments in {
-        "Unknown relation 'nxt'. Did you mean 'next'?": {"relation": "nxt"},
+        "relation can only be 'same', with a reference_image": {"relation": ["same", "next"]},
         "image_guidance_scale must be a number": {"image_guidance_scale": float("nan")},
     }.items():
         assert message in refused(pipeline, reference_image=sprite(), **arguments)
