@@ -259,12 +259,10 @@ class Trainer:
 
     def measure(self) -> None:
         """Makes the measurements and samples that are due at this step."""
-        config = self.config
-        chosen_from = config.load_best_model_at_end and self.is_due(config.checkpointing_steps)
-        if self.is_due(config.validation_steps) or chosen_from:
+        if self.is_due(self.config.validation_steps):
             self.metrics = self.validate()
             self.log(self.metrics)
-        if self.is_due(config.save_images_steps):
+        if self.is_due(self.config.save_images_steps):
             self.save_samples()
 
     def validate(self) -> dict[str, float]:
@@ -340,21 +338,15 @@ class Trainer:
             self.metrics = self.validate()
         if not self.accelerator.is_main_process:
             return
-        denoiser, metrics = averaged(self.unwrapped, self.ema), self.metrics
-        best = checkpoint.best_checkpoint(self.output_dir)
-        if config.load_best_model_at_end and finished and best:
-            with monitoring.warn_only("The model has the last weights."):
-                metrics = checkpoint.load_weights(best, denoiser).metrics
-                self.print(f"The model has the weights of {best}.")
-        pipeline = make_pipeline(denoiser, self.scheduler, config)
-        run.save_model(pipeline, config, self.callbacks, self.step, self.counts, metrics)
+        pipeline = make_pipeline(averaged(self.unwrapped, self.ema), self.scheduler, config)
+        run.save_model(pipeline, config, self.callbacks, self.step, self.counts, self.metrics)
         self.print(f"The model is in {self.output_dir}.")
         if config.fine_tunes and self.held_out is not None:
             near, count = self.callbacks.count_copies(pipeline, self.data, self.held_out)
+            losses = "Validation loss {validation_loss:.4f}, of training images {train_split_loss:.4f}."
             self.print(
-                "Validation loss {validation_loss:.4f}, of training images {train_split_loss:.4f}.".format(**metrics)
-                + f" Of {count} samples {near} are near a training image: at most half as far from it as held-out "
-                "images usually are."
+                f"{losses.format(**self.metrics)} Of {count} samples {near} are near a training image: at most half "
+                "as far from it as held-out images usually are."
             )
         if self.hub_model_id and finished:
             try:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import datasets
 from datasets import ClassLabel, Value
@@ -137,6 +137,12 @@ def _code_digest() -> str:
     return hashlib.sha256(b"\0".join(Path(file).read_bytes() for file in files)).hexdigest()
 
 
+@overload
+def load_sprites(data_dir: Any = ..., config_name: Any = ..., *, split: str, **options: Any) -> datasets.Dataset: ...
+@overload
+def load_sprites(
+    data_dir: Any = ..., config_name: Any = ..., *, split: None = ..., **options: Any
+) -> datasets.DatasetDict: ...
 def load_sprites(
     data_dir: str | Path | None = None,
     config_name: str | None = None,

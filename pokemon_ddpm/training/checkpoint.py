@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import math
 import re
 import shutil
 from collections.abc import Iterable, Iterator
@@ -136,15 +135,6 @@ def _step(folder: Path) -> int:
     return int(folder.name.split("-")[1])
 
 
-def best_checkpoint(output_dir: Path) -> Path | None:
-    """The checkpoint with the lowest validation loss; None if it was never measured."""
-    measured = {}
-    for folder in checkpoints(output_dir):
-        with contextlib.suppress(ValueError):  # a damaged one
-            measured[folder] = _load_manifest(folder)[0].metrics.get("validation_loss", math.nan)
-    return min(filter(lambda folder: math.isfinite(measured[folder]), measured), key=measured.get, default=None)
-
-
 def delete(path: Path) -> None:
     """Deletes a folder, a file or a link."""
     if path.is_dir() and not path.is_symlink():
@@ -157,7 +147,7 @@ def save_checkpoint(output_dir: Path, state: TrainingState, tensors: TrainingTen
     """Writes `checkpoint-STEP/`: under another name, then renamed. Deletes later and the oldest ones.
 
     Args:
-        limit: Number of newest checkpoints to keep beside the best one; 0 for all.
+        limit: Number of newest checkpoints to keep; 0 for all.
 
     Raises:
         ValueError: If it cannot be written, for example on a full disk; all earlier ones are unchanged then.
@@ -170,8 +160,7 @@ def save_checkpoint(output_dir: Path, state: TrainingState, tensors: TrainingTen
         _write(partial, state, tensors)
         _delete_checkpoints(later(output_dir, state.step - 1))  # which the run went back from
         partial.rename(final)
-        best = best_checkpoint(output_dir)
-        _delete_checkpoints(path for path in checkpoints(output_dir)[:-limit] if path != best)  # none for a limit of 0
+        _delete_checkpoints(checkpoints(output_dir)[:-limit])  # none for a limit of 0
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise ValueError(f"{final} could not be written ({error.strerror or error}).") from error
@@ -238,19 +227,6 @@ def is_finite(tensors: Iterable[torch.Tensor]) -> bool:
     return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
 
-def load_weights(folder: Path, model: nn.Module) -> TrainingState:
-    """Loads a checkpoint's EMA weights, or its plain ones without EMA, into the run's model; returns its state.
-
-    Raises:
-        ValueError: If a file is damaged, not finite or of another network; nothing is changed then.
-    """
-    state, checksums = _load_manifest(folder)
-    own = {MODEL: model.state_dict()} | ({EMA: dict(model.named_parameters())} if EMA in checksums else {})
-    saved = _load_tensors(folder, own)
-    model.load_state_dict(saved[MODEL] | saved.get(EMA, {}))
-    return state
-
-
 def find_checkpoints(output_dir: Path, name: str) -> list[Path]:
     """The run's checkpoint of this path or name, else ValueError is raised; for "latest" all, newest first."""
     known = checkpoints(output_dir)
@@ -281,7 +257,7 @@ def _check_same_run(folder: Path, saved: TrainingState, now: TrainingState) -> N
     fields = [field for field in dataclasses.fields(TrainingConfig) if not field.metadata.get("resume")]
     # A flag that is newer than the checkpoint had its default, an option of the network was off.
     defaults = {field.name: field.default for field in fields} | GONE
-    del defaults["logging_steps"]  # which could change
+    del defaults["logging_steps"], defaults["load_best_model_at_end"]  # which could change
     before, after = (
         {
             **{f"--{name}": state.config.get(name, default) for name, default in defaults.items()},

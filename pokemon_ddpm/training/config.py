@@ -20,7 +20,7 @@ from pokemon_ddpm.vocabulary import CONDITIONS, nearest
 CONFIG_FILE = "training_config.json"
 # Flags of earlier versions, with the value that is now the only one; None: that of the teacher.
 GONE = {"rescale_betas_zero_snr": False, "distill_image_guidance_scale": None, "autoguidance_low": 0.2}
-GONE |= {"autoguidance_high": 0.8, "logging_steps": 20}
+GONE |= {"autoguidance_high": 0.8, "logging_steps": 20, "load_best_model_at_end": False}
 AUTOGUIDANCE_INTERVAL = (0.2, 0.8)
 LIMITS = {
     "low": ("at least", operator.ge),
@@ -36,7 +36,6 @@ NEEDED_BY = {
     "distill_from": "distill_teacher_steps distill_guidance_scale",
     "pretrained_model_name_or_path": "autoguidance_from",
     "autoguidance_from": "autoguidance_better autoguidance_interval autoguidance_scale",
-    "validation_steps": "load_best_model_at_end",
     "push_to_hub": "hub_model_id hub_private_repo",
 }
 EXCLUDED_BY = {
@@ -178,13 +177,12 @@ class TrainingConfig:
 
     # Validation
     validation_steps: int = _free(500, "Updates between validation losses; 0 for none.", low=0)
-    load_best_model_at_end: bool = _option(False, "Save the best checkpoint as the model.", resume=True)
 
     # Output
     output_dir: str | None = _free(None, "Output folder. Default: outputs/DATA-RESOLUTION.")
     overwrite_output_dir: bool = _free(False, "Delete an existing run in --output_dir.")
     checkpointing_steps: int = _free(500, "Updates between checkpoints.", above=0)
-    checkpoints_total_limit: int = _free(3, "Newest checkpoints to keep besides the best; 0 for all.", low=0)
+    checkpoints_total_limit: int = _free(3, "Newest checkpoints to keep; 0 for all.", low=0)
     resume_from_checkpoint: str | None = _free(None, "Resume from latest, or from a checkpoint name in --output_dir.")
     save_images_steps: int = _free(1000, "Updates between sample sheets; 0 for none.", low=0)
     ddpm_num_inference_steps: int = _option(25, "Default denoising steps of the pipeline.", above=0, resume=True)
