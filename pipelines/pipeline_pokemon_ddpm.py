@@ -29,7 +29,7 @@ from torch import Tensor
 
 from .file_checks import check_number, is_number
 from .hub_mixin import DEFAULTS, DEFAULTS_KEY, HubMixin
-from .sprite_preprocessing import check_image, model_pixels
+from .sprite_preprocessing import model_pixels
 
 PokemonType = str | int | tuple | Mapping | None
 AttributeValue = str | bool | None
@@ -227,18 +227,13 @@ def scale_of_each(name: str, value: Any, count: int) -> list[float]:
     return [float(scale) for scale in scales]
 
 
-def check_tensor(name: str, tensor: Any, shapes: list[tuple[int, ...]], low: float | None = None) -> None:
-    """Raises ValueError unless it is a finite tensor of one of the shapes, with values in [low, 1] if low is given."""
-    if not isinstance(tensor, Tensor) or tuple(tensor.shape) not in shapes:
+def check_tensor(name: str, tensor: Any, shape: tuple[int, ...], in_range: bool = False) -> None:
+    """Raises ValueError unless it is a finite floating-point tensor of the shape, with `in_range` in [-1, 1]."""
+    if not isinstance(tensor, Tensor) or tuple(tensor.shape) != shape:
         given = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
-        raise ValueError(f"{name} must be a tensor of shape {shapes[0]}, but is {given}.")
-    is_real = tensor.is_floating_point() or (low == 0 and not tensor.is_complex())  # a mask may be of integers
-    if (
-        not (is_real and torch.isfinite(tensor).all())
-        or low is not None
-        and not ((tensor >= low) & (tensor <= 1)).all()
-    ):
-        within = "" if low is None else f" in [{low}, 1]"
+        raise ValueError(f"{name} must be a tensor of shape {shape}, but is {given}.")
+    if not (tensor.is_floating_point() and (tensor.abs() <= (1 if in_range else torch.finfo(tensor.dtype).max)).all()):
+        within = " in [-1, 1]" if in_range else ""
         raise ValueError(f"{name} must have finite floating-point values{within}, but is {tensor.dtype}.")
 
 
@@ -303,7 +298,6 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         image_guidance_scale: float | list[float] | None = None,
         reference_view: str | None = None,
         image: Image.Image | list[Image.Image] | Tensor | None = None,
-        mask_image: Image.Image | Tensor | None = None,
         strength: float | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
         latents: Tensor | None = None,
@@ -343,9 +337,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                 the same view, they keep its drawing: without `image`, sampling begins with the reference, noised with
                 a strength of `SAME_DRAWING`.
             image: Sprites to vary, given as `reference_image` is. One of the model's size and mode stays in its place.
-            mask_image: Region of `image` to repaint: an image, white where it may change, or a tensor (1, 1, S, S) or
-                (N, 1, S, S) in [0, 1].
-            strength: How much noise is added to `image`, from 0 to 1; by default 0.6, with a mask 1.
+            strength: How much noise is added to `image`, from 0 to 1; by default 0.6.
             generator: One `torch.Generator` per image, or a single one: just seeded with s, it generates image i from
                 seed s + i in any batch size. Noise is sampled on the generator's device (a single one: on the CPU).
             latents: Initial noise (N, C, S, S).
@@ -375,8 +367,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
         self.check_inputs(
-            steps, guidance_interval, guidance_rescale, image, mask_image, strength, reference_image,
-            image_guidance_scale, reference_view, output_type, callback_on_step_end_tensor_inputs,
+            steps, guidance_interval, guidance_rescale, image, strength, reference_image, image_guidance_scale,
+            reference_view, output_type, callback_on_step_end_tensor_inputs,
         )  # fmt: skip
         # 1. The conditions of each image, and its guidance.
         has_reference = reference_image is not None
@@ -398,16 +390,15 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             guidance = replace(guidance, scales=[1.0])  # both predictions would be equal
 
         # 2. What sampling starts from: noise, or a noised image.
-        clean, mask = self.prepare_image(image, mask_image, len(types))
-        reference = self.prepare_reference(reference_image, len(types))
+        clean = None if image is None else self.prepare_image("image", image, len(types), keep=True)
+        strength, reference = 0.6 if strength is None else strength, None
         if has_reference:
+            reference = self.prepare_image("reference_image", reference_image, len(types))
             reference, same_drawing = self._turn(reference, values, reference_view)
             if same_drawing and clean is None:
                 clean, strength = reference, SAME_DRAWING
-        strength = (0.6 if mask is None else 1.0) if strength is None else strength
         noise = self.prepare_latents(generators, latents)
         set_timesteps(self.scheduler, steps, self._execution_device)
-        clean = None if clean is None else clean * self.scaling_factor
         timesteps, latents = self._start(noise, clean, float(strength))
 
         # 3. From step to step less noise.
@@ -417,8 +408,6 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                 sample = self.scheduler.scale_model_input(latents, t)
                 prediction = self.predict(sample, t, all_embeddings, guidance, reference)
                 latents = self._step(prediction, t, latents, generators)
-                if mask is not None:
-                    latents = self._repaint(latents, mask, clean, noise, timesteps[i + 1 : i + 2])
                 if callback_on_step_end is not None:
                     predicted = self._original_sample(prediction, t, sample)
                     tensors = {"latents": latents, "pred_original_sample": predicted, "prompt_embeds": embeddings}
@@ -492,7 +481,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         return self.unet.config.get("scaling_factor", 1.0)
 
     def check_inputs(
-        self, num_inference_steps, guidance_interval, guidance_rescale, image, mask_image, strength, reference_image,
+        self, num_inference_steps, guidance_interval, guidance_rescale, image, strength, reference_image,
         image_guidance_scale, reference_view, output_type, tensor_inputs,
     ) -> None:  # fmt: skip
         """Raises ValueError for what a call cannot use; see `__call__` for the arguments."""
@@ -510,8 +499,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         check_number("guidance_rescale", guidance_rescale, 0, 1)
         if reference_image is None and (image_guidance_scale is not None or reference_view is not None):
             raise ValueError("image_guidance_scale and reference_view need a reference; pass reference_image as well.")
-        if image is None and (strength is not None or mask_image is not None):
-            raise ValueError("strength and mask_image need an image; pass image as well.")
+        if image is None and strength is not None:
+            raise ValueError("strength needs an image; pass image as well.")
         if strength is not None:
             check_number("strength", strength, 0, 1)
         if output_type not in OUTPUT_TYPES:
@@ -524,7 +513,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         """Raises some exception if the defaults of a call, or the components, do not fit each other."""
         config, width = self.config, self.unet.time_embedding.linear_2.out_features
         embeddings = self.encode_conditions(*self.expand_conditions(None, {}))
-        check_tensor("the embedding of the conditioner", embeddings, [(1, width)])
+        check_tensor("the embedding of the conditioner", embeddings, (1, width))
         self._check_steps(config.num_inference_steps)
         self._scales(config.guidance_scale, config.image_guidance_scale, False, 1)
         scale_of_each("reference_guidance_scale", config.reference_guidance_scale or 1, 1)
@@ -542,40 +531,17 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         total = self.scheduler.config.num_train_timesteps
         check_number("num_inference_steps", num_inference_steps, 1, total, Integral)
 
-    def prepare_image(self, image: Any, mask_image: Any, count: int) -> tuple[Tensor | None, ...]:
-        """`image` as float32 (N, C, S, S) in [-1, 1], and `mask_image` as bool (1 or N, 1, S, S), if they are given.
+    def prepare_image(self, name: str, images: Any, count: int, keep: bool = False) -> Tensor:
+        """An argument with images as float32 (N, C, S, S) in [-1, 1]; for `keep` see `model_pixels`.
 
         Raises:
-            ValueError: If they are of another kind or do not fit the model.
+            ValueError: If they are of another kind, empty, or do not fit.
         """
-        if image is None:
-            return None, None
-        clean = self._as_tensor("image", image, count, keep=True)
-        if mask_image is None:
-            return clean, None
-        _, height, width = self.sample_shape
-        if not isinstance(mask_image, Tensor):
-            check_image("mask_image", mask_image)
-            mask_image = mask_image.convert("L").resize((width, height), Image.Resampling.NEAREST)
-            mask_image = torch.from_numpy(np.array(mask_image) / 255)[None, None]
-        check_tensor("mask_image", mask_image, [(1, 1, height, width), (count, 1, height, width)], low=0)
-        return clean, (mask_image > 0.5).to(clean.device)
-
-    def prepare_reference(self, reference_image: Any, count: int) -> Tensor | None:
-        """`reference_image` as float32 (N, C, S, S) in [-1, 1], prepared as the training images, if it is given.
-
-        Raises:
-            ValueError: If it is of another kind, empty, or does not fit.
-        """
-        return None if reference_image is None else self._as_tensor("reference_image", reference_image, count)
-
-    def _as_tensor(self, name: str, images: Any, count: int, keep: bool = False) -> Tensor:
-        """An argument with images as float32 (N, C, S, S) in [-1, 1]; for `keep` see `model_pixels`."""
         channels, height, width = self.sample_shape
         if not isinstance(images, Tensor):
             pixels = [model_pixels(name, each, channels, height, keep) for each in one_each(name, images, count)]
             images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
-        check_tensor(name, images, [(count, channels, height, width)], low=-1)
+        check_tensor(name, images, (count, channels, height, width), in_range=True)
         return images.float().to(self._execution_device)  # float64 does not exist on every device
 
     def expand_conditions(
@@ -606,9 +572,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             if pokemon_type is not None or given.keys() - {"relation"}:
                 raise ValueError(f"class_embeddings replaces {argument} and all other conditions; pass only one.")
             count = max(1, len(class_embeddings)) if getattr(class_embeddings, "ndim", 0) == 2 else 1
-            check_tensor(
-                "class_embeddings", class_embeddings, [(count, self.unet.time_embedding.linear_2.out_features)]
-            )
+            check_tensor("class_embeddings", class_embeddings, (count, self.unet.time_embedding.linear_2.out_features))
             types, defaults = [None] * count, relation
         values = {}
         for name, value in {**defaults, **given}.items():
@@ -677,9 +641,9 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         return reference, bool((ids == ids[0]).all())
 
     def _start(self, noise: Tensor, clean: Tensor | None, strength: float) -> tuple[Tensor, Tensor]:
-        """The timesteps, and the sample (N, C, S, S) at the first: noise, or a noised clean sample.
+        """The timesteps, and the sample (N, C, S, S) at the first: noise, or noised clean images.
 
-        With that, they are the share `strength` of the scheduler's timesteps, rounded down, at least one.
+        With these, they are the share `strength` of the scheduler's timesteps, rounded down, at least one.
         """
         timesteps = self.scheduler.timesteps
         if clean is None:
@@ -687,6 +651,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         start = len(timesteps) - max(1, int(len(timesteps) * strength))
         if hasattr(self.scheduler, "set_begin_index"):
             self.scheduler.set_begin_index(start)
+        clean = clean * self.scaling_factor
         return timesteps[start:], self.scheduler.add_noise(clean, noise, timesteps[start : start + 1])
 
     def _call_back(
@@ -702,20 +667,12 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             guidance = replace(guidance, scales=[max(1.0, each) for each in scales])
         return changed.to(latents), guidance
 
-    def _repaint(self, latents: Tensor, mask: Tensor, clean: Tensor, noise: Tensor, following: Tensor) -> Tensor:
-        """Where the mask is false, the clean sample, noised for the following timestep, if there is one.
-
-        RePaint (Lugmayr et al. 2022, section 4.1) without its resampling.
-        """
-        known = self.scheduler.add_noise(clean, noise, following) if len(following) else clean
-        return torch.where(mask, latents, known)
-
     def prepare_latents(self, generators: list[torch.Generator], latents: Tensor | None = None) -> Tensor:
         """Initial unit Gaussian noise, float32 (N, C, S, S) on the device."""
         if latents is None:
             noise = [torch.randn(self.sample_shape, generator=each, device=each.device).cpu() for each in generators]
             latents = torch.stack(noise)
-        check_tensor("latents", latents, [(len(generators), *self.sample_shape)])
+        check_tensor("latents", latents, (len(generators), *self.sample_shape))
         # float32 whatever the network computes in: a seed is the same noise for every dtype, and many small steps
         # would be lost in rounding.
         return latents.to(self._execution_device, torch.float32)

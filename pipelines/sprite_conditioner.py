@@ -33,8 +33,8 @@ MIN_LINES = 4
 # Of `encode` and of the pipeline's call, beside which attributes are passed.
 ARGUMENTS = frozenset(
     """self types pokemon_type num_images_per_type num_inference_steps guidance_scale guidance_interval
-    guidance_rescale negative_pokemon_type reference_image image_guidance_scale reference_view image mask_image
-    strength generator latents class_embeddings output_type return_dict callback_on_step_end
+    guidance_rescale negative_pokemon_type reference_image image_guidance_scale reference_view image strength
+    generator latents class_embeddings output_type return_dict callback_on_step_end
     callback_on_step_end_tensor_inputs class_labels attributes""".split()
 )
 

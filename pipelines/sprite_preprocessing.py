@@ -135,14 +135,6 @@ def _coverage(size: int, reduced: int) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(first, share), (np.minimum(first + 1, reduced - 1), 1 - share)]
 
 
-def check_image(name: str, image: Any) -> None:
-    """Raises ValueError unless an argument is an image of 8 bits a channel."""
-    if not isinstance(image, Image.Image):
-        raise ValueError(f"{name} must be an image or a tensor, not {image!r}.")
-    if image.mode[0] in "FI":  # conversion would clip their values
-        raise ValueError(f"{name} has mode {image.mode}; convert it to one of 8 bits per channel, such as RGB.")
-
-
 def model_pixels(name: str, image: Any, channels: int, side: int, keep: bool = False) -> np.ndarray:
     """An image of any size and mode as the images of the training, uint8 (side, side, channels).
 
@@ -152,7 +144,9 @@ def model_pixels(name: str, image: Any, channels: int, side: int, keep: bool = F
     Raises:
         ValueError: If the argument of this name is no such image, or a sprite shows nothing.
     """
-    check_image(name, image)
+    if not isinstance(image, Image.Image) or image.mode[0] in "FI":  # conversion would clip their values
+        given = f"one of mode {image.mode}" if isinstance(image, Image.Image) else repr(image)
+        raise ValueError(f"{name} must be a tensor, or an image of 8 bits a channel such as RGB, not {given}.")
     if keep and image.size == (side, side) and image.mode == ("RGBA" if channels == 4 else "RGB"):
         return binary_alpha(np.array(image)) if channels == 4 else np.array(image)
     image = image.convert("RGBA" if image.has_transparency_data else "RGB")

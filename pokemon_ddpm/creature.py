@@ -242,7 +242,7 @@ def generate_creature(
     images: dict[str, Image.Image] = {}
     digest = None
     if front is not None:
-        (front,) = pipeline.postprocess(pipeline.prepare_reference(front, 1) * pipeline.scaling_factor, "pil")
+        (front,) = pipeline.postprocess(pipeline.prepare_image("front", front, 1) * pipeline.scaling_factor, "pil")
         digest = pixel_digest(front).hex()
         images["1-front"] = reduce_palette(remove_background(front))
     ranker = ranker_for(pipeline)

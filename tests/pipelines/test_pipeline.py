@@ -1,4 +1,4 @@
-"""The pipeline: conditions, guidance, noise, callbacks, variations, repainting, and what it refuses."""
+"""The pipeline: conditions, guidance, noise, callbacks, variations, and what it refuses."""
 
 import math
 
@@ -325,14 +325,14 @@ def test_class_labels_are_the_types_of_other_images():
 def test_images_of_other_formats_are_converted():
     pipeline, transparent = tiny_pipeline(), tiny_pipeline(channels=4)
     large = SPRITE.resize((40, 40), Image.Resampling.NEAREST)
-    found, _ = pipeline.prepare_image(large, None, 1)
+    found = pipeline.prepare_image("image", large, 1)
     expected = VaeImageProcessor(vae_scale_factor=1).preprocess(large, 16, 16)
     torch.testing.assert_close(found, expected)
-    found, mask = pipeline.prepare_image(SPRITE.convert("P"), Image.new("L", (5, 7), 255), 1)
-    assert found.shape == (1, *SHAPE) and mask.shape == (1, 1, 16, 16) and mask.all()
+    assert pipeline.prepare_image("image", SPRITE.convert("P"), 1).shape == (1, *SHAPE)
     clear = Image.new("RGBA", (16, 16), (0, 0, 0, 0))
-    assert (pipeline.prepare_image(clear, None, 1)[0] == 1).all()  # on white
-    assert torch.equal(transparent.prepare_image(large, None, 1)[0], transparent.prepare_reference(large, 1))
+    assert (pipeline.prepare_image("image", clear, 1) == 1).all()  # on white
+    kept, fitted = (transparent.prepare_image("image", large, 1, keep) for keep in (True, False))
+    assert torch.equal(kept, fitted)
 
 
 def test_callbacks_of_diffusers():
@@ -393,13 +393,11 @@ def test_a_callback_can_set_a_guidance_scale_for_each_image(pipeline):
             found(after)
 
 
-# Variations and repainting
+# Variations
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
 SPRITES = [Image.fromarray(pixels) for pixels in PIXELS]
 CLEAN = torch.from_numpy(PIXELS).permute(0, 3, 1, 2).float() / 127.5 - 1
-LEFT = torch.zeros(1, 1, 16, 16).index_fill(3, torch.arange(8), 1)  # the left half may change
-LEFT_IMAGE = Image.fromarray((LEFT[0, 0] * 255).byte().numpy())
 
 
 @pytest.mark.parametrize("name", FIRST_ORDER)
@@ -418,7 +416,7 @@ def test_a_variation_takes_its_share_of_the_steps_from_the_noised_sprite(name, s
     assert [t for _, t, _ in inputs] == timesteps  # without an image from the first one again
 
 
-def test_sprites_with_transparency_are_varied_and_repainted():
+def test_sprites_with_transparency_are_varied():
     """Alpha becomes 0 or 255, and what is transparent white, as in training."""
     pixels = np.random.default_rng(1).integers(0, 256, (2, 16, 16, 4), dtype=np.uint8)
     is_opaque = pixels[..., 3:] >= 128
@@ -430,26 +428,8 @@ def test_sprites_with_transparency_are_varied_and_repainted():
     clean = torch.from_numpy(expected).permute(0, 3, 1, 2) / 127.5 - 1
     start = math.sqrt(ALPHA_BAR[t]) * 0.5 * clean + math.sqrt(1 - ALPHA_BAR[t]) * noise
     torch.testing.assert_close(sample, start.float(), rtol=1e-3, atol=1e-3)
-    found = generate(pipeline, ["fire", "ice"], 3, "pil", mask_image=LEFT, **arguments)
-    assert np.array_equal(np.stack(found)[:, :, 8:], expected[:, :, 8:])
     with pytest.raises(ValueError, match="image shows nothing"):
         generate(pipeline, image=Image.new("RGB", (20, 20), "white"))
-
-
-@pytest.mark.parametrize("mask", [LEFT, LEFT_IMAGE], ids=["tensor", "image"])
-@pytest.mark.parametrize("name", FIRST_ORDER)
-def test_repainting_keeps_the_rest_bit_for_bit_and_noises_it_at_each_timestep(name, mask):
-    """Lugmayr et al. 2022, equation 8a, with one noise in all steps."""
-    pipeline = with_sampler(name)
-    inputs = network_inputs(pipeline)
-    arguments = {"image": SPRITES[0], "mask_image": mask, "generator": seeded(3), "guidance_scale": 1}
-    (found,) = generate(pipeline, "fire", 5, "pil", **arguments)
-    assert [t for _, t, _ in inputs] == [999, 799, 599, 399, 199]  # with a mask the default strength is 1
-    for sample, t, _ in inputs:
-        expected = math.sqrt(ALPHA_BAR[t]) * CLEAN[:1] + math.sqrt(1 - ALPHA_BAR[t]) * noise_of(3)
-        torch.testing.assert_close(sample[..., 8:], expected[..., 8:], rtol=1e-3, atol=1e-3)
-    assert np.array_equal(np.asarray(found)[:, 8:], PIXELS[0][:, 8:])
-    assert (np.asarray(found)[:, :8] != PIXELS[0][:, :8]).mean() > 0.8
 
 
 # Ancestral sampling and learned variances
@@ -523,15 +503,12 @@ SPRITE = SPRITES[0]
      r"guidance_interval must be \(low, high\) with 0 <= low < high"),
     ("guidance_rescale", [1.1, -0.1, NAN, None], "guidance_rescale must be a number from 0 to 1"),
     ("negative_pokemon_type", [[], ["ice"] * 2], "one entry for each image .1., but has"),
-    ("strength", [0.5], "strength and mask_image need an image"),
-    ("mask_image", [LEFT], "pass image as well"),
-    ("image", ["sprite.png", [None]], "image must be an image or a tensor, not"),
-    ("image", [SPRITE.convert("F"), SPRITE.convert("I")], "image has mode [FI]; convert it to one of 8 bits"),
+    ("strength", [0.5], "strength needs an image"),
+    ("image", ["sprite.png", [None]], "image must be a tensor, or an image of 8 bits a channel such as RGB, not"),
+    ("image", [SPRITE.convert("F"), SPRITE.convert("I")], "8 bits a channel such as RGB, not one of mode [FI]"),
     ("image", [SPRITES], "image must have one entry for each image .1., but has 2"),
     ("image", [2 * CLEAN[:1], CLEAN[:1] * NAN], "image must have finite floating-point values in .-1, 1."),
     ("image+strength", [-0.1, 1.1, NAN, True, "a"], "strength must be a number from 0 to 1"),
-    ("image+mask_image", [LEFT[0]], "mask_image must be a tensor of shape .1, 1, 16, 16."),
-    ("image+mask_image", [255 * LEFT, LEFT / 0], "mask_image must have finite .* in .0, 1."),
     ("generator", [seeded(0, 1), []], "generator must have one entry for each image .1., but has"),
     ("generator", [42, [42], tuple(seeded(0))], "generator must be a torch.Generator"),
     ("latents", [torch.zeros(2, *SHAPE), torch.zeros(SHAPE), [[0.0]], np.zeros((1, *SHAPE))],

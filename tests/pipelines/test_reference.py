@@ -131,7 +131,7 @@ def test_an_image_is_prepared_as_for_training(pipeline, side, zoom, mode):
     image = sprite(side, mode)
     image = image.resize((image.width * zoom, image.height * zoom), Image.Resampling.NEAREST)
     expected = preprocess(image.convert("RGB"), 16)
-    found = pipeline.prepare_reference([image], 1)
+    found = pipeline.prepare_image("reference_image", [image], 1)
     assert np.array_equal(((found[0] + 1) * 127.5).round().byte().permute(1, 2, 0).numpy(), expected)
 
 
