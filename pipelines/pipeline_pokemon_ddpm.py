@@ -427,8 +427,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
     @torch.no_grad()
     def interpolate(
         self,
-        a: PokemonType | Mapping[str, Any],
-        b: PokemonType | Mapping[str, Any],
+        a: str | int | tuple | Mapping[str, Any],
+        b: str | int | tuple | Mapping[str, Any],
         steps: int,
         generator: list[torch.Generator] | torch.Generator | None = None,
         **arguments: Any,
@@ -453,11 +453,12 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             example = "{'pokemon_type': 'fire', 'color': 'red'}"
             raise ValueError(f"a and b must each be the conditions of one sprite, such as {example}.")
         has_reference = arguments.get("reference_image") is not None
-        conditions = [_split_conditions(each) for each in (a, b)]
         ends, embeddings = image_generators(generator, 2), []
-        for (kind, attributes), end in zip(conditions, ends, strict=True):
+        for conditions, end in zip((a, b), ends, strict=True):
+            given = dict(conditions) if isinstance(conditions, Mapping) else {"pokemon_type": conditions}
+            kind = given.pop("pokemon_type", given.pop("class_labels", None))
             draws = not has_reference and arguments.get("image") is None
-            expanded = self.expand_conditions(kind, attributes, has_reference=has_reference)
+            expanded = self.expand_conditions(kind, given, has_reference=has_reference)
             embeddings.append(self.encode_conditions(*expanded, [end] if draws else ()))
         noises = self.prepare_latents(ends)
         weights = [i / (steps - 1) for i in range(steps)]
@@ -731,13 +732,3 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             opaque = images[:, 3:] > 0  # what is transparent is white
             images = torch.cat([torch.where(opaque, images[:, :3], 1.0), torch.where(opaque, 1.0, -1.0)], dim=1)
         return VaeImageProcessor().postprocess(images, output_type)
-
-
-def _split_conditions(conditions: PokemonType | Mapping[str, Any]) -> tuple[PokemonType, dict[str, Any]]:
-    """The type and the attributes of a mapping of conditions, or of a type; a mapping to numbers is a blend."""
-    attributes = dict(conditions) if isinstance(conditions, Mapping) else {}
-    for name in ("pokemon_type", "class_labels"):
-        if name in attributes:
-            return attributes.pop(name), attributes
-    is_type = all(is_number(value, -math.inf) for value in attributes.values())
-    return (conditions, {}) if is_type else (None, attributes)

@@ -332,15 +332,9 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         """The network's `class_labels`, (B, D).
 
         Args:
-            labels: int64; "type" (B, 2), every other attribute (B,). An attribute left out is `any`.
+            labels: int64; "type" (B, 2), every other attribute (B,); at least one. An attribute left out is `any`.
             augmentation: Augmentation parameters of the images, (B, augmentation_dim); None for zeros.
-
-        Raises:
-            ValueError: If there is no label, or one of an attribute that this conditioner does not have.
         """
-        unknown, known = sorted(labels.keys() - self.vocabulary.keys()), ", ".join(self.vocabulary)
-        if unknown or not labels:
-            raise ValueError(f"labels must have some of {known}, but have {', '.join(unknown) or 'none'}.")
         batch = next(iter(labels.values()))
         total: Tensor | float = 0.0
         for attribute, any_id in self.any_ids.items():

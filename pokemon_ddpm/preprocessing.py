@@ -98,11 +98,10 @@ def mode_of(channels: int, given: str | None = None) -> str:
     Raises:
         ValueError: If another one is given that has not the channels of the model.
     """
-    if given is not None:
-        if channels_of(given) != channels:
-            raise ValueError(f"The model has {channels} channels; --preprocessing {given} is not possible.")
-        return given
-    return "pixel" if channels == CHANNELS["pixel"] else "fit"
+    mode = given or ("pixel" if channels == CHANNELS["pixel"] else "fit")
+    if channels_of(mode) != channels:
+        raise ValueError(f"The model has {channels} channels; --preprocessing {mode} is not possible.")
+    return mode
 
 
 def preprocess(image: Image.Image, resolution: int, mode: str = "pixel", full_frame: bool = False) -> np.ndarray:

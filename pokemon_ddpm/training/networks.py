@@ -86,16 +86,12 @@ def unet_config(name_or_path: str) -> dict[str, Any]:
     """
     if name_or_path in PRESETS:
         return dict(PRESETS[name_or_path])
-    path = Path(name_or_path)
-    if not path.is_file():
-        known = ", ".join(PRESETS)
-        raise ValueError(f"{name_or_path!r} is neither a preset ({known}) nor a UNet2DModel configuration in JSON.")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(config, dict) or not isinstance(config.get("block_out_channels"), list):
-        raise ValueError(f"{path} is not a UNet2DModel configuration: it has no list of block_out_channels.")
+        config = json.loads(Path(name_or_path).read_text(encoding="utf-8"))
+        len(config["block_out_channels"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        kinds = f"a preset ({', '.join(PRESETS)}) nor a UNet2DModel configuration in JSON with block_out_channels"
+        raise ValueError(f"{name_or_path!r} is neither {kinds}: {error!r}.") from error
     return {name: value for name, value in config.items() if not name.startswith("_")}
 
 

@@ -89,8 +89,6 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
     elif kind in (DistributedType.DEEPSPEED, DistributedType.FSDP, DistributedType.MEGATRON_LM):
         # These shard the weights: a checkpoint would contain a part only.
         wrong = f"{kind.value} is not supported. Choose multi-GPU training in `accelerate config`"
-    elif on_cpu and accelerator.mixed_precision == "fp16":
-        wrong = "--mixed_precision fp16 needs a GPU; on a CPU use bf16 or no"
     if wrong:
         raise ValueError(f"{wrong}.")
     if on_cpu:
@@ -169,12 +167,10 @@ def check_output_dir(config: TrainingConfig) -> None:
     # A run that was killed before its first checkpoint starts again.
     saved = [*filter(Path.exists, [folder / "model_index.json"]), *checkpoints(folder)]
     if saved and not (config.overwrite_output_dir or found):
-        continued = "Continue it with --resume_from_checkpoint latest, choose another --output_dir"
-        if not checkpoints(folder):
-            start = f"start from its weights with --pretrained_model_name_or_path {folder}"
-            continued = f"It has no checkpoint; choose another --output_dir, in which you can {start}"
-        other = "or delete it with --overwrite_output_dir."
-        raise ValueError(f"{folder} already contains a run ({saved[0].name}). {continued}, {other}")
+        start = "Choose another --output_dir, or delete it with --overwrite_output_dir"
+        if checkpoints(folder):
+            start = f"Continue it with --resume_from_checkpoint latest. {start}"
+        raise ValueError(f"{folder} already contains a run ({saved[0].name}). {start}.")
 
 
 def prepare_output(config: TrainingConfig, create_repository: Callable[[str, bool], str]) -> str | None:

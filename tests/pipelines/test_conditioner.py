@@ -98,8 +98,6 @@ def test_unknown_attributes_and_values_are_refused_with_the_known_ones(condition
     for types, attributes in (("fire", {}), ({"fire": 1.0}, {}), (["fire"], {"color": "red"})):
         with pytest.raises(TypeError, match="must be a list with one entry per image, such as"):
             conditioner.encode(types, **attributes)
-    with pytest.raises(ValueError, match="some of color, legendary, type, but have colour, shape"):
-        conditioner({**LABELS, "shape": LABELS["color"], "colour": LABELS["color"]})
 
 
 @pytest.mark.parametrize(("vocabulary", "message"), [

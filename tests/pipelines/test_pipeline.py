@@ -254,7 +254,7 @@ def test_a_used_generator_gives_other_images(pipeline):
 
 @pytest.mark.parametrize("single", [True, False])
 @pytest.mark.parametrize(("a", "b", "start", "end"), [
-    ("fire", {"water": 1}, {"slots": (FIRE, ANY)}, {"slots": (WATER, ANY)}),
+    ("fire", {"pokemon_type": {"water": 1}}, {"slots": (FIRE, ANY)}, {"slots": (WATER, ANY)}),
     ({"pokemon_type": FIRE}, {"legendary": True}, {"slots": (FIRE, ANY)}, {"legendary": 1}),
 ])  # fmt: skip
 def test_embeddings_are_interpolated_linearly_and_noise_spherically(conditioned, single, a, b, start, end):

@@ -65,16 +65,16 @@ def test_a_configuration_of_diffusers_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"{", "is not JSON"),
-        (b'{"block_out_channels": 64}', "has no list of block_out_channels"),
-        (None, r"is neither a preset \(small, packed, base, .*\) nor a UNet2DModel configuration in JSON"),
+        (b"{", "JSONDecodeError"),
+        (b'{"block_out_channels": 64}', "TypeError"),
+        (None, "FileNotFoundError"),
     ],
 )
 def test_other_configurations_are_refused(tmp_path, content, message):
     file = tmp_path / "network.json"
     if content is not None:
         file.write_bytes(content)
-    with pytest.raises(ValueError, match=f"{file}.*{message}"):
+    with pytest.raises(ValueError, match=rf"{file}' is neither a preset \(small, packed, .*\) nor a .*{message}"):
         unet_config(str(file))
 
 
