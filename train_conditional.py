@@ -38,7 +38,7 @@ from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.training import checkpoint, monitoring, run
 from pokemon_ddpm.training.batches import NETWORK, SHEET, WEIGHTS, Batch, ReferencePairs, derive_seed, sample_batch
 from pokemon_ddpm.training.losses import other_loss
-from pokemon_ddpm.training.networks import describe_start, make_denoiser, make_unet, new_attributes
+from pokemon_ddpm.training.networks import make_denoiser, make_unet, new_attributes
 from pokemon_ddpm.training.optimizer import make_optimizer
 from pokemon_ddpm.training.run import Callbacks, averaged, make_pipeline
 from pokemon_ddpm.vocabulary import shown_name
@@ -127,9 +127,7 @@ class Trainer:
         denoiser = make_denoiser(config, unet, trained, splits["training"])
         new: list[str] = []
         if config.fine_tunes:
-            conditioners = denoiser.conditioner, trained.conditioner
-            new = new_attributes(*conditioners)
-            self.print(describe_start(*conditioners, config.pretrained_model_name_or_path))
+            new = new_attributes(denoiser.conditioner, trained.conditioner)
         process = (config.ddpm_num_steps, config.ddpm_beta_schedule, config.prediction_type, config.variance_type)
         self.scheduler = make_scheduler(*process, denoiser.scaling_factor)
         any_ids = denoiser.conditioner.any_ids

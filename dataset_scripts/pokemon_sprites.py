@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +52,6 @@ class PokemonSpritesConfig(datasets.BuilderConfig):
     version: datasets.Version = datasets.Version("1.0.0")  # datasets ignores the version of the builder
     exclude_faulty: bool = False
     deduplicate: bool = False
-    skip_bad_images: bool = False
 
 
 class PokemonSprites(datasets.GeneratorBasedBuilder):
@@ -107,13 +105,10 @@ class PokemonSprites(datasets.GeneratorBasedBuilder):
                     seen.add((row["split"], pixels))
                     # datasets would store a path that exists in place of the bytes, and miss it when the data moves.
                     rows.append({"image": {"path": None, "bytes": content}, **row})
-        problems.check(archive.path, self.config.skip_bad_images)
+        problems.check(archive.path)
         if not rows:
-            headline = f"{archive.path}: no usable images (sprites/FOLDER/VIEW/FINISH/*.png) for {self.config.name!r}."
-            raise SpriteDataError(problems.report(f"{headline} Unpack the whole archive, or give the .zip."))
-        if problems.found:
-            # The description is cached with the data, and so every later load can warn as well.
-            self.info.description = problems.report(f"{len(problems.found)} unusable files or folders were skipped:")
+            headline = f"{archive.path}: no images (sprites/FOLDER/VIEW/FINISH/*.png) for {self.config.name!r}."
+            raise SpriteDataError(f"{headline} Unpack the whole archive, or give the .zip.")
         return rows
 
 
@@ -150,7 +145,6 @@ def load_sprites(
     split: str | None = None,
     exclude_faulty: bool = False,
     deduplicate: bool = False,
-    skip_bad_images: bool = False,
     cache_dir: str | Path | None = None,
 ) -> datasets.DatasetDict | datasets.Dataset:
     """Builds the sprites, split by evolution line, or loads them from the cache.
@@ -161,13 +155,12 @@ def load_sprites(
         split: "train", "validation" or "test", for a `Dataset`; None for all three, in a `DatasetDict`.
         exclude_faulty: Leave out images that do not show what their folder says.
         deduplicate: Leave out images whose pixels equal those of an earlier one of the same split.
-        skip_bad_images: Continue without unusable files and folders, and log them, instead of refusing them.
         cache_dir: Where the data set is cached; by default the cache of datasets.
 
     Raises:
         SpriteDataError: If the data cannot be used; names the first 20 unusable files.
     """
-    options = {"exclude_faulty": exclude_faulty, "deduplicate": deduplicate, "skip_bad_images": skip_bad_images}
+    options = {"exclude_faulty": exclude_faulty, "deduplicate": deduplicate}
     builder = PokemonSprites(
         data_dir,
         config_name or ("starter" if data_dir is None else "front"),
@@ -176,6 +169,4 @@ def load_sprites(
         **{name: value for name, value in options.items() if value},
     )
     builder.download_and_prepare()
-    if skip_bad_images and builder.info.description != builder.config.description:
-        logging.getLogger(__name__).warning(builder.info.description)
     return builder.as_dataset(split=split)

@@ -67,11 +67,10 @@ class Problems:
         more = len(self.found) - MAX_LISTED
         return "\n  ".join([headline, *self.found[:MAX_LISTED], *([f"... and {more} more"] if more > 0 else [])])
 
-    def check(self, source: Path, skip: bool) -> None:
-        """Raises SpriteDataError if there are problems that may not be skipped."""
-        if self.found and not skip:
-            headline = f"{source}: {len(self.found)} unusable. Repair or remove them, or pass --skip_bad_images "
-            raise SpriteDataError(self.report(f"{headline}(skip_bad_images=True) to continue without them:"))
+    def check(self, source: object) -> None:
+        """Raises SpriteDataError if there are problems."""
+        if self.found:
+            raise SpriteDataError(self.report(f"{source}: {len(self.found)} unusable. Repair or remove them:"))
 
 
 def expand(path: str | Path) -> Path:

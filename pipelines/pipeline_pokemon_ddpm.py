@@ -89,12 +89,11 @@ def set_timesteps(scheduler: SchedulerMixin, num_inference_steps: int, device: t
     total, spacing = scheduler.config.num_train_timesteps, scheduler.config.get("timestep_spacing", "leading")
     if isinstance(scheduler, DDIMScheduler) and spacing != "leading":
         # DDIM's step goes back by T // n wherever the next timestep is. An error of up to 2 % a step is not visible.
-        possible = [n for n in range(1, total + 1) if total / n - total // n <= 0.02 * total / n]
-        if spacing != "trailing" or num_inference_steps not in possible:
-            near = sorted(possible, key=lambda n: abs(n - num_inference_steps))[:3]
+        count = num_inference_steps
+        if spacing != "trailing" or total / count - total // count > 0.02 * total / count:
             raise ValueError(
-                f"{type(scheduler).__name__} with timestep_spacing={spacing!r} gives wrong results in "
-                f"{num_inference_steps} steps; use 'trailing' and one of {sorted(near)} steps, or another scheduler."
+                f"{type(scheduler).__name__} with timestep_spacing={spacing!r} gives wrong results in {count} steps; "
+                f"use 'trailing' and a divisor of {total}, or another scheduler."
             )
     scheduler.set_timesteps(num_inference_steps, device=device)
     if scheduler.timesteps[-1] < 0:  # "trailing" appends a timestep of -1 for some numbers of steps (61, 103, ...)
@@ -325,8 +324,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             guidance_scale: A number, or one per image; by default the model's own. 1 means no guidance, at half the
                 cost.
             guidance_interval, guidance_rescale: See `Guidance`.
-            negative_pokemon_type: Guide away from this type instead of the unconditional prediction. A list has one
-                for each entry of `pokemon_type`, or one per image.
+            negative_pokemon_type: Guide away from this type instead of the unconditional prediction; a list has one
+                per image.
             reference_image: A sprite of the creature, to see it from another side, in other colors, or at another
                 stage; for models trained with references. An RGB image on white or an RGBA one, of any size, a list
                 of one per image, or a tensor (N, C, S, S) in [-1, 1]. Unless only colors change, use another
@@ -383,9 +382,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             embeddings = self.encode_conditions(types, values, generators if draws else ())
         else:
             embeddings = class_embeddings.to(self._execution_device).repeat_interleave(num_images_per_type, dim=0)
-        all_embeddings = self._all_embeddings(
-            embeddings, values, negative_pokemon_type, num_images_per_type, has_reference
-        )
+        all_embeddings = self._all_embeddings(embeddings, values, negative_pokemon_type, has_reference)
         if torch.equal(*all_embeddings[-2:]):
             guidance = replace(guidance, scales=[1.0])  # both predictions would be equal
 
@@ -564,8 +561,6 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             raise ValueError("This model was not trained with reference sprites; leave out reference_image.")
         defaults = {**self.config.default_conditions, **relation}
         if class_embeddings is None:
-            if getattr(pokemon_type, "ndim", 0) == 1:  # an array or tensor of ids
-                pokemon_type = pokemon_type.tolist()
             types = pokemon_type if isinstance(pokemon_type, list) else [pokemon_type]
             if not types:
                 raise ValueError(f"{argument} is an empty list; pass at least one, or None for any.")
@@ -602,13 +597,11 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         return self.conditioner.encode(types, **values)
 
     def _all_embeddings(
-        self, embeddings: Tensor, values: Mapping, negative_type: Any, num_images_per_type: int, has_reference: bool
+        self, embeddings: Tensor, values: Mapping, negative_type: Any, has_reference: bool
     ) -> list[Tensor]:
         """Class embeddings (N, D) in the order of `predict`; the last are given."""
-        count = len(embeddings)
-        if isinstance(negative_type, list) and len(negative_type) * num_images_per_type == count:
-            negative_type = [each for each in negative_type for _ in range(num_images_per_type)]
-        negative, encode = one_each("negative_pokemon_type", negative_type, count), self.conditioner.encode
+        negative = one_each("negative_pokemon_type", negative_type, len(embeddings))
+        encode = self.conditioner.encode
         if not has_reference:
             return [encode(negative), embeddings]
         known = {name: values[name] for name in REFERENCE_CONDITIONS & values.keys()}

@@ -45,9 +45,6 @@ class SpriteUNet2DModel(UNet2DModel):
             image share more of the same signal, so 32 / S is as much noise for the eye as at 32 px (Hoogeboom et al.
             2023, section 3.1; Chen 2023, section 2.2).
         **unet_arguments: Others of `UNet2DModel`, for the network on blocks.
-
-    Raises:
-        ValueError: If the patch size is not a positive integer, or the scaling factor not positive.
     """
 
     @register_to_config
@@ -64,9 +61,6 @@ class SpriteUNet2DModel(UNet2DModel):
         scaling_factor: float = 0.5,
         **unet_arguments: Any,
     ):
-        if not (isinstance(patch_size, int) and patch_size > 0 and scaling_factor > 0):
-            given = f"{patch_size!r} and {scaling_factor!r}"
-            raise ValueError(f"patch_size must be a positive integer and scaling_factor positive, not {given}.")
         pixels = patch_size**2
         super().__init__(
             sample_size=sample_size // patch_size,

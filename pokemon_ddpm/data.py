@@ -97,7 +97,6 @@ def load_tensors(
     resolution: int,
     *,
     mode: str = "pixel",
-    skip_bad_images: bool = False,
     deduplicate: bool = False,
     **options: Any,
 ) -> SpriteTensors:
@@ -114,11 +113,11 @@ def load_tensors(
     if data_dir is not None:
         root = expand(data_dir)
         if is_class_folder(root):
-            return _class_folder_tensors(root, split, resolution, mode, skip_bad_images, deduplicate)
+            return _class_folder_tensors(root, split, resolution, mode, deduplicate)
         if root.is_dir() and not any(any(root.glob(name)) for name in (*ARCHIVE, "sprites", "*.zip")):
             raise ValueError(f"{root} contains neither {POKEDEX} and sprites/ nor images, also in a folder a class.")
-    options |= {"split": split, "skip_bad_images": skip_bad_images, "deduplicate": deduplicate}
-    return sprite_tensors(load_sprites(data_dir, **options), resolution, mode)
+    dataset = load_sprites(data_dir, split=split, deduplicate=deduplicate, **options)
+    return sprite_tensors(dataset, resolution, mode)
 
 
 def load_named(name: str, config_name: str | None, split: str, cache_dir: str | Path | None = None) -> Dataset:
@@ -190,9 +189,7 @@ def labelled_tensors(
     return _with_classes(_column_images(dataset, image_column, resolution, mode), labels, names)
 
 
-def _class_folder_tensors(
-    folder: Path, split: str, resolution: int, mode: str, skip_bad_images: bool, deduplicate: bool
-) -> SpriteTensors:
+def _class_folder_tensors(folder: Path, split: str, resolution: int, mode: str, deduplicate: bool) -> SpriteTensors:
     """See `load_tensors` and `is_class_folder`; the labels are those of `labelled_tensors` and `_own_labels`."""
     problems, logger = Problems(), logging.getLogger(__name__)
     listed = list_class_folder(folder, problems)
@@ -216,15 +213,13 @@ def _class_folder_tensors(
                 seen.add(key)
                 images.append(pixels)
                 usable.append(each)
-    problems.check(folder, skip_bad_images)
+    problems.check(folder)
     if not images:
         raise ValueError(f"{folder} contains no images for {split}.{NO_VALIDATION * (split == 'validation')}")
-    if problems.found and split == "train":
-        logger.warning(problems.report(f"{folder}: {len(problems.found)} unusable images were left out:"))
     unseen = {*listed.names} - {each.label for each in usable}
     if unseen and split == "train":
         some = ", ".join([name for name in listed.names if name in unseen][:MAX_LISTED])
-        raise ValueError(f"{folder}: no training image of {some} is usable; add one, or remove the class.")
+        raise ValueError(f"{folder}: there is no training image of {some}; add one, or remove the class.")
     labels = torch.tensor([listed.names.index(each.label) for each in usable])
     data = _with_classes(as_tensor(images), labels, listed.names)
     data.labels.update(_own_labels(listed, usable))
@@ -277,6 +272,5 @@ def _column_images(dataset: Dataset, column: str, resolution: int, mode: str, fu
                 raise ValueError("no image")
             image = open_image(value["bytes"] or Path(value["path"]))
             images[row] = preprocess(image, resolution, mode, full_frame).transpose(2, 0, 1)
-    if problems.found:
-        raise ValueError(problems.report(f"{len(problems.found)} unusable images in the column {column}:"))
+    problems.check(f"The column {column}")
     return torch.from_numpy(images)

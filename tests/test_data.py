@@ -75,11 +75,11 @@ def test_the_real_sprites_become_tensors(config, resolution, mode, digest, sprit
 
 
 def test_the_options_of_the_archive_are_passed_on(small: Path, cache: Path) -> None:
-    options = {"config_name": "all", "deduplicate": True, "skip_bad_images": True, "exclude_faulty": True}
-    (small / PARAS).write_bytes(b"garbage")
+    options = {"config_name": "all", "deduplicate": True, "exclude_faulty": True}
     tensors = load_tensors(small, "train", 16, mode="thesis", cache_dir=cache, **options)
-    expected_rows = load_sprites(small, "all", split="train", skip_bad_images=True, cache_dir=cache)
+    expected_rows = load_sprites(small, "all", split="train", cache_dir=cache)
     assert tensors.digest() == sprite_tensors(expected_rows, 16, "thesis").digest() and len(tensors) == 4
+    (small / PARAS).write_bytes(b"garbage")
     assert f"{PARAS}: cannot be decoded" in refused(load_tensors, small, "train", 16, cache_dir=cache)
 
 
@@ -340,7 +340,6 @@ def test_names_in_metadata_are_taken_literally(tmp_path: Path) -> None:
     message = refused(load, tmp_path)
     assert "2 unusable" in message and "1.png: expected FILE, with a label in its metadata" in message
     assert "gone.png: there is no such image, but it is in the metadata" in message
-    assert len(load(tmp_path, skip_bad_images=True)) == 3
     write(rows, label="kind")
     columns = "metadata.csv needs columns named file_name and label, but its columns are file_name, kind."
     assert columns in refused(load, tmp_path)
@@ -351,10 +350,9 @@ def test_bad_files_of_all_splits_are_named_at_once_and_classes_without_an_image(
         (folder_of_classes(tmp_path / split, {"a": 2, "b": 1}) / "b" / "000.png").write_bytes(b"no image")
     message = refused(load, tmp_path)
     assert "2 unusable" in message and "train/b/000.png" in message and "val/b/000.png" in message
-    assert "no training image of b is usable; add one" in refused(load, tmp_path, skip_bad_images=True)
     folder_of_classes(tmp_path / "val", {"only-val": 1}), shutil.rmtree(tmp_path / "train" / "b")
     (tmp_path / "val" / "b" / "000.png").unlink()
-    assert "no training image of only-val is usable; add one" in refused(load, tmp_path)
+    assert "there is no training image of only-val; add one" in refused(load, tmp_path)
 
 
 def test_splits_are_no_classes(tmp_path: Path) -> None:
@@ -393,17 +391,14 @@ def test_all_that_is_no_image_is_named_or_skipped(art: Path, tmp_path: Path, cap
     box_image(0, 0).save(art / "stray.png")
     Image.new("L", (9, 9), 255).save(art / "dog" / "white.png")
     message = refused(load, art)
-    assert message.startswith(f"{art}: 7 unusable. Repair or remove them, or pass --skip_bad_images")
+    assert message.startswith(f"{art}: 7 unusable. Repair or remove them:")
     lines = {line.strip().split(" (")[0] for line in message.splitlines()[1:]}
     assert lines == {
         "Cat/gone.png: is not a file", "Cat/itself.png: is not a file", "Cat/link.png: is a link out of the folder",
         "fox/000.png: is a link out of the folder", "stray.png: expected CLASS/FILE",
         "dog/half.png: cannot be decoded", "dog/white.png: is empty or white",
     }  # fmt: skip
-    data, held_out = (load(art, split, skip_bad_images=True) for split in ("train", "validation"))
-    assert caplog.text.count("1 files are not images and are ignored: dog/notes.txt") == 1 + 1  # refused, and here
-    assert caplog.text.count("7 unusable images were left out:") == 1
-    assert data.type_names == ("Cat", "dog", "owl") and len(data) + len(held_out) == 41  # with the link inside
+    assert caplog.text.count("1 files are not images and are ignored: dog/notes.txt") == 1
 
 
 def test_duplicates_can_be_left_out(tmp_path: Path) -> None:

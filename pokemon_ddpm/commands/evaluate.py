@@ -138,7 +138,6 @@ def evaluate(
 def fit_features(
     output_dir: Annotated[Path, typer.Option(help="Folder for the network and its report.")],
     data_dir: Images = None,
-    skip_bad_images: common.SkipBadImages = False,
     resolution: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 64,
     preprocessing: Annotated[str, typer.Option(help="pixel, fit or thesis, as in training.")] = "pixel",
 ) -> None:
@@ -156,7 +155,7 @@ def fit_features(
     from pokemon_ddpm.generation import best_device
 
     config_name = None if data_dir is None or is_class_folder(data_dir) else "all"
-    options = {"config_name": config_name, "mode": preprocessing, "skip_bad_images": skip_bad_images}
+    options = {"config_name": config_name, "mode": preprocessing}
     splits = [load_tensors(data_dir, name, resolution, **options).on_white() for name in ("train", "validation")]
     report = fit(*splits, output_dir, best_device())
     for name, each in report["accuracies"].items():

@@ -20,7 +20,7 @@ from pokemon_ddpm.vocabulary import CONDITIONS, nearest
 CONFIG_FILE = "training_config.json"
 # Flags of earlier versions, with the value that is now the only one; None: that of the teacher.
 GONE = {"rescale_betas_zero_snr": False, "distill_image_guidance_scale": None, "autoguidance_low": 0.2}
-GONE |= {"autoguidance_high": 0.8, "logging_steps": 20, "load_best_model_at_end": False}
+GONE |= {"autoguidance_high": 0.8, "logging_steps": 20, "load_best_model_at_end": False, "skip_bad_images": False}
 AUTOGUIDANCE_INTERVAL = (0.2, 0.8)
 LIMITS = {
     "low": ("at least", operator.ge),
@@ -32,7 +32,7 @@ LIMITS = {
 # Flags that have no effect without another one, and those that another one excludes.
 NEEDED_BY = {
     "dataset_name": "image_column label_column",
-    "train_data_dir": "exclude_faulty deduplicate skip_bad_images",
+    "train_data_dir": "exclude_faulty deduplicate",
     "distill_from": "distill_teacher_steps distill_guidance_scale",
     "pretrained_model_name_or_path": "autoguidance_from",
     "autoguidance_from": "autoguidance_better autoguidance_interval autoguidance_scale",
@@ -82,7 +82,6 @@ class TrainingConfig:
     label_column: str | None = _option(None, "ClassLabel column of --dataset_name; it replaces all other labels.")
     exclude_faulty: bool = _option(False, "Leave out the few sprites that do not show what their labels say.")
     deduplicate: bool = _option(False, "Leave out exact duplicates within a split.")
-    skip_bad_images: bool = _option(False, "Leave out unusable images instead of stopping.")
     cache_dir: str | None = _free(None, "Folder of the data set cache.")
     resolution: int = _option(64, "Side of the images in pixels; 32 and 64 are usual.")
     preprocessing: Literal["pixel", "fit", "thesis"] = _option(

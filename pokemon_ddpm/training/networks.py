@@ -234,18 +234,6 @@ def new_attributes(conditioner: SpriteConditioner, trained: SpriteConditioner) -
     return [name for name, values in conditioner.vocabulary.items() if known.get(name) != values]
 
 
-def describe_start(conditioner: SpriteConditioner, trained: SpriteConditioner, source: str) -> str:
-    """What fine-tuning on other classes begins with, in one line."""
-    now, new = conditioner.vocabulary, new_attributes(conditioner, trained)
-    parts = {
-        "new": [f"{shown_name(name, now['type'])} ({len(now[name])} values)" for name in new],
-        "taken over": [shown_name(name, now["type"]) for name in now if name not in new],
-        "left out": [shown_name(name, trained.vocabulary["type"]) for name in trained.vocabulary if name not in now],
-    }
-    listed = (f"{title}: {', '.join(names)}" for title, names in parts.items() if names)
-    return f"Fine-tuning with the U-Net of {source}. Conditions {'; '.join(listed)}."
-
-
 def make_unet(config: TrainingConfig) -> tuple[UNet2DModel, PokemonDDPMPipeline | None]:
     """A new network, or that of --pretrained_model_name_or_path or --distill_from, and the pipeline of these.
 

@@ -196,9 +196,9 @@ def load_splits(config: TrainingConfig) -> dict[str, SpriteTensors]:
 def _load_split(config: TrainingConfig, split: str) -> SpriteTensors:
     size, mode, name = config.resolution, config.preprocessing, config.dataset_name
     if not name:
-        flags = ("exclude_faulty", "deduplicate", "skip_bad_images", "cache_dir")
-        options = {"config_name": config.dataset_config_name, "mode": mode}
-        return load_tensors(config.train_data_dir, split, size, **options, **{f: getattr(config, f) for f in flags})
+        options = {each: getattr(config, each) for each in ("exclude_faulty", "deduplicate", "cache_dir")}
+        options |= {"config_name": config.dataset_config_name, "mode": mode}
+        return load_tensors(config.train_data_dir, split, size, **options)
     try:
         dataset = load_named(name, config.dataset_config_name, split, config.cache_dir)
         if config.label_column:

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -85,23 +84,6 @@ def test_images_are_stored_opaque_on_white_without_what_follows_them(small: Path
     assert stored.getcolors() == [(16, (233, 169, 153))]
     assert all(len(each["bytes"]) < 100_000 and each["path"] is None for each in encoded(sprites["train"]))
     assert sprites["train"][0]["image"].mode == "RGB"
-
-
-def test_skipping_bad_images_warns_at_every_load(small, cache, caplog, no_building):
-    def load() -> list[str]:
-        caplog.clear()
-        with caplog.at_level(logging.WARNING, pokemon_sprites.__name__):
-            return [row["path"] for row in rows(load_sprites(small, skip_bad_images=True, cache_dir=cache))]
-
-    assert len(load()) == 5 and not caplog.messages
-    (small / BULBASAUR).write_bytes(b"garbage")
-    write(small, "sprites/Missingno/front/normal/0-gen5.png", sprite(9))
-    paths, [message] = load(), caplog.messages
-    assert sorted(paths) == sorted(path for path in IMAGES if "/front/normal/" in path and path != BULBASAUR)
-    assert "2 unusable files or folders were skipped" in message
-    assert BULBASAUR in message and "sprites/Missingno" in message
-    no_building()
-    assert load() == paths and caplog.messages == [message]
 
 
 def test_the_cache_follows_content_and_not_time(small, cache, no_building, monkeypatch):
