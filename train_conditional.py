@@ -314,8 +314,6 @@ class Trainer:
                 if folder == found[-1]:
                     raise
                 self.print(f"warning: {error} Trying the one before.")
-        if state.step > self.max_steps:
-            raise ValueError(f"Update {state.step:,} is beyond --max_train_steps or --num_epochs, {self.max_steps:,}.")
         if later := [path.name for path in checkpoint.later(self.output_dir, state.step)]:
             self.print(f"The next checkpoint replaces {', '.join(later)}.")
         self.print(f"Resuming from {folder}.")

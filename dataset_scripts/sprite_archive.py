@@ -84,18 +84,18 @@ def read_csv(content: bytes) -> tuple[list[str], list[dict[str, str]]]:
     Raises:
         ValueError: If it is damaged.
     """
-    reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
+    reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
     try:
-        columns, *rows = [row for row in reader if row] or [[]]
+        rows, columns = list(reader), list(reader.fieldnames or ())
     except csv.Error as error:
         raise ValueError(f"line {reader.line_num}: {error}") from error
     repeated = sorted(name for name, count in Counter(columns).items() if name and count > 1)[:MAX_LISTED]
     if repeated:
         raise ValueError(f"there are several columns named {', '.join(repeated)}")
     for number, row in enumerate(rows, start=1):
-        if len(row) != len(columns):
-            raise ValueError(f"row {number} has {len(row)} values, but there are {len(columns)} columns")
-    return columns, [dict(zip(columns, row, strict=True)) for row in rows]
+        if None in row or None in row.values():  # more values, or fewer
+            raise ValueError(f"row {number} has not a value for each of the {len(columns)} columns")
+    return columns, rows
 
 
 class SpriteArchive:

@@ -18,18 +18,11 @@ from huggingface_hub import HfApi, ModelCard, ModelCardData, RepoCard
 if TYPE_CHECKING:
     from typing import Self  # Python 3.11
 
-# Of a call, with the values of a new model.
-DEFAULTS = {
-    "num_inference_steps": 50, "guidance_scale": 2.0, "default_conditions": {}, "image_guidance_scale": 1.0,
-    "reference_guidance_scale": None,
-}  # fmt: skip
 LICENSE = ("license", "license_name", "license_link")  # in the metadata of a card
 INDEX_FILE, CARD_FILE = "model_index.json", "README.md"
 # diffusers passes keys that begin with "_" on, but not to a constructor.
 WEIGHTS_KEY = "_weights"  # in model_index.json: path -> SHA-256
-# In the conditioner's configuration, which goes wherever the model goes.
-DEFAULTS_KEY = "_defaults"  # `DEFAULTS` of the saved model
-LICENSE_KEY = "_license"  # `LICENSE` of its card
+LICENSE_KEY = "_license"  # in the conditioner's configuration, which goes wherever the model goes
 DIGEST = "__" + "[0-9a-f]" * 8
 # A model's code in its folder; that of the first versions has no digest in its name.
 CODE_FILES = (
@@ -120,8 +113,9 @@ def complete_folder(folder: Path, pipeline: "HubMixin") -> None:
     for file in [folder / INDEX_FILE, *folder.glob("*/*.json")]:
         config = json.loads(file.read_text(encoding="utf-8")) | (changes if file.name == INDEX_FILE else {})
         config.pop("_name_or_path", None)  # a path on this machine
+        config.pop("_defaults", None)  # of earlier versions
         if file.parent.name == "conditioner":
-            config |= {DEFAULTS_KEY: pipeline.defaults, LICENSE_KEY: pipeline.license}
+            config[LICENSE_KEY] = pipeline.license
         is_sorted = file.name != INDEX_FILE  # as diffusers saves it, so that a model saved again has the same bytes
         file.write_text(json.dumps(config, indent=2, sort_keys=is_sorted) + "\n", encoding="utf-8")
 
@@ -186,11 +180,6 @@ def push_folder(folder: Path, name: str, token: str | None = None, private: bool
 
 class HubMixin:
     """Saving, loading and pushing of a `DiffusionPipeline` with `unet`, `conditioner` and `scheduler`."""
-
-    @property
-    def defaults(self) -> dict[str, Any]:
-        """The defaults of a call, which are saved with the model."""
-        return {name: self.config[name] for name in DEFAULTS}
 
     @property
     def license(self) -> dict[str, str]:

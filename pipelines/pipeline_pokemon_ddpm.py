@@ -21,14 +21,13 @@ from diffusers import (
     UNet2DModel,
     UniPCMultistepScheduler,
 )
-from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.image_processor import VaeImageProcessor
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput  # as type checkers see them
 from PIL import Image
 from torch import Tensor
 
 from .file_checks import check_number, is_number
-from .hub_mixin import DEFAULTS, DEFAULTS_KEY, HubMixin
+from .hub_mixin import HubMixin
 from .sprite_preprocessing import model_pixels
 
 PokemonType = str | int | tuple | Mapping | None
@@ -247,8 +246,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         reference_guidance_scale: Default of `guidance_scale` in a call with a reference.
         default_conditions: Attribute -> its value where a call gives none, such as {"view": "front"}.
 
-    The defaults are saved with the model. Where one is None, it is that of the saved model that the conditioner comes
-    from; a new model has 50 steps, scales of 2 and 1, the same guidance scale with a reference, and no conditions.
+    The defaults are saved with the model, and `from_pipe` keeps them.
     """
 
     model_cpu_offload_seq = "conditioner->unet"
@@ -258,18 +256,21 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         unet: UNet2DModel,
         conditioner: torch.nn.Module,
         scheduler: SchedulerMixin,
-        num_inference_steps: int = None,  # a class alone, as diffusers before 0.37 needs it
-        guidance_scale: float = None,
-        default_conditions: dict = None,
-        image_guidance_scale: float = None,
+        num_inference_steps: int = 50,
+        guidance_scale: float = 2.0,
+        default_conditions: dict = None,  # a class alone, as diffusers before 0.37 needs it
+        image_guidance_scale: float = 1.0,
         reference_guidance_scale: float = None,
     ):
         super().__init__()
         self.register_modules(unet=unet, conditioner=conditioner, scheduler=scheduler)
-        saved = getattr(conditioner, "config", {}).get(DEFAULTS_KEY, {})
-        given = num_inference_steps, guidance_scale, default_conditions, image_guidance_scale, reference_guidance_scale
-        given = {name: value for name, value in zip(DEFAULTS, given, strict=True) if value is not None}
-        self.register_to_config(**{**DEFAULTS, **saved, **given})
+        self.register_to_config(
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            default_conditions=default_conditions or {},
+            image_guidance_scale=image_guidance_scale,
+            reference_guidance_scale=reference_guidance_scale,
+        )
         self._interrupt, self._guidance_scale, self._num_timesteps = False, self.config.guidance_scale, 0
         self._trained_scheduler = scheduler
 
@@ -362,12 +363,11 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         if class_labels is not None and pokemon_type is not None:
             raise ValueError("class_labels and pokemon_type are the same argument; pass only one.")
         pokemon_type = class_labels if pokemon_type is None else pokemon_type
-        if isinstance(callback_on_step_end, (PipelineCallback, MultiPipelineCallbacks)):
-            callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
+        names = getattr(callback_on_step_end, "tensor_inputs", callback_on_step_end_tensor_inputs)
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
         self.check_inputs(
             steps, guidance_interval, guidance_rescale, image, strength, reference_image, image_guidance_scale,
-            reference_view, output_type, callback_on_step_end_tensor_inputs,
+            reference_view, output_type, names,
         )  # fmt: skip
         # 1. The conditions of each image, and its guidance.
         has_reference = reference_image is not None
@@ -408,7 +408,6 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                 if callback_on_step_end is not None:
                     predicted = self._original_sample(prediction, t, sample)
                     tensors = {"latents": latents, "pred_original_sample": predicted, "prompt_embeds": embeddings}
-                    names = callback_on_step_end_tensor_inputs
                     latents, guidance = self._call_back(callback_on_step_end, i, t, tensors, names, guidance)
                 progress_bar.update()
                 if self._interrupt:

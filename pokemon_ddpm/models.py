@@ -21,13 +21,16 @@ from torch import nn
 from pokemon_ddpm import RELEASED
 from pokemon_ddpm.pipelines import hub_mixin
 from pokemon_ddpm.pipelines.file_checks import MAX_BYTES, check_file, check_inside
-from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, DEFAULTS, INDEX_FILE, license_terms
+from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, INDEX_FILE, license_terms
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel
 
 LICENSE_FILE = "LICENSE"  # in the folder of a model with a license of its own
 PLAIN_WEIGHTS = "diffusion_pytorch_model.safetensors"
 COMPONENTS = ("unet", "conditioner", "scheduler")
+DEFAULTS = (
+    "num_inference_steps", "guidance_scale", "default_conditions", "image_guidance_scale", "reference_guidance_scale",
+)  # fmt: skip
 NETWORKS = {each.__name__: each for each in (UNet2DModel, SpriteUNet2DModel)}
 # Values of configurations that could fill the memory, or make a loop endless.
 POSSIBLE = {
@@ -98,8 +101,6 @@ def load_pipeline(cls: type, model: str, dtype: torch.dtype | None, **kwargs: An
             load = _load_network if name != "scheduler" else lambda kind, config, *_: kind.from_config(config)
             parts[name] = load(kind, config, folder / name, variant, dtype, index.get(hub_mixin.WEIGHTS_KEY, {}))
         pipeline = cls(**parts, **{name: index[name] for name in DEFAULTS if name in index})
-        if "conditioner" in missing:
-            pipeline.conditioner.register_to_config(**{hub_mixin.DEFAULTS_KEY: pipeline.defaults})
         if len(missing) == len(COMPONENTS):  # others may need other arguments
             pipeline.check_defaults()
         if (folder / CARD_FILE).exists():

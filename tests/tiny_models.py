@@ -5,6 +5,7 @@ from diffusers import DDPMScheduler, UNet2DModel
 
 from pokemon_ddpm import PokemonDDPMPipeline, SpriteConditioner, SpriteUNet2DModel
 from pokemon_ddpm.diffusion import student_scheduler
+from pokemon_ddpm.models import DEFAULTS
 from pokemon_ddpm.vocabulary import COLORS, SHAPES, TYPES
 
 RELATIONS = ("same", "next", "previous")  # of the released models
@@ -78,7 +79,7 @@ def ranking_student(size: int, vocabulary: dict[str, list[str]] | None = None) -
     )
     conditioner = SpriteConditioner(pipeline.conditioner.vocabulary, unet.time_embedding.linear_2.out_features)
     parts = [each.half().float().eval() for each in (unet, conditioner)]
-    pipeline = PokemonDDPMPipeline(*parts, pipeline.scheduler, **pipeline.defaults)
+    pipeline = PokemonDDPMPipeline(*parts, pipeline.scheduler, **{name: pipeline.config[name] for name in DEFAULTS})
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

@@ -8,7 +8,6 @@ import math
 import os
 import signal
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -93,20 +92,8 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
         raise ValueError(f"{wrong}.")
     if on_cpu:
         torch.set_num_threads(config.num_cpu_threads or cores_per_process())
-    if config.compile:
-        _check_compiler(accelerator.device)
     config.mixed_precision = accelerator.mixed_precision  # a resumed run must have the same
     return accelerator
-
-
-def _check_compiler(device: torch.device | str) -> None:
-    """Raises ValueError if torch.compile does not work on this machine, for example without a C++ compiler."""
-    warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`")  # in diffusers
-    try:
-        torch.compile(lambda x: x.sin() + 1)(torch.ones(4, device=device))
-    except Exception as error:  # the compiler's backends have their own exceptions
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"torch.compile does not work on this machine: {reason}") from error
 
 
 class StopRequest:

@@ -59,7 +59,7 @@ BAD_ARCHIVES: dict[str, tuple[Spoil, list[str]]] = {
     "empty pokedex": (put("pokedex.csv", b""), ["pokedex.csv is unusable (without the columns id, name"]),
     "a comma too many": (
         edit_pokedex("33,Spearow", "33,Spear,ow"),
-        ["(row 3 has 14 values, but there are 13 columns)"],
+        ["(row 3 has not a value for each of the 13 columns)"],
     ),
     "pokedex not in UTF-8": (put("pokedex.csv", POKEDEX.replace("Paras", "Flabébé").encode("latin-1")), ["utf-8"]),
     "huge pokedex": (put("pokedex.csv", bytes(16 * 2**20 + 1)), ["pokedex.csv", "16 MiB"]),
@@ -163,5 +163,5 @@ def test_wrong_arguments_are_refused(small: Path, cache: Path) -> None:
     assert "'all' needs the sprite folder or .zip" in refusal(cache, None, "all")
     assert f"'starter' takes no data; leave out {small}" in refusal(cache, small, "starter")
     shutil.rmtree(small / FOLDER)
-    with pytest.raises(ValueError, match="Unknown split \"test\""):
+    with pytest.raises(ValueError, match='Unknown split "test"'):
         load_sprites(small, split="test", cache_dir=cache)
