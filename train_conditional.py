@@ -38,7 +38,7 @@ from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.training import checkpoint, monitoring, run
 from pokemon_ddpm.training.batches import NETWORK, SHEET, WEIGHTS, Batch, ReferencePairs, derive_seed, sample_batch
 from pokemon_ddpm.training.losses import other_loss
-from pokemon_ddpm.training.networks import make_denoiser, make_unet, new_attributes
+from pokemon_ddpm.training.networks import make_denoiser, make_unet
 from pokemon_ddpm.training.optimizer import make_optimizer
 from pokemon_ddpm.training.run import Callbacks, averaged, make_pipeline
 from pokemon_ddpm.vocabulary import shown_name
@@ -127,7 +127,8 @@ class Trainer:
         denoiser = make_denoiser(config, unet, trained, splits["training"])
         new: list[str] = []
         if config.fine_tunes:
-            new = new_attributes(denoiser.conditioner, trained.conditioner)
+            now, before = denoiser.conditioner.vocabulary, trained.conditioner.vocabulary
+            new = [name for name, values in now.items() if before.get(name) != values]
         process = (config.ddpm_num_steps, config.ddpm_beta_schedule, config.prediction_type, config.variance_type)
         self.scheduler = make_scheduler(*process, denoiser.scaling_factor)
         any_ids = denoiser.conditioner.any_ids
@@ -331,8 +332,6 @@ class Trainer:
         config, finished = self.config, self.step >= self.max_steps
         if config.max_train_seconds and config.save_images_steps and not finished:
             self.save_samples()
-        if config.fine_tunes and not self.metrics:  # time has ended the run
-            self.metrics = self.validate()
         if not self.accelerator.is_main_process:
             return
         pipeline = make_pipeline(averaged(self.unwrapped, self.ema), self.scheduler, config)
@@ -340,11 +339,8 @@ class Trainer:
         self.print(f"The model is in {self.output_dir}.")
         if config.fine_tunes and self.held_out is not None:
             near, count = self.callbacks.count_copies(pipeline, self.data, self.held_out)
-            losses = "Validation loss {validation_loss:.4f}, of training images {train_split_loss:.4f}."
-            self.print(
-                f"{losses.format(**self.metrics)} Of {count} samples {near} are near a training image: at most half "
-                "as far from it as held-out images usually are."
-            )
+            usual = "at most half as far from it as held-out images usually are"
+            self.print(f"Of {count} samples {near} are near a training image: {usual}.")
         if self.hub_model_id and finished:
             self.print(f"Pushed to {self.callbacks.push(self.output_dir, self.hub_model_id)}")
 

@@ -65,9 +65,6 @@ class PokemonSprites(datasets.GeneratorBasedBuilder):
     ]
 
     def __init__(self, data_dir: str | Path | None = None, config_name: str = "front", **kwargs: Any):
-        if config_name not in self.builder_configs:
-            known = ", ".join(self.builder_configs)
-            raise SpriteDataError(f"Unknown data set configuration {config_name!r}. Known: {known}.")
         if (data_dir is None) != (config_name == "starter"):
             problem = "needs the sprite folder or .zip" if data_dir is None else f"takes no data; leave out {data_dir}"
             raise SpriteDataError(f"The configuration {config_name!r} {problem}.")

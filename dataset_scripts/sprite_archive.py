@@ -137,9 +137,7 @@ class SpriteArchive:
         """The folder of `pokedex.csv` with a slash at its end, or nothing."""
         holders = [name.removesuffix(POKEDEX) for name in files if PurePosixPath(name).name == POKEDEX]
         if not holders:
-            zips = [] if self._zip else sorted(self.path.glob("*.zip"))
-            hint = f"It contains {zips[0].name}: give that file. " if zips else ""
-            hint += f"Give the folder with {POKEDEX} and sprites/, or the .zip from Kaggle (see the README)."
+            hint = "Give the folder with it and sprites/, the .zip from Kaggle, or a folder of images for each class."
             raise SpriteDataError(f"{self.path} contains no {POKEDEX}. {hint}")
         with_sprites = [top for top in holders if any(name.startswith(f"{top}sprites/") for name in files)]
         return min(with_sprites or holders, key=len)

@@ -192,9 +192,7 @@ class HubMixin:
         # diffusers leaves out components that are of a subclass of what the constructor names.
         return super().from_pipe(pipeline, **{**pipeline.components, **kwargs})
 
-    def save_pretrained(
-        self, save_directory: str | os.PathLike, safe_serialization: bool = True, variant: str | None = None
-    ) -> None:
+    def save_pretrained(self, save_directory: str | os.PathLike, safe_serialization: bool = True) -> None:
         """Saves weights as safetensors, configurations, code and, if there is none in the folder, a model card.
 
         `DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)` then works without this package. If saving
@@ -207,7 +205,7 @@ class HubMixin:
         for leftover in folder.glob(f"{UNFINISHED}*/"):
             shutil.rmtree(leftover)
         with tempfile.TemporaryDirectory(dir=folder, prefix=UNFINISHED) as name:
-            super().save_pretrained(name, variant=variant)
+            super().save_pretrained(name)
             complete_folder(made := Path(name), self)
             if not (folder / CARD_FILE).exists():
                 pipeline_card(self, folder.resolve().name).save(made / CARD_FILE)
@@ -220,13 +218,13 @@ class HubMixin:
                 (folder / file).parent.mkdir(exist_ok=True)
                 os.replace(made / file, folder / file)
 
-    def push_to_hub(self, repo_id: str, variant: str | None = None, **options: Any) -> str:
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Pushes what `save_pretrained` saves and returns the URL of the commit; it replaces card, code and weights.
 
         `options` are `commit_message`, `commit_description`, `private`, `token` and `create_pr`, see `push_folder`.
         """
         with tempfile.TemporaryDirectory() as folder:
-            self.save_pretrained(folder, variant=variant)
+            self.save_pretrained(folder)
             pipeline_card(self, repo_id).save(Path(folder) / CARD_FILE)
             return push_folder(Path(folder), repo_id, **options)
 
@@ -239,7 +237,7 @@ class HubMixin:
         Args:
             pretrained_model_name_or_path: A folder, the name of a released model, or a repository on the Hub.
             dtype: Of the weights in memory; by default float32, whatever they are saved in.
-            **kwargs: Components to use instead of the saved ones; `variant`, `revision`, `token`, `cache_dir`,
+            **kwargs: Components to use instead of the saved ones; `revision`, `token`, `cache_dir`,
                 `force_download`, `local_files_only` and `torch_dtype` as in diffusers; `device_map` if it is one
                 device. `trust_remote_code`, `use_safetensors` and `low_cpu_mem_usage` change nothing.
 

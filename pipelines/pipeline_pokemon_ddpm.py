@@ -444,10 +444,6 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             ValueError: As `__call__`.
         """
         check_number("steps", steps, 2, MAX_IMAGES, Integral)
-        fixed = {"pokemon_type", "class_labels", "class_embeddings", "latents", *self.conditioner.vocabulary}
-        if isinstance(a, list) or isinstance(b, list) or fixed & arguments.keys():
-            example = "{'pokemon_type': 'fire', 'color': 'red'}"
-            raise ValueError(f"a and b must each be the conditions of one sprite, such as {example}.")
         has_reference = arguments.get("reference_image") is not None
         ends, embeddings = image_generators(generator, 2), []
         for conditions, end in zip((a, b), ends, strict=True):

@@ -61,9 +61,8 @@ def check_vocabulary(vocabulary: Mapping[str, Sequence[str]]) -> None:
             f"{', '.join(wrong[:3]) or len(vocabulary)}."
         )
     for attribute, values in vocabulary.items():
-        what, reserved = f"values of {attribute}", (ANY, "all")  # of the command line
-        if attribute == "type":
-            what, reserved = "class names", (NONE, ANY, "all")
+        what = "class names" if attribute == "type" else f"values of {attribute}"
+        reserved = (*[NONE] * (attribute == "type"), ANY, "all")  # the last is of the command line
         if len(values) > MAX_VALUES:
             raise ValueError(f"There are {len(values):,} {what}, but at most {MAX_VALUES:,} are possible.")
         forms = [unicodedata.normalize("NFC", value).lower() for value in values]  # as `_position` compares them
@@ -213,10 +212,8 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         ids, any_id = [self._type_id(part) for part in parts], self.none_id + 1
         first, second = [*ids, any_id, any_id][:2]
         if len(ids) not in (1, 2) or min(first, second) == self.none_id or first == second != any_id:
-            word = self._word
-            raise ValueError(
-                f"{self.argument} must be one {word}, two different ones, or one and {NONE!r}, not {pokemon_type!r}."
-            )
+            kinds = f"one {self._word}, two different ones, or one and {NONE!r}"
+            raise ValueError(f"{self.argument} must be {kinds}, not {pokemon_type!r}.")
         return first, second
 
     def _type_id(self, name: str | int) -> int:

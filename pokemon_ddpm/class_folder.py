@@ -144,10 +144,9 @@ def _list_images(
     flat = not metadata and all(len(file.parts) < 3 and file.parts[-2].lower() in SPLIT_FOLDERS for file in labels)
     for file, columns in unlabelled.items():
         if flat or METADATA_COLUMNS[0] not in columns:
-            first, last = METADATA_COLUMNS
-            needed = f"columns named {first} and {last}" if flat else f"a column named {first}"
+            needed = " and ".join(METADATA_COLUMNS if flat else METADATA_COLUMNS[:1])
             present = ", ".join(columns[:MAX_LISTED]) or "none"
-            raise ValueError(f"{root / file} needs {needed}, but its columns are {present}.")
+            raise ValueError(f"{root / file} needs the columns {needed}, but its columns are {present}.")
     if flat and labels:
         raise ValueError(
             f"{root}: {', '.join(sorted({*labels.values()}))} are splits and contain no folders of classes. Put the "

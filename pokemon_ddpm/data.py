@@ -13,9 +13,9 @@ import torch
 from datasets import ClassLabel, Dataset
 
 from pokemon_ddpm import preprocessing
-from pokemon_ddpm.class_folder import ARCHIVE, CREATURE, ClassFolder, LabelledFile, is_class_folder, list_class_folder
+from pokemon_ddpm.class_folder import CREATURE, ClassFolder, LabelledFile, is_class_folder, list_class_folder
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES, load_sprites
-from pokemon_ddpm.dataset_scripts.sprite_archive import MAX_LISTED, POKEDEX, Problems, expand
+from pokemon_ddpm.dataset_scripts.sprite_archive import MAX_LISTED, Problems, expand
 from pokemon_ddpm.pipelines.sprite_conditioner import check_vocabulary
 from pokemon_ddpm.preprocessing import as_tensor, is_blank, on_white, open_image, over_white, pixel_digest, preprocess
 from pokemon_ddpm.vocabulary import ATTRIBUTES, COLORS, CONDITIONS, FINISHES, SIZE_LIMITS, SIZES, TYPES
@@ -108,14 +108,11 @@ def load_tensors(
     Raises:
         OSError, ValueError: If the data cannot be read or used.
     """
-    preprocessing.check_resolution(resolution)
-    preprocessing.channels_of(mode)
+    preprocessing.check_preprocessing(resolution, mode)
     if data_dir is not None:
         root = expand(data_dir)
         if is_class_folder(root):
             return _class_folder_tensors(root, split, resolution, mode, deduplicate)
-        if root.is_dir() and not any(any(root.glob(name)) for name in (*ARCHIVE, "sprites", "*.zip")):
-            raise ValueError(f"{root} contains neither {POKEDEX} and sprites/ nor images, also in a folder a class.")
     dataset = load_sprites(data_dir, split=split, deduplicate=deduplicate, **options)
     return sprite_tensors(dataset, resolution, mode)
 
@@ -193,23 +190,22 @@ def _class_folder_tensors(folder: Path, split: str, resolution: int, mode: str, 
     """See `load_tensors` and `is_class_folder`; the labels are those of `labelled_tensors` and `_own_labels`."""
     problems, logger = Problems(), logging.getLogger(__name__)
     listed = list_class_folder(folder, problems)
-    if split == "train":  # with which each line is logged once, and the bad files of all splits are named
+    if split == "train":  # with which each line is logged once
         if listed.ignored:
             some = ", ".join(listed.ignored[:3]) + ", ..." * (len(listed.ignored) > 3)
             logger.warning(f"{folder}: {len(listed.ignored)} files are not images and are ignored: {some}")
         if listed.unused:
             some = ", ".join(listed.unused[:MAX_LISTED])
             logger.warning(f"{folder}: these columns of the metadata are not attributes: {some}")
-    of_split = [each for each in listed.images if each.split == split]
     images, usable, seen = [], [], set()
-    for each in datasets.utils.tqdm(listed.images if split == "train" else of_split, desc="Reading images"):
+    for each in datasets.utils.tqdm([each for each in listed.images if each.split == split], desc="Reading images"):
         with problems.caught(each.file.as_posix()):
             image = open_image(folder / each.file)
             pixels = preprocess(image, resolution, mode, full_frame=True)
             if is_blank(pixels):
                 raise ValueError("is empty or white")
             key = pixel_digest(on_white(image)) if deduplicate else each.file
-            if each.split == split and key not in seen:
+            if key not in seen:
                 seen.add(key)
                 images.append(pixels)
                 usable.append(each)
@@ -241,10 +237,11 @@ def _own_labels(listed: ClassFolder, usable: Sequence[LabelledFile]) -> dict[str
 def _check_kind(dataset: Dataset, flag: str, column: str, kind: type) -> None:
     feature = dataset.features.get(column)
     if not isinstance(feature, kind):
-        found = "there is no such column" if feature is None else f"the column is a {feature}"
         fitting = ", ".join(name for name, other in dataset.features.items() if isinstance(other, kind)) or "none"
         hint = " class_encode_column turns the values of a column into classes." if kind is ClassLabel else ""
-        raise ValueError(f"{flag} {column}: {found}. Columns of type {kind.__name__}: {fitting}.{hint}")
+        raise ValueError(
+            f"{flag} {column} is {feature or 'missing'}. Columns of type {kind.__name__}: {fitting}.{hint}"
+        )
 
 
 def _ids(dataset: Dataset, column: str) -> torch.Tensor:
@@ -260,11 +257,11 @@ def _with_classes(images: torch.Tensor, labels: torch.Tensor, names: Sequence[st
 
 def _column_images(dataset: Dataset, column: str, resolution: int, mode: str, full_frame: bool = True) -> torch.Tensor:
     """uint8 (N, C, S, S) of a column of images; raises ValueError if some cannot be decoded."""
-    preprocessing.check_resolution(resolution)
+    preprocessing.check_preprocessing(resolution, mode)
     _check_kind(dataset, "--image_column", column, datasets.Image)
     # datasets itself would decode any format and any size.
     values = dataset.select_columns(column).cast_column(column, datasets.Image(decode=False))[column]
-    images = np.empty((len(values), preprocessing.channels_of(mode), resolution, resolution), dtype=np.uint8)
+    images = np.empty((len(values), preprocessing.CHANNELS[mode], resolution, resolution), dtype=np.uint8)
     problems = Problems()
     for row, value in enumerate(datasets.utils.tqdm(values, desc="Reading images")):
         with problems.caught(f"row {row}"):

@@ -74,7 +74,7 @@ def load_pipeline(cls: type, model: str, dtype: torch.dtype | None, **kwargs: An
     dtype = kwargs.pop("torch_dtype", None) or dtype or torch.float32
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise ValueError(f"dtype must be a floating point type such as torch.float16, not {dtype!r}.")
-    variant, device = kwargs.pop("variant", None), kwargs.pop("device_map", None) or "cpu"
+    device = kwargs.pop("device_map", None) or "cpu"
     parts = {name: kwargs.pop(name) for name in COMPONENTS if name in kwargs}
     for without_effect in ("trust_remote_code", "use_safetensors", "low_cpu_mem_usage"):
         kwargs.pop(without_effect, None)
@@ -99,7 +99,7 @@ def load_pipeline(cls: type, model: str, dtype: torch.dtype | None, **kwargs: An
             config = {**kind.load_config(folder, subfolder=name)}  # from_config would take a text for a Hub's name
             _check_config(config)
             load = _load_network if name != "scheduler" else lambda kind, config, *_: kind.from_config(config)
-            parts[name] = load(kind, config, folder / name, variant, dtype, index.get(hub_mixin.WEIGHTS_KEY, {}))
+            parts[name] = load(kind, config, folder / name, dtype, index.get(hub_mixin.WEIGHTS_KEY, {}))
         pipeline = cls(**parts, **{name: index[name] for name in DEFAULTS if name in index})
         if len(missing) == len(COMPONENTS):  # others may need other arguments
             pipeline.check_defaults()
@@ -155,8 +155,7 @@ def _component_classes(index: dict[str, Any]) -> dict[str, type]:
         raise ValueError(f"it is a {saved}, not a PokemonDDPMPipeline.")
     scheduler_class = getattr(diffusers, scheduler)
     if unet is None or not issubclass(scheduler_class, SchedulerMixin):
-        found = f"its network is a {index['unet'][1]} and its scheduler a {scheduler}"
-        raise ValueError(f"{found}, not a {' or '.join(NETWORKS)} and one.")
+        raise ValueError(f"its network is a {index['unet'][1]} and its scheduler a {scheduler}, which are unknown.")
     return {"unet": unet, "conditioner": SpriteConditioner, "scheduler": scheduler_class}
 
 
@@ -170,10 +169,10 @@ def _check_config(config: dict[str, Any]) -> None:
 
 
 def _load_network(
-    kind: type, config: dict[str, Any], folder: Path, variant: str | None, dtype: torch.dtype, digests: dict[str, str]
+    kind: type, config: dict[str, Any], folder: Path, dtype: torch.dtype, digests: dict[str, str]
 ) -> nn.Module:
     """A component with its weights, if they belong to the configuration and to model_index.json."""
-    file = folder / (PLAIN_WEIGHTS if not variant else PLAIN_WEIGHTS.replace(".", f".{variant}.", 1))
+    file = folder / PLAIN_WEIGHTS
     name = f"{folder.name}/{file.name}"
     if not file.is_file():
         raise OSError(f"there is no {name}. Weights are loaded from safetensors only: pickles can run code.")
@@ -181,7 +180,6 @@ def _load_network(
         shapes = {key: header.get_slice(key).get_shape() for key in header.keys()}  # noqa: SIM118
     _check_network(kind, config, shapes)
     content = file.read_bytes()
-    # Version 1.0.0 listed only the variant that was saved last.
     if hashlib.sha256(content).hexdigest() != digests.get(name, hashlib.sha256(content).hexdigest()):
         raise ValueError(f"{name} does not belong to this {INDEX_FILE}. Save or download the whole model again.")
     with torch.random.fork_rng(devices=[]):  # loading does not change the state of torch's generator

@@ -79,17 +79,11 @@ def pixel_digest(image: Image.Image) -> bytes:
     return hashlib.sha256(f"{image.width}x{image.height}".encode() + image.tobytes()).digest()
 
 
-def check_resolution(resolution: int) -> None:
-    """Raises ValueError for a side that a network of four levels cannot halve, or above 1024."""
-    if not 8 <= resolution <= 1024 or resolution % 8:
-        raise ValueError(f"resolution must be a multiple of 8 from 8 to 1024, but is {resolution}.")
-
-
-def channels_of(mode: str) -> int:
-    """The number of channels that a mode of preprocessing gives; raises ValueError if it is unknown."""
-    if mode not in CHANNELS:
-        raise ValueError(f"Unknown preprocessing mode {mode!r}. Known: {', '.join(CHANNELS)}.")
-    return CHANNELS[mode]
+def check_preprocessing(resolution: int, mode: str) -> None:
+    """Raises ValueError for a side that a network of four levels cannot halve, or above 1024, or an unknown mode."""
+    if resolution not in range(8, 1025, 8) or mode not in CHANNELS:
+        known = f"the preprocessing one of {', '.join(CHANNELS)}"
+        raise ValueError(f"resolution must be a multiple of 8 to 1024, and {known}, not {resolution} and {mode}.")
 
 
 def mode_of(channels: int, given: str | None = None) -> str:
@@ -99,7 +93,7 @@ def mode_of(channels: int, given: str | None = None) -> str:
         ValueError: If another one is given that has not the channels of the model.
     """
     mode = given or ("pixel" if channels == CHANNELS["pixel"] else "fit")
-    if channels_of(mode) != channels:
+    if CHANNELS.get(mode) != channels:
         raise ValueError(f"The model has {channels} channels; --preprocessing {mode} is not possible.")
     return mode
 
@@ -122,8 +116,7 @@ def preprocess(image: Image.Image, resolution: int, mode: str = "pixel", full_fr
     Raises:
         ValueError: If the resolution is not a multiple of 8, or a mode is unknown.
     """
-    check_resolution(resolution)
-    channels_of(mode)
+    check_preprocessing(resolution, mode)
     if mode == "thesis":
         return _thesis(np.asarray(on_white(image)), resolution)
     shown = on_white(image) if mode == "fit" else Image.fromarray(sprite_pixels(image))

@@ -132,9 +132,9 @@ def test_all_images_that_cannot_be_read_are_named(tmp_path: Path) -> None:
 def test_columns_of_another_kind_are_refused() -> None:
     rows = labelled([0, 1], note=["a", "b"])
     message = refused(tensors, rows, image_column="pic")
-    assert message == "--image_column pic: there is no such column. Columns of type Image: art."
+    assert message == "--image_column pic is missing. Columns of type Image: art."
     message = refused(tensors, rows, label_column="note")
-    assert "the column is a Value" in message and "of type ClassLabel: kind. class_encode_column" in message
+    assert "note is Value" in message and "of type ClassLabel: kind. class_encode_column" in message
     assert "column kind has the label -1, which is not from 0 to 2" in refused(tensors, labelled([-1, None]))
     table = labelled([0, 1]).data.table.set_column(1, "kind", [[0, 3]]).replace_schema_metadata()
     wrong = datasets.Dataset(table, info=datasets.DatasetInfo(features=labelled([0]).features))
@@ -291,8 +291,8 @@ def test_further_columns_of_metadata_are_attributes(tmp_path: Path, caplog) -> N
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("name,view\na/000.png,front", "metadata.csv needs a column named file_name, but its columns are name, view."),
-        ("file_name;view\na/000.png;front", "needs a column named file_name, but its columns are file_name;view."),
+        ("name,view\na/000.png,front", "metadata.csv needs the columns file_name, but its columns are name, view."),
+        ("file_name;view\na/000.png;front", "needs the columns file_name, but its columns are file_name;view."),
         ("file_name,view\n000.png,front", "000.png: there is no such image, but it is in the metadata"),
         ("file_name,view\na/000.png,x\na/000.png,y", "metadata.csv has two different rows for a/000.png; keep one."),
         ('file_name,view\n"', "metadata.csv cannot be read: line 2"),
@@ -341,7 +341,7 @@ def test_names_in_metadata_are_taken_literally(tmp_path: Path) -> None:
     assert "2 unusable" in message and "1.png: expected FILE, with a label in its metadata" in message
     assert "gone.png: there is no such image, but it is in the metadata" in message
     write(rows, label="kind")
-    columns = "metadata.csv needs columns named file_name and label, but its columns are file_name, kind."
+    columns = "metadata.csv needs the columns file_name and label, but its columns are file_name, kind."
     assert columns in refused(load, tmp_path)
 
 

@@ -98,8 +98,23 @@ class TrainingTensors:
         Raises:
             ValueError: If a file is damaged, not finite or of another network; nothing is changed then.
         """
-        own = self.files() | {OPTIMIZER: self._moments()}
-        saved = _load_tensors(folder, own)
+        own, checksums, saved = self.files() | {OPTIMIZER: self._moments()}, _load_manifest(folder)[1], {}
+        for name, expected in own.items():
+            with _named(folder / name):
+                limit = MAX_BYTES + sum(tensor.nbytes for tensor in expected.values())
+                content = read_file(folder / name, folder, limit)
+                if hashlib.sha256(content).hexdigest() != checksums[name]:
+                    raise ValueError("was changed")
+                found = saved[name] = load(content)
+            reason = "does not belong to the configured network"
+            if name == OPTIMIZER:  # it has no state of parameters without a gradient
+                numbers = {key.split(".")[0] for key in found}
+                expected = {key: each for key, each in expected.items() if key.split(".")[0] in numbers}
+                # The order of the parameters depends on which tables were new.
+                reason = "began with other weights: resume with the first --pretrained_model_name_or_path"
+            kinds = [{key: (each.shape, each.dtype) for key, each in part.items()} for part in (found, expected)]
+            if kinds[0] != kinds[1]:
+                raise ValueError(f"{folder} {reason}.")
         for name in own.keys() - {OPTIMIZER}:
             for key, tensor in own[name].items():
                 tensor.data.copy_(saved[name][key])
@@ -190,29 +205,6 @@ def _load_manifest(folder: Path) -> tuple[TrainingState, dict[str, str]]:
     with _named(folder / MANIFEST):
         manifest = json.loads(read_file(folder / MANIFEST, folder))
         return TrainingState(**manifest["state"]), dict(manifest["files"])
-
-
-def _load_tensors(folder: Path, own: dict[str, dict[str, torch.Tensor]]) -> dict[str, dict[str, torch.Tensor]]:
-    """The same tensors of a checkpoint, by the name of their file; raises ValueError if some are not as expected."""
-    checksums, tensors = _load_manifest(folder)[1], {}
-    for name, expected in own.items():
-        with _named(folder / name):
-            limit = MAX_BYTES + sum(tensor.nbytes for tensor in expected.values())
-            content = read_file(folder / name, folder, limit)
-            if hashlib.sha256(content).hexdigest() != checksums[name]:
-                raise ValueError("was changed")
-            found = load(content)
-        if name == OPTIMIZER:  # it has no state of parameters without a gradient
-            numbers = {key.split(".")[0] for key in found}
-            expected = {key: each for key, each in expected.items() if key.split(".")[0] in numbers}
-        kinds = [{key: (each.shape, each.dtype) for key, each in part.items()} for part in (found, expected)]
-        if kinds[0] != kinds[1]:
-            reason = "does not belong to the configured network"
-            if name == OPTIMIZER:  # the order of the parameters depends on which tables were new
-                reason = "began with other weights: resume with the first --pretrained_model_name_or_path"
-            raise ValueError(f"{folder} {reason}.")
-        tensors[name] = found
-    return tensors
 
 
 def is_finite(tensors: Iterable[torch.Tensor]) -> bool:

@@ -53,12 +53,12 @@ def log_line(step: int, values: Mapping[str, float]) -> str:
 
 
 @contextlib.contextmanager
-def warn_only(consequence: str = "The run continues.") -> Iterator[None]:
+def warn_only() -> Iterator[None]:
     """Turns an error that a run survives into a warning."""
     try:
         yield
     except Exception as error:  # trackers have their own
-        tqdm.write(f"warning: {str(error).rstrip('.') or type(error).__name__}. {consequence}")
+        tqdm.write(f"warning: {str(error).rstrip('.') or type(error).__name__}. The run continues.")
 
 
 class LossProbe:

@@ -14,7 +14,7 @@ from pokemon_ddpm.models import run_once
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_conditioner import MAX_ROWS, SpriteConditioner
 from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel
-from pokemon_ddpm.preprocessing import CHANNELS, channels_of
+from pokemon_ddpm.preprocessing import CHANNELS
 from pokemon_ddpm.training.batches import AUGMENTATION_DIM, MIRROR
 from pokemon_ddpm.training.config import TrainingConfig, as_text
 from pokemon_ddpm.training.losses import check_teacher
@@ -228,12 +228,6 @@ def _take_over(conditioner: SpriteConditioner, trained: SpriteConditioner) -> No
         augmentation.weight[:, : old.in_features] = old.weight
 
 
-def new_attributes(conditioner: SpriteConditioner, trained: SpriteConditioner) -> list[str]:
-    """The attributes of a conditioner with other values than in the trained one, or that it lacks."""
-    known = trained.vocabulary
-    return [name for name, values in conditioner.vocabulary.items() if known.get(name) != values]
-
-
 def make_unet(config: TrainingConfig) -> tuple[UNet2DModel, PokemonDDPMPipeline | None]:
     """A new network, or that of --pretrained_model_name_or_path or --distill_from, and the pipeline of these.
 
@@ -247,7 +241,7 @@ def make_unet(config: TrainingConfig) -> tuple[UNet2DModel, PokemonDDPMPipeline 
         unet = trained.unet
     else:
         network = unet_config(config.model_config_name_or_path or ("packed" if config.resolution >= 64 else "small"))
-        channels, learned = channels_of(config.preprocessing), config.variance_type == "learned_range"
+        channels, learned = CHANNELS[config.preprocessing], config.variance_type == "learned_range"
         unet = build_unet(network, config.resolution, channels, learned, config.ddpm_num_steps)
     if config.reference_prob and unet.config.get("reference_channels") != unet.config.in_channels:
         raise ValueError(
