@@ -211,22 +211,14 @@ class Trainer:
         self.skipped += bad
 
     def skipped_updates(self) -> int:
-        """How many updates were skipped so far; waits for the device and all processes.
-
-        Raises:
-            ValueError: If there are more than `MAX_SKIPPED_UPDATES`.
-        """
+        """How many updates were skipped so far, of all processes; ValueError if more than `MAX_SKIPPED_UPDATES`."""
         skipped = int(self.accelerator.gather(self.skipped[None]).max())
         if skipped > MAX_SKIPPED_UPDATES:
             raise ValueError(f"Update {self.step:,}: {skipped} updates were NaN or infinite. {GO_BACK}")
         return skipped
 
     def train(self) -> None:
-        """Trains until the last step, or until a stop is requested.
-
-        Raises:
-            ValueError: If too many updates were not finite.
-        """
+        """Trains until the last step, or until a stop is requested; ValueError if too many updates were skipped."""
         config, accelerator, meter = self.config, self.accelerator, monitoring.Meter(self.accelerator)
         hidden = not accelerator.is_local_main_process
         with tqdm(total=self.max_steps, initial=self.step, desc="Training", disable=hidden) as bar:
@@ -282,11 +274,7 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def save_checkpoint(self) -> None:
-        """Saves `checkpoint-STEP/` in the output folder; if it cannot be written, the run continues.
-
-        Raises:
-            ValueError: If the weights are no longer finite.
-        """
+        """Saves `checkpoint-STEP/`, if it can be written; raises ValueError if the weights are no longer finite."""
         if not checkpoint.is_finite(tensor for part in self.tensors.files().values() for tensor in part.values()):
             raise ValueError(f"Update {self.step:,}: the weights are NaN or infinite, and are not saved. {GO_BACK}")
         now = {"step": self.step, "metrics": self.metrics, "skipped_updates": self.skipped_updates()}
@@ -324,11 +312,7 @@ class Trainer:
             self.accelerator.scaler.load_state_dict(state.grad_scaler)
 
     def save_pipeline(self) -> None:
-        """Saves the pipeline of the averaged weights into the output folder; pushes it at the end of the run.
-
-        Raises:
-            ValueError, OSError: If something could not be written or pushed.
-        """
+        """Saves the pipeline of the averaged weights into the output folder; pushes it at the end of the run."""
         config, finished = self.config, self.step >= self.max_steps
         if config.max_train_seconds and config.save_images_steps and not finished:
             self.save_samples()

@@ -222,8 +222,7 @@ def test_own_classes_fine_tune_a_pretrained_model(flags, run, finished, tmp_path
     assert license_file.read_text() == (Path(run) / "LICENSE").read_text()
     license_file.unlink()
     output = capsys.readouterr().out
-    assert f"with the U-Net of {finished}. Conditions new: class (2 values); taken over: view; left out: " in output
-    assert re.search(r"Validation loss [\d.]+, of training images [\d.]+. Of 32 samples \d+ are near a tr", output)
+    assert re.search(r"^Of 32 samples \d+ are near a training image", output, re.M)
     found, trained = (PokemonDDPMPipeline.from_pretrained(folder) for folder in (run, finished))
     assert found.conditioner.vocabulary == {"type": ["apple", "pear"], "view": ["front", "back"]}
     assert found.config.default_conditions == {"view": "front"}

@@ -79,11 +79,7 @@ NOT_DRAWN = {"finish", "form", "legendary"}
 
 
 def unet_config(name_or_path: str) -> dict[str, Any]:
-    """`UNet2DModel` arguments of a preset or of a JSON file.
-
-    Raises:
-        ValueError: If it is neither a name of `PRESETS` nor such a file.
-    """
+    """`UNet2DModel` arguments of one of `PRESETS` or of a JSON file; raises ValueError if it is neither."""
     if name_or_path in PRESETS:
         return dict(PRESETS[name_or_path])
     try:

@@ -67,9 +67,7 @@ def cores_per_process() -> int:
 def make_accelerator(config: TrainingConfig) -> Accelerator:
     """Creates the accelerator, and sets the number of threads.
 
-    Raises:
-        ValueError: If the tracker or the precision is not available, weights would be sharded, or each of several
-            processes would train alone.
+    Raises ValueError if the tracker is not available, weights would be sharded, or a process would train alone.
     """
     tracker = config.report_to
     accelerator = Accelerator(
@@ -140,11 +138,7 @@ def lock_output_dir(folder: Path) -> FileLock:
 
 
 def check_output_dir(config: TrainingConfig) -> None:
-    """Checks the output folder.
-
-    Raises:
-        ValueError: If it has another run, no checkpoint to resume from, or weights of this run that it would delete.
-    """
+    """Raises ValueError if the folder has another run, or nothing to resume from, or needed weights would be deleted."""
     folder, name = Path(config.output_dir), config.resume_from_checkpoint
     found = name and find_checkpoints(folder, name)
     needed = (config.initial_weights, config.autoguidance_from, config.autoguidance_better)
@@ -231,12 +225,9 @@ def make_pipeline(
 
 
 def save_model(pipeline: PokemonDDPMPipeline, config: TrainingConfig, callbacks: Callbacks, *measured: Any) -> None:
-    """Saves the pipeline with its model card, of what was `measured`, into the output folder.
+    """Saves the pipeline with its model card, of what was `measured`, and the LICENSE of the initial weights.
 
-    The LICENSE of the folder of initial weights goes with them.
-
-    Raises:
-        ValueError: If it cannot be written.
+    Raises ValueError if it cannot be written into the output folder.
     """
     folder, base = Path(config.output_dir), config.initial_weights
     try:
