@@ -31,7 +31,7 @@ BLOCKS = [block for page in PAGES for block in FENCED.findall(TEXT[page])]
 COMMANDS = [*dict.fromkeys(line for language, block in BLOCKS if language == "bash" for line in block.splitlines())]
 DATA = "path/to/pokemon-sprites"
 TRAIN = "accelerate launch train_conditional.py"
-SHORT_RUN = " --max_train_steps 2 --train_batch_size 2 --validation_steps 0 --load_best_model_at_end false"
+SHORT_RUN = " --max_train_steps 2 --train_batch_size 2 --validation_steps 0"
 SHORT_RUN += " --num_cpu_threads 1 --ddpm_num_inference_steps 1"
 # Line -> what makes it short.
 RUN = {

@@ -138,7 +138,7 @@ def lock_output_dir(folder: Path) -> FileLock:
 
 
 def check_output_dir(config: TrainingConfig) -> None:
-    """Raises ValueError if the folder has another run, or nothing to resume from, or needed weights would be deleted."""
+    """Raises ValueError if the folder has another run, nothing to resume from, or needed weights it would delete."""
     folder, name = Path(config.output_dir), config.resume_from_checkpoint
     found = name and find_checkpoints(folder, name)
     needed = (config.initial_weights, config.autoguidance_from, config.autoguidance_better)

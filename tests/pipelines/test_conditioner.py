@@ -52,19 +52,16 @@ def test_the_id_of_a_value_is_its_position(conditioner):
     ("fier", "Unknown type 'fier'. Did you mean 'fire'[?] Known: bug, dark, .*, water, none, any.$"),
     ("ELECT", "Did you mean 'electric'"),
     ("fire/", "Unknown type ''"),
-    *((each, "repeats a type") for each in ("fire/fire", ("fire", FIRE))),
-    *((each, "has no type") for each in ("none", "any/none", "none/none")),
-    ("fire/flying/water", "one type or two.*has 3"),
-    ((), "one type or two.*has 0"),
-    (-1, "Unknown type id -1: the ids are 0 .bug. to 17 .water."),
-    ((0, 18), "Unknown type id 18"),
-    *((each, "pokemon_type takes names, ids, pairs") for each in (True, torch.tensor(True), 1.0, ["fire"], (None,))),
+    *((each, "must be one type, two different ones, or one and 'none', not ") for each in (
+        "fire/fire", ("fire", FIRE), "none", "any/none", "none/none", "fire/flying/water", ())),
+    *((each, "pokemon_type takes names, ids from 0 .bug. to 17 .water., pairs, a list of these or None, not ")
+      for each in (-1, (0, 18), True, torch.tensor(True), 1.0, ["fire"], (None,))),
     *((each, "must be 0 or more with a positive sum, not {") for each in (
-        {}, {"fire": 0, "water": 0.0}, {"fire": 2, "water": -1}, {"fire": 1, "ice": math.nan}, {"ice": math.inf})),
-    ({"fire": "1"}, "weights of a blend must be numbers"),
+        {}, {"fire": 0, "water": 0.0}, {"fire": 2, "water": -1}, {"fire": 1, "ice": math.nan}, {"ice": math.inf},
+        {"fire": "1"})),
 ], ids=str)  # fmt: skip
 def test_wrong_types_and_blends_are_refused(conditioner, wrong, message):
-    with pytest.raises((ValueError, TypeError), match=message):
+    with pytest.raises(ValueError, match=message):
         conditioner.encode([wrong])
 
 

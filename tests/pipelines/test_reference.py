@@ -11,7 +11,7 @@ from pokemon_ddpm.vocabulary import TYPES, VIEWS
 from tests.pipelines.test_pipeline import ANY, FIRE, embedding, generate, network_inputs, with_scheduler
 from tests.tiny_models import RELATIONS, network_calls, tiny_pipeline
 
-NEXT = 1
+SAME = 0
 SHAPE = (4, 16, 16)
 
 
@@ -56,17 +56,11 @@ def test_both_guidances(pipeline, scale, image_scale):
     assert [batch for batch, _ in calls] == [2 * passes]
 
 
-STAGES = {"relation": ["Same", "Next"]}
-
-
 @pytest.mark.parametrize(("own", "given", "same_as"), [
     ({}, {}, {"guidance_scale": 2.0, "image_guidance_scale": 1.0, "relation": ["same", None]}),
     ({"image_guidance_scale": 2.0}, {}, {"image_guidance_scale": 2.0}),
     ({"reference_guidance_scale": 3.0}, {}, {"guidance_scale": 3.0}),
     ({"reference_guidance_scale": 3.0}, {"reference_image": None}, {"guidance_scale": 2.0}),
-    # Another stage is guided less.
-    ({"image_guidance_scale": 3.0}, STAGES, {"image_guidance_scale": [3.0, 1.5]}),
-    ({"image_guidance_scale": 1.2}, STAGES, {"image_guidance_scale": 1.2}),
 ])  # fmt: skip
 def test_the_defaults_are_the_same_creature_and_the_scales_of_the_model(pipeline, own, given, same_as):
     pipeline.register_to_config(**own)
