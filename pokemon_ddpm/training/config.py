@@ -73,7 +73,7 @@ class TrainingConfig:
     # Data
     train_data_dir: str | None = _free(None, "Sprite archive, or folder of classes. Default: the starter sprites.")
     dataset_name: str | None = _option(None, "Data set on the Hub, or folder of Parquet files.", card=False)
-    dataset_config_name: str | None = _option(None, "front, all or starter, or one of --dataset_name.", card=False)
+    dataset_config_name: str | None = _option(None, "front (default), all, starter, or of --dataset_name.", card=False)
     image_column: str = _option("image", "Column of --dataset_name with the images.")
     label_column: str | None = _option(None, "ClassLabel column of --dataset_name; it replaces all other labels.")
     exclude_faulty: bool = _option(False, "Leave out the few sprites that do not show what their labels say.")
@@ -81,7 +81,7 @@ class TrainingConfig:
     cache_dir: str | None = _free(None, "Folder of the data set cache.")
     resolution: int = _option(64, "Side of the images in pixels; 32 and 64 are usual.")
     preprocessing: Literal["pixel", "fit", "thesis"] = _option("pixel", "pixel: whole pixels; fit: smooth, on white.")
-    class_balance: float = _option(0.0, "0: images come up equally often; 1: classes, and bodies.", low=0, high=1)
+    class_balance: float = _option(0.0, "0: all images come up equally often; 1: all classes.", low=0, high=1)
 
     # Augmentation; except for the flip, the network is conditioned on it (Karras et al. 2022)
     random_flip: bool = _option(False, "Mirror every image with probability 1/2.")
@@ -91,16 +91,16 @@ class TrainingConfig:
 
     # Model
     model_config_name_or_path: str | None = _option(
-        None, "A preset (default: packed from 64 px, small below), or a network in JSON.", resume=True
+        None, "packed (from 64 px), small (below), base, thesis-vanilla, -attention, -final, or JSON.", resume=True
     )
     pretrained_model_name_or_path: str | None = _option(None, "Start from the weights of this pipeline.", resume=True)
-    conditions: list[str] | None = _option(None, "Such as `type color`. Default: all that vary in the images.")
+    conditions: list[str] | None = _option(None, "Attributes, such as `type color`. Default: all that vary.")
     prediction_type: Literal["epsilon", "v_prediction", "sample"] = _option("sample", "Noise, v, or the clean image.")
     variance_type: Literal["fixed_small", "fixed_large", "learned_range"] = _option(
         "fixed_small", "Variance of the reverse process; with learned_range it is learned (Nichol & Dhariwal 2021)."
     )
     ddpm_num_steps: int = _option(1000, "T, the number of diffusion timesteps.", low=2, high=100_000)
-    ddpm_beta_schedule: Literal["squaredcos_cap_v2", "linear"] = _option("squaredcos_cap_v2", "The noise schedule.")
+    ddpm_beta_schedule: Literal["squaredcos_cap_v2", "linear"] = _option("squaredcos_cap_v2", "Cosine, or linear.")
 
     # Objective
     snr_gamma: float = _option(5.0, "gamma of Min-SNR weighting (Hang et al. 2023); 0 gives the simple loss.", low=0)
@@ -133,11 +133,11 @@ class TrainingConfig:
     max_train_steps: int | None = _option(None, "Number of updates; replaces --num_epochs.", above=0, resume=True)
     max_train_seconds: float | None = _free(None, "Save everything and stop after so many seconds.", above=0)
     optimizer: Literal["adamw", "muon"] = _option("adamw", "muon: AdamW, and orthogonal updates of matrices.")
-    learning_rate: float | None = _option(None, "Default: 6e-4, in fine-tuning 4e-4.", above=0, resume=True)
+    learning_rate: float | None = _option(None, "Peak. Default: 6e-4, in fine-tuning 4e-4.", above=0, resume=True)
     lr_scheduler: Literal["linear", "cosine", "polynomial", "constant", "constant_with_warmup"] = _option(
         "cosine", "Learning rate schedule. Only constant has no warm-up."
     )
-    lr_warmup_steps: int | None = _option(None, "Default: 100, in fine-tuning 20.", low=0, resume=True)
+    lr_warmup_steps: int | None = _option(None, "Updates. Default: 100, in fine-tuning 20.", low=0, resume=True)
     adam_beta1: float = _option(0.9, "beta_1 of AdamW.", low=0, below=1)
     adam_beta2: float = _option(0.999, "beta_2 of AdamW.", low=0, below=1)
     adam_weight_decay: float = _option(1e-4, "Weight decay.", low=0)
