@@ -113,7 +113,7 @@ class TrainingTensors:
                 # The order of the parameters depends on which tables were new.
                 reason = "began with other weights: resume with the first --pretrained_model_name_or_path"
             kinds = [{key: (each.shape, each.dtype) for key, each in part.items()} for part in (found, expected)]
-            if kinds[0] != kinds[1]:
+            if kinds[0] != kinds[1] or not is_finite(found.values()):
                 raise ValueError(f"{folder} {reason}.")
         for name in own.keys() - {OPTIMIZER}:
             for key, tensor in own[name].items():

