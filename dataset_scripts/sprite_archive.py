@@ -88,7 +88,7 @@ def read_csv(content: bytes) -> tuple[list[str], list[dict[str, str]]]:
     try:
         rows, columns = list(reader), list(reader.fieldnames or ())
     except csv.Error as error:
-        raise ValueError(f"line {reader.line_num}: {error}") from error
+        raise ValueError(f"after line {reader.line_num}: {error}") from error
     repeated = sorted(name for name, count in Counter(columns).items() if name and count > 1)[:MAX_LISTED]
     if repeated:
         raise ValueError(f"there are several columns named {', '.join(repeated)}")

@@ -169,7 +169,7 @@ def test_a_wrong_flag_is_refused_before_torch_is_imported():
 MISTAKES = [
     ([OVERWRITE, "--train_data_dir=/nowhere"], "/nowhere does not exist"),
     ([OVERWRITE, "--conditions", "type", "shape"], "the training images do not differ in shape"),
-    (["--mixed_precision=fp16"], "fp16 mixed precision requires a device in"),
+    (["--mixed_precision=fp16"], "fp16 needs a GPU"),
     (["--report_to=clearml"], "--report_to clearml: clearml is not installed. Install it with: pip install clearml"),
     (["--report_to=paper"], "Unsupported logging capability: paper. Choose between"),
     (["--resume_from_checkpoint=checkpoint-7"], "there is no checkpoint-7; checkpoints in .*: checkpoint-1, "),
@@ -483,7 +483,7 @@ def test_the_model_is_pushed_at_the_end(hub, pushing, run):
 
 def test_a_push_that_fails_costs_neither_the_run_nor_the_model(hub, pushing, run):
     hub.fail("/preupload/", 403)
-    with pytest.raises(SystemExit, match="^error: .*403"):
+    with pytest.raises(SystemExit, match="^error: The push to ash/model failed"):
         train(pushing)
     assert names(run) == ["checkpoint-2", "checkpoint-4"] and (run / "model_index.json").is_file()
     before = contents(run)

@@ -86,6 +86,8 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
     elif kind in (DistributedType.DEEPSPEED, DistributedType.FSDP, DistributedType.MEGATRON_LM):
         # These shard the weights: a checkpoint would contain a part only.
         wrong = f"{kind.value} is not supported. Choose multi-GPU training in `accelerate config`"
+    elif on_cpu and accelerator.mixed_precision == "fp16":
+        wrong = "--mixed_precision fp16 needs a GPU; on a CPU use bf16 or no"
     if wrong:
         raise ValueError(f"{wrong}.")
     if on_cpu:
