@@ -54,7 +54,7 @@ def test_no_evolution_line_is_in_two_splits() -> None:
 # How to damage the archive, and what the message must contain.
 BAD_ARCHIVES: dict[str, tuple[Spoil, list[str]]] = {
     "no pokedex": (lambda folder: (folder / "pokedex.csv").unlink(), ["contains no pokedex.csv", "Kaggle"]),
-    "no images": (lambda folder: shutil.rmtree(folder / "sprites"), ["no usable images (sprites/FOLDER/VIEW/FINISH"]),
+    "no images": (lambda folder: shutil.rmtree(folder / "sprites"), ["no images (sprites/FOLDER/VIEW/FINISH"]),
     "a missing column": (edit_pokedex("type1,", "kind,"), ["pokedex.csv is unusable (without the columns type1)"]),
     "empty pokedex": (put("pokedex.csv", b""), ["pokedex.csv is unusable (without the columns id, name"]),
     "a comma too many": (
