@@ -128,23 +128,6 @@ def test_the_output_folder_is_a_pipeline_with_card_sheets_and_checkpoints(flags,
     assert all(weights(run, file) == weights(finished, file) for file in ("model", "ema", "optimizer"))
 
 
-def test_the_best_checkpoint_is_kept_and_can_become_the_model(flags, run, monkeypatch):
-    flags = [*flags, "--validation_steps=1", "--checkpoints_total_limit=1", OVERWRITE]
-    of_each_step, best = [0.5, 0.5, 0.1, 0.1, 0.3, 0.3, 0.2, 0.2], "--load_best_model_at_end"  # of both splits
-    for more, losses, model, file in (
-        (["--no_use_ema"], [*of_each_step], 4, "model"),
-        ([best], [*of_each_step], 2, "ema"),
-        # It is also measured where a checkpoint is saved, not only every so many steps.
-        ([best, "--validation_steps=3", "--checkpointing_steps=2"], [0.1, 0.1, 0.2, 0.2, 0.3, 0.3], 2, "ema"),
-    ):
-        monkeypatch.setattr(monitoring.LossProbe, "measure", lambda *_, losses=losses: losses.pop(0))
-        train([*flags, *more])
-        assert names(run) == ["checkpoint-2", "checkpoint-4"] and losses == []
-        saved = load(weights(run, file, model))
-        unet = load_file(run / "unet" / "diffusion_pytorch_model.safetensors")
-        assert all(torch.equal(tensor, saved[f"unet.{name}"]) for name, tensor in unet.items())
-
-
 def test_kinds_of_data(tmp_path, run, finished):
     for split, count in (("train", 6), ("validation", 2)):
         folder_of_classes(tmp_path / "fruit" / split, {"apple": count, "pear": count})
@@ -348,18 +331,6 @@ def test_a_sheet_and_a_tracker_that_fail_are_warnings(flags, run, finished, monk
     train([*flags, "--save_images_steps=2"])
     assert capsys.readouterr().out.count("warning: no login. The run continues.") == 1 + 4 + 2 + 1
     assert weights(run) == weights(finished) and (run / "model_index.json").is_file()
-
-
-def test_the_model_has_the_last_weights_where_the_best_are_damaged(flags, run, monkeypatch, capsys):
-    def damaged(folder: Path) -> Path:
-        os.truncate(folder / "checkpoint-1" / "ema.safetensors", 8)
-        return folder / "checkpoint-1"
-
-    monkeypatch.setattr(checkpoint, "best_checkpoint", damaged)
-    train([*flags, "--load_best_model_at_end", "--validation_steps=4"])
-    warning = r"^warning: .*ema.safetensors is damaged, .* The model has the last weights\.$"
-    assert re.search(warning, capsys.readouterr().out, re.M)
-    assert (run / "model_index.json").is_file()
 
 
 def test_a_schedule_ends_with_a_warm_up_as_long_as_the_training(flags, run):
