@@ -352,7 +352,7 @@ def test_bad_files_of_a_split_are_named_at_once_and_classes_without_an_image(tmp
         message = refused(load, tmp_path, "validation" if split == "val" else "train")
         assert "2 unusable" in message and f"{split}/a/000.png" in message and f"{split}/b/000.png" in message
     folder_of_classes(tmp_path / "val", {"only-val": 1}), shutil.rmtree(tmp_path / "train" / "b")
-    (tmp_path / "train" / "a" / "000.png").unlink()
+    (tmp_path / "val" / "b" / "000.png").unlink(), (tmp_path / "train" / "a" / "000.png").unlink()
     assert "there is no training image of only-val; add one" in refused(load, tmp_path)
 
 
