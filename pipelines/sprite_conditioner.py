@@ -206,9 +206,8 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         Raises:
             ValueError: If it is something else, a name or id is unknown, or there are not one or two different ones.
         """
-        if isinstance(pokemon_type, str):
-            pokemon_type = tuple(pokemon_type.split("/"))
-        parts = pokemon_type if isinstance(pokemon_type, tuple) else (ANY if pokemon_type is None else pokemon_type,)
+        given = tuple(pokemon_type.split("/")) if isinstance(pokemon_type, str) else pokemon_type
+        parts = given if isinstance(given, tuple) else (ANY if given is None else given,)
         ids, any_id = [self._type_id(part) for part in parts], self.none_id + 1
         first, second = [*ids, any_id, any_id][:2]
         if len(ids) not in (1, 2) or min(first, second) == self.none_id or first == second != any_id:

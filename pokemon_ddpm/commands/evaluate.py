@@ -48,7 +48,6 @@ def describe(model: Annotated[str, typer.Argument(help=common.FOLDER)] = TEACHER
 def evaluate(
     model: Model = TEACHER,
     data_dir: Images = None,
-    skip_bad_images: common.SkipBadImages = False,
     num_samples: Annotated[int, typer.Option(min=MIN_SAMPLES, max=100_000, help="Number of samples.")] = 2048,
     split: Split = "validation",
     features: Features = None,
@@ -94,7 +93,7 @@ def evaluate(
         common.fail(f"{model} has classes of its own; give their images with --data-dir.")
     channels, resolution, _ = pipeline.sample_shape
     mode = mode_of(channels, preprocessing)
-    data = load_images(data_dir, split, resolution, mode, skip_bad_images)
+    data = load_images(data_dir, split, resolution, mode)
     check_classes("The model", pipeline.conditioner.vocabulary["type"], data.train.type_names)
     try:
         network = load_features(features or RELEASED_FEATURES, best_device())

@@ -39,17 +39,16 @@ class RealImages(NamedTuple):
     title: str
 
 
-def load_images(data_dir: str | None, split: str, resolution: int, mode: str, skip_bad_images: bool) -> RealImages:
+def load_images(data_dir: str | None, split: str, resolution: int, mode: str) -> RealImages:
     """Loads the training split and a held-out one; raises ValueError if they are too few to compare."""
-    options = {"mode": mode, "skip_bad_images": skip_bad_images}
-    train, held_out = (load_tensors(data_dir, part, resolution, **options) for part in ("train", split))
+    train, held_out = (load_tensors(data_dir, part, resolution, mode=mode) for part in ("train", split))
     if min(len(train), len(held_out)) <= NEIGHBORHOOD:
         needed = f"More than {NEIGHBORHOOD} training and held-out images are needed"
         raise ValueError(f"{needed}, but there are {len(train)} and {len(held_out)}.")
     if data_dir is not None and is_class_folder(data_dir):
         return RealImages(train, held_out, train, None, Path(data_dir).resolve().name)
     title = "the Pokémon sprites (front)" if data_dir else "the starter sprites of the project"
-    rows = load_sprites(data_dir, "all" if data_dir else None, split="train", skip_bad_images=skip_bad_images)
+    rows = load_sprites(data_dir, "all" if data_dir else None, split="train")
     columns = [map(rows.features[name].int2str, rows[name][:]) for name in ("game", "view")]
     names = [f"{name}, {game}, {view}" for name, game, view in zip(rows["name"][:], *columns, strict=True)]
     return RealImages(train, held_out, sprite_tensors(rows, resolution, mode), names, title)

@@ -132,8 +132,8 @@ def test_own_classes_from_features_to_report(tmp_path: Path):
     small = tiny_pipeline(size=32, vocabulary={"type": classes}, channels=4, num_train_timesteps=20)
     small.register_to_config(num_inference_steps=2)
     small.save_pretrained(tmp_path / "model")
-    assert "The model was trained on 18" in run("evaluate", "--data-dir", data, "--skip-bad-images")[1]
-    given = ["--model", tmp_path / "model", "--data-dir", data, "--skip-bad-images"]
+    assert "The model was trained on 18" in run("evaluate", "--data-dir", data)[1]
+    given = ["--model", tmp_path / "model", "--data-dir", data]
     given += ["--num-samples", COUNT, "--num-inference-steps", 2, "--output-dir", tmp_path / "report"]
     status, output = run("evaluate", *given)
     assert status == 0 and "make one with pokemon-ddpm fit-features" in output, output
