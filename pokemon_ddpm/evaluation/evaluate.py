@@ -100,8 +100,9 @@ def comparisons(samples: torch.Tensor, train: torch.Tensor, held_out: torch.Tens
     found = []
     for name, one, to, other in pairs:
         precision, recall = metrics.precision_recall(one, other, seed)
-        kid = metrics.kid(one, other, seed)
-        found.append({"name": name, "to": to, "kid": kid, "precision": precision, "recall": recall})
+        distances = (metrics.kid, metrics.frechet, metrics.wasserstein)
+        others = {each.__name__: each(one, other, seed) for each in distances}
+        found.append({"name": name, "to": to, **others, "precision": precision, "recall": recall})
     return found
 
 

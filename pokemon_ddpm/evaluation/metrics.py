@@ -1,4 +1,4 @@
-"""Metrics of features (KID, precision, recall), condition accuracy, and statistics of pixel art.
+"""Metrics of features (KID, precision, recall, two distances), condition accuracy, and statistics of pixel art.
 
 Features are float (N, D) of the samples and (M, D) of the reference, at least two of each, both from the same network.
 All is computed in float64 on the CPU.
@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from scipy import ndimage, stats
+from scipy import ndimage, optimize, spatial, stats
+from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 from tqdm.auto import tqdm
@@ -25,6 +26,7 @@ LEVEL = 0.95  # of all intervals
 TAIL = (1 - LEVEL) / 2
 NUM_BOOTSTRAPS = 1000
 KID_BLOCKS, KID_BLOCK_SIZE, KID_DIVISIONS = 10, 10, 10
+MAX_ASSIGNED = 1024  # images of a Wasserstein distance, whose time is cubic in them
 NEIGHBORHOOD = 3  # of precision and recall
 CLEAR = 8  # a background pixel with a smaller alpha is invisible
 # Plain statistics of pixel art, which no network has learned -> how they are called in a report. All but the first are
@@ -102,6 +104,30 @@ def kid(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estima
     error = float(np.sqrt(values.var(axis=1, ddof=1).mean() / blocks)) if blocks > 1 else math.nan
     half = float(stats.t.ppf((1 + LEVEL) / 2, blocks - 1)) * error  # Student's interval
     return Estimate(value, value - half, value + half, len(samples), len(reference))
+
+
+def frechet(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estimate:
+    """Fréchet distance (Heusel et al. 2017, equation 6) of equally many images, without an interval.
+
+    It is biased upwards, more for fewer images (Chong & Forsyth 2020): compare only values of the same numbers.
+    """
+    size = min(len(samples), len(reference))
+    pairs = zip(*disjoint_blocks(samples.cpu().double(), reference.cpu().double(), 1, size, seed), strict=True)
+    moments = [fid_features_to_statistics(each) for (each,) in pairs]
+    # Rounding can give slightly less than 0 for singular covariances.
+    value = max(0.0, fid_statistics_to_metric(*moments, verbose=False)[KEY_METRIC_FID])
+    return Estimate(float(value), math.nan, math.nan, size, size)
+
+
+def wasserstein(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estimate:
+    """1-Wasserstein distance of equally many images, at most `MAX_ASSIGNED`, without an interval.
+
+    It is exact, the least mean Euclidean distance of all assignments, and as biased as `frechet`.
+    """
+    size = min(len(samples), len(reference), MAX_ASSIGNED)
+    ((one, other),) = disjoint_blocks(samples.cpu().double(), reference.cpu().double(), 1, size, seed)
+    costs = spatial.distance.cdist(one, other)
+    return Estimate(float(costs[optimize.linear_sum_assignment(costs)].mean()), math.nan, math.nan, size, size)
 
 
 def precision_recall(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> tuple[Estimate, Estimate]:

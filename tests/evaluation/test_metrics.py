@@ -11,12 +11,14 @@ from pokemon_ddpm.evaluation.metrics import (
     averages,
     condition_accuracy,
     disjoint_blocks,
+    frechet,
     given_values,
     kid,
     label_values,
     pixel_statistics,
     precision_recall,
     share,
+    wasserstein,
 )
 from pokemon_ddpm.vocabulary import TYPES
 
@@ -67,6 +69,22 @@ def test_precision_and_recall_by_definition_far_from_the_origin():
     assert recall.value == pytest.approx(covered(reference.numpy(), samples.numpy()))
     smaller, _ = precision_recall(samples[:40], samples)
     assert smaller.low < smaller.value == 1 and smaller.n == smaller.m == 40
+
+
+def test_the_frechet_distance_of_known_moments():
+    """|m - m'|^2 + sum((s - s')^2) for independent features: here their variances are 2/3 and 6."""
+    points = torch.tensor([[1.0, 0], [-1, 0], [0, 1], [0, -1]])
+    found = frechet(points, 3 * points + torch.tensor([5.0, 0]))
+    assert found.value == pytest.approx(25 + 2 * (6**0.5 - (2 / 3) ** 0.5) ** 2) and found.n == found.m == 4
+    assert frechet(points, points[[3, 1, 0, 2]]).value == pytest.approx(0, abs=1e-12)
+    assert frechet(gaussian(30, 4), gaussian(50, 4, 1)).m == 30
+
+
+def test_the_wasserstein_distance_is_that_of_the_best_assignment():
+    one, other = gaussian(40, 1), gaussian(60, 1, 1)
+    assert wasserstein(one, 2 * one.flip(0) + 1).value == pytest.approx((one + 1).abs().mean().item())  # by rank
+    assert wasserstein(gaussian(40, 3), gaussian(40, 3) + torch.tensor([2.0, 3, 6])).value == pytest.approx(7)
+    assert wasserstein(one, other).m == 40 and wasserstein(gaussian(1100, 1), gaussian(1100, 1)).n == 1024
 
 
 VALUES = ("fire", "water", "grass")
