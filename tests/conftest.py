@@ -4,7 +4,6 @@ import atexit
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 # Set before any library reads them: the tests compare results bit by bit and so run on the CPU with one thread, and
@@ -73,7 +72,7 @@ def pipeline():
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator:
+def hub(monkeypatch: pytest.MonkeyPatch):
     """A Hub on 127.0.0.1 that the clients of this process use, logged in as the user `ash`."""
     from tests.loopback_hub import serve_this_process
 

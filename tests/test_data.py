@@ -7,7 +7,6 @@ import math
 import os
 import shutil
 import tarfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +33,7 @@ NUMBERS = {
 LABELS = [0, 1, 2, 1, 0, 2, 2, 0, 1]
 
 
-def refused(function: Callable, *arguments: object, **options: object) -> str:
+def refused(function, *arguments: object, **options: object) -> str:
     with pytest.raises(ValueError) as error:
         function(*arguments, **options)
     return str(error.value)

@@ -6,7 +6,6 @@ import os
 import struct
 import zlib
 from contextlib import nullcontext
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -126,7 +125,7 @@ def text_chunk(text: str) -> bytes:
 BOMB = chunk(b"zTXt", KEYWORD.encode() + b"\0\0" + zlib.compress(b" " * 20_000_000))
 
 
-def refusal(path: Path, content: bytes) -> str:
+def refusal(path, content: bytes) -> str:
     """The message of the ValueError, which names the file in one short line."""
     path.write_bytes(content)
     with pytest.raises(ValueError) as error:
@@ -138,7 +137,7 @@ def refusal(path: Path, content: bytes) -> str:
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
+def file(tmp_path):
     return tmp_path / "sprite.png"
 
 

@@ -1,7 +1,5 @@
 """Backgrounds, fragments and few colors; tests/publishing/test_page_rules.py has a second implementation of them."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -92,7 +90,7 @@ def test_a_sample_becomes_a_sprite(mode):
     assert (everything[0, :3, 3] == [255, 255, 0]).all()
 
 
-def test_a_real_sprite_stays_as_it_is(sprites_dir: Path):
+def test_a_real_sprite_stays_as_it_is(sprites_dir):
     image = Image.open(sprites_dir / "sprites/0000-Bulbasaur-1/front/normal/1-gen5.png").convert("RGB")
     sprite = Image.fromarray(transparent(np.asarray(image), 0))
     assert to_sprite(sprite).tobytes() == sprite.tobytes()

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -56,7 +54,7 @@ def test_a_sheet_that_is_too_large_is_refused(count, columns, size, scale, panel
         check_sheet_size(count, columns, size, scale, panels)
 
 
-def read(path: Path) -> tuple[list[np.ndarray], list[int]]:
+def read(path) -> tuple[list[np.ndarray], list[int]]:
     """Frames in RGB and their milliseconds, of an animation that repeats forever."""
     pixels, durations = [], []
     with Image.open(path) as animation:

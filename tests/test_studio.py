@@ -1,13 +1,11 @@
 """The studio: seeds as everywhere, and candidates against the samples of their seeds."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 import torch
-from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline, studio
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate, read_settings
@@ -30,7 +28,7 @@ from tests.tiny_models import drawing_pipeline, tiny_pipeline
 class Reddest:
     """Ranks by the mean of red, or of blue if that was asked for; scores differ about as overlaps do."""
 
-    def score(self, images: torch.Tensor, asked: Mapping[str, str] = MappingProxyType({})) -> torch.Tensor:
+    def score(self, images: torch.Tensor, asked=MappingProxyType({})) -> torch.Tensor:
         return images[:, 2 if asked.get("color") == "blue" else 0].float().mean(dim=(1, 2)) / 20
 
 
@@ -130,5 +128,5 @@ def test_a_folder_that_is_continued_has_the_sprites_of_an_unbroken_one(tmp_path,
         assert {path: path.read_bytes() for path in generate_files(job, tmp_path)} == whole
 
 
-def red(image: Image.Image) -> float:
+def red(image) -> float:
     return Reddest().score(as_tensor([to_sprite(image)])).item()

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -216,7 +215,7 @@ def test_own_classes_fine_tune_a_pretrained_model(flags, run, finished, tmp_path
 # Exact resuming
 
 
-def signal_in(number: int, step: int, micro_step: int = 0) -> Callable[..., int]:
+def signal_in(number: int, step: int, micro_step: int = 0):
     """`derive_seed`, during which a signal arrives when the given step needs random numbers for dropout."""
 
     def derive(seed: int, purpose: int, *key: int) -> int:

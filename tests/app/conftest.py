@@ -1,7 +1,6 @@
 """Fixtures of the app's tests."""
 
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,6 @@ from gradio_client import Client
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.app.handlers import Models
-from pokemon_ddpm.app.server import App
 from pokemon_ddpm.diffusion import full_config
 from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.vocabulary import CONDITIONS, VIEWS
@@ -45,13 +42,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, str]:
 
 
 @pytest.fixture(scope="session")
-def known(models: tuple[str, str, str]) -> Models:
+def known(models: tuple[str, str, str]):
     """The loaded models, with short names."""
     return {Path(source).name: GenerationSettings(source).load() for source in models}
 
 
 @pytest.fixture(scope="module")
-def app(models: tuple[str, str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+def app(models: tuple[str, str, str], tmp_path_factory: pytest.TempPathFactory):
     """The app with all models."""
     with running(models, tmp_path_factory.mktemp("app")) as app:
         # One thread generates, so the examples are finished then: tests count the evaluations of networks.
@@ -60,12 +57,12 @@ def app(models: tuple[str, str, str], tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture
-def client(app: App, tmp_path: Path) -> Client:
+def client(app, tmp_path: Path) -> Client:
     return Client(app.url, verbose=False, download_files=tmp_path / "downloads")  # closing it takes a second
 
 
 @pytest.fixture
-def network() -> Iterator[Network]:
+def network():
     network = Network()
     handle = register_module_forward_pre_hook(network.count)
     yield network

@@ -2,7 +2,6 @@
 
 import io
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,19 +25,19 @@ expect.set_options(timeout=TIMEOUT_MS)
 
 
 @pytest.fixture(scope="module")
-def url(models: tuple[str, str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def url(models: tuple[str, str, str], tmp_path_factory: pytest.TempPathFactory):
     with running(models, tmp_path_factory.mktemp("app")) as app:
         yield app.url
 
 
 @pytest.fixture(scope="module")
-def browser(url: str) -> Iterator[Browser]:
+def browser(url: str):
     with sync_playwright() as playwright:
         yield playwright.chromium.launch(executable_path=CHROMIUM)
 
 
 @pytest.fixture
-def page(browser: Browser, url: str, request: pytest.FixtureRequest) -> Iterator[Page]:
+def page(browser: Browser, url: str, request: pytest.FixtureRequest):
     """The page of a new visitor. In the end no script has failed, and nothing came from another host."""
     outside, failures = [], []
     with browser.new_context(reduced_motion="reduce", **getattr(request, "param", DESKTOP)) as context:

@@ -5,7 +5,6 @@ import json
 import zipfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -18,7 +17,7 @@ from pokemon_ddpm.studio import DenoisingStep, Job, Sprite, candidates_of, sampl
 from tests.test_studio import Reddest
 
 
-def new_job(models: Models, **settings: Any) -> Job:
+def new_job(models: Models, **settings) -> Job:
     """With the default settings of the model otherwise, and a fixed seed."""
     usual = default_settings(models, settings.get("model", "full"))
     return handlers.new_job(models, {**usual, "new_seed": False, **settings})

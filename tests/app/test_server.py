@@ -7,9 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 import httpx
@@ -34,12 +32,12 @@ LONG = {"num_images": 16, "quality": "best"}
 
 
 @pytest.fixture
-def http(app: App) -> Iterator[httpx.Client]:
+def http(app: App):
     with httpx.Client(base_url=f"{app.url}gradio_api", timeout=60) as client:
         yield client
 
 
-def captions(gallery: list[dict[str, Any]]) -> list[str]:
+def captions(gallery) -> list[str]:
     return [shown["caption"] for shown in gallery]
 
 
@@ -95,7 +93,7 @@ def test_visitors_have_their_own_sprites(client: Client, app: App) -> None:
     ({"model": "/etc"}, "model must be one of: .*full, .*fast"),
     ({"color": "plaid"}, "color must be one of: any, black"),
 ])  # fmt: skip
-def test_invalid_values(client: Client, network: Network, values: dict[str, Any], message: str) -> None:
+def test_invalid_values(client: Client, network: Network, values, message: str) -> None:
     with pytest.raises(AppError, match=f"^{message}"):
         client.predict(**values, api_name="/generate")
     assert network.evaluations == 0

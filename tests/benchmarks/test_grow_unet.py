@@ -2,7 +2,6 @@
 
 import sys
 
-import pytest
 import torch
 from torch import nn
 
@@ -40,7 +39,7 @@ def test_a_packed_model_predicts_the_clean_image(tmp_path, monkeypatch):
     assert found.scheduler.config.prediction_type == "sample" and found("fire").images[0].size == (16, 16)
 
 
-def test_without_normalizations_a_wider_network_is_the_same_function(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_normalizations_a_wider_network_is_the_same_function(monkeypatch) -> None:
     def scale_and_shift(norm: nn.GroupNorm, x: torch.Tensor) -> torch.Tensor:
         weight, bias = (each.view(-1, *[1] * (x.ndim - 2)) for each in (norm.weight, norm.bias))
         return x * weight + bias

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,7 +35,7 @@ def test_a_form_counts_once_with_the_same_game_first() -> None:
 
 
 @pytest.fixture
-def run(sprites_dir: Path, tmp_path: Path) -> Callable[..., dict]:
+def run(sprites_dir: Path, tmp_path: Path):
     """Runs the script with a model that takes one step; returns the results."""
     vocabulary = {name: list(values) for name, values in CONDITIONS.items()}
     pipeline = tiny_pipeline(channels=4, vocabulary={**vocabulary, "relation": list(RELATIONS)})
@@ -50,7 +49,7 @@ def run(sprites_dir: Path, tmp_path: Path) -> Callable[..., dict]:
     return run
 
 
-def test_on_real_sprites(run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_real_sprites(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The table of shinies is of these sprites only; that of the package is of the whole training split."""
     results = run()
     rows = results["right back nearest"]
@@ -65,7 +64,7 @@ def test_on_real_sprites(run: Callable, tmp_path: Path, monkeypatch: pytest.Monk
     assert all(re.fullmatch("([0-9a-f]{6}){1,3}", each) for row in table.values() for each in row)
 
 
-def test_creatures_beside_real_pairs(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_creatures_beside_real_pairs(run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(references, "STAGES", 2)
     results = run("--creatures", "1")
     assert results["back"]["generated: distance to the reference's palette"]["value"] == 0

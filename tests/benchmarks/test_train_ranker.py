@@ -1,7 +1,5 @@
 """The regression against its normal equations, and what is read of sprites and verdicts."""
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from PIL import Image
@@ -24,7 +22,7 @@ def test_the_regression_solves_its_normal_equations():
     torch.testing.assert_close((3 * x + 1) @ solution.T + bias, z @ expected + center, rtol=1e-5, atol=1e-8)
 
 
-def write_verdicts(folder: Path, sheet: Image.Image, rows: list[str]) -> None:
+def write_verdicts(folder, sheet: Image.Image, rows: list[str]) -> None:
     """Rows are sprite, seed, reader, face, quality and known."""
     sheet.save(folder / "sprites-1.png")
     header = "sprite,seed,reader,face,quality,known,reading"

@@ -1,7 +1,6 @@
 """The class folder that is made of the unit sprites of Battle for Wesnoth."""
 
 import csv
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -11,7 +10,7 @@ from pokemon_ddpm.class_folder import is_class_folder
 from pokemon_ddpm.data import load_tensors
 
 
-def write_package(root: Path) -> None:
+def write_package(root) -> None:
     """Eight images to be kept: two units of orcs with a frame each from behind, two bats and two monsters."""
     units = root / UNITS.replace("*", "1.18")
     license_file = root / COPYRIGHT.replace("*", "1.18")
@@ -29,7 +28,7 @@ def write_package(root: Path) -> None:
         image.save(units / f"{name}.png")
 
 
-def test_whole_units_are_written_with_view_action_and_creature(tmp_path: Path) -> None:
+def test_whole_units_are_written_with_view_action_and_creature(tmp_path) -> None:
     write_package(package := tmp_path / "package")
     art = tmp_path / "art"
     assert write_units(package, art) == {"orcs": 4, "bats": 2, "birds": 1, "monsters": 1}

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -62,7 +61,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def files(model: Path, tmp_path: Path) -> Callable[..., dict[str, Image.Image]]:
+def files(model: Path, tmp_path: Path):
     """Runs the command with --output-dir, and returns the images by name."""
 
     def files(*arguments: object) -> dict[str, Image.Image]:

@@ -4,7 +4,6 @@ import csv
 import io
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
@@ -23,7 +22,7 @@ def sizes(sprites: datasets.DatasetDict) -> tuple[int, ...]:
 
 
 @pytest.fixture
-def no_building(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+def no_building(monkeypatch: pytest.MonkeyPatch):
     """Once called, only the cache can answer."""
 
     fail = mock.Mock(side_effect=AssertionError("built again"))

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 import torch
 from PIL import Image
@@ -94,7 +92,7 @@ def test_requests_have_the_conditions_of_images():
         row_requests(data, tiny_pipeline(vocabulary={"type": ["cat", "dog"]}).conditioner, torch.arange(4))
 
 
-def test_samples_are_generated_once_and_read_in_the_order_of_their_names(tmp_path: Path):
+def test_samples_are_generated_once_and_read_in_the_order_of_their_names(tmp_path):
     pipeline, settings = tiny_pipeline(channels=4), GenerationSettings("model", num_inference_steps=2)
     requests = row_requests(labelled(), pipeline.conditioner, torch.arange(6))
     samples = generate_samples(pipeline, settings, requests, tmp_path)

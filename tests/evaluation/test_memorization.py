@@ -1,5 +1,4 @@
 import math
-from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -104,7 +103,7 @@ def few_timesteps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pokemon_ddpm.evaluation.memorization.NUM_TIMESTEPS", 3)
 
 
-def model(predict: Callable[[torch.Tensor], torch.Tensor], scaling_factor: float = 1.0) -> SimpleNamespace:
+def model(predict, scaling_factor: float = 1.0) -> SimpleNamespace:
     """In place of a pipeline with a network that predicts clean samples; `calls` are the network's inputs."""
     torch.manual_seed(0)
     conditioner = SpriteConditioner({"type": list(TYPES)}, embedding_dim=4).requires_grad_(False)

@@ -6,7 +6,6 @@ from scipy import ndimage
 from pokemon_ddpm.data import load_tensors
 from pokemon_ddpm.evaluation import two_sample
 from pokemon_ddpm.evaluation.images import as_rgba
-from pokemon_ddpm.evaluation.metrics import Estimate
 from pokemon_ddpm.evaluation.two_sample import (
     balanced_accuracy,
     classifier_input,
@@ -89,7 +88,7 @@ def test_blur_of_half_a_pixel_is_seen_and_unchanged_sprites_are_not():
         blurred = torch.from_numpy(blurred.astype(np.uint8))
         return torch.cat([torch.where(images[:, 3:] > 0, blurred, 255), images[:, 3:]], dim=1)
 
-    def accuracy(train_other: torch.Tensor, tested_other: torch.Tensor) -> Estimate:
+    def accuracy(train_other: torch.Tensor, tested_other: torch.Tensor):
         sets = (train.images[real], train_other, held_out.images[held_real], tested_other)
         return two_sample_test(*sets, lines, seed=0, device="cpu")
 

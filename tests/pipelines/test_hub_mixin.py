@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sysconfig
 import venv
-from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -170,7 +169,7 @@ class TestInterruption:
             folder, calls = Path(shutil.copytree(saved, tmp_path / str(moment))), itertools.count()
             change_index(folder, **{WEIGHTS_KEY: {}})  # a mixture of weights would be refused by them
 
-            def interrupted(source: Path, target: Path, moment: int = moment, calls: Iterator[int] = calls) -> None:
+            def interrupted(source: Path, target: Path, moment: int = moment, calls=calls) -> None:
                 if next(calls) == moment:
                     raise KeyboardInterrupt
                 replace(source, target)

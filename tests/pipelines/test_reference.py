@@ -5,7 +5,6 @@ import pytest
 import torch
 from PIL import Image
 
-from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.preprocessing import preprocess
 from pokemon_ddpm.vocabulary import TYPES, VIEWS
 from tests.pipelines.test_pipeline import ANY, FIRE, embedding, generate, network_inputs, with_scheduler
@@ -16,7 +15,7 @@ SHAPE = (4, 16, 16)
 
 
 @pytest.fixture
-def pipeline() -> PokemonDDPMPipeline:
+def pipeline():
     """The network predicts the sample, so the only step of `generate` returns the guided prediction."""
     vocabulary = {"type": list(TYPES), "view": list(VIEWS), "relation": list(RELATIONS)}
     pipeline = tiny_pipeline("sample", channels=4, vocabulary=vocabulary)

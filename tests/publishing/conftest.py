@@ -1,8 +1,6 @@
 """The page of a tiny model and a browser, once for each file of tests."""
 
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -27,7 +25,7 @@ def pipeline():
 
 
 @pytest.fixture(scope="module")
-def folder(pipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(pipeline, tmp_path_factory: pytest.TempPathFactory):
     """The page with its runtime, which npm serves."""
     folder = tmp_path_factory.mktemp("page")
     package = npm_package(f"onnxruntime-web@{VERSION}", tmp_path_factory.mktemp("npm"))
@@ -41,7 +39,7 @@ def weights(pipeline) -> str:
 
 
 @pytest.fixture(scope="module")
-def url(folder: Path) -> Iterator[str]:
+def url(folder):
     with served(folder) as address:
         yield address
 
@@ -57,7 +55,7 @@ def browser():
 
 
 @pytest.fixture
-def visit(browser, url: str) -> Callable:
+def visit(browser, url: str):
     """A new visitor at an address. In the end no script has failed, and nothing came from another host."""
     from tests.app.test_browser import TIMEOUT_MS
 

@@ -1,7 +1,6 @@
 """Cards: of training runs, with the results of an evaluation, and of the data set."""
 
 import re
-from pathlib import Path
 
 import datasets
 import pytest
@@ -119,7 +118,7 @@ def numbers(kid: float = 0.08) -> dict:
     }
 
 
-def evaluated(folder: Path, text: str, sentences: list[str], split: str = "validation", **measured: object) -> str:
+def evaluated(folder, text: str, sentences: list[str], split: str = "validation", **measured: object) -> str:
     """A model's card with the results of an evaluation."""
     (folder / "README.md").write_text(text)
     write_metrics(folder, numbers(**measured), DATA, split, sentences)
@@ -174,7 +173,7 @@ class TestEvaluation:
             assert (tmp_path / "README.md").read_text().endswith(expected)
 
 
-def test_the_numbers_and_fields_are_those_of_the_data(small: Path, cache: Path):
+def test_the_numbers_and_fields_are_those_of_the_data(small, cache):
     """Of an archive, and of the starter set."""
     sprites = {name: load_sprites(small, name, cache_dir=cache) for name in ("front", "all")}
     card = dataset_card("ash/pokemon-sprites", sprites)

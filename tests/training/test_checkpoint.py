@@ -7,7 +7,6 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -71,7 +70,7 @@ def equal(one: Run | dict, other: Run | dict) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def change_manifest(folder: Path, change: Callable[[dict], object]) -> None:
+def change_manifest(folder: Path, change) -> None:
     """Also brings all checksums up to date."""
     manifest = json.loads((folder / "manifest.json").read_text())
     change(manifest)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +11,7 @@ from tests.labelled_images import folder_of_classes
 BOTH = ["type", "size"]
 
 
-def parse_file(tmp_path: Path, content: str | bytes, *flags: str) -> TrainingConfig:
+def parse_file(tmp_path, content: str | bytes, *flags: str) -> TrainingConfig:
     file = tmp_path / "run.yaml"
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     return parse_config([str(file), *flags])

@@ -10,7 +10,6 @@ import torch
 
 from pokemon_ddpm import SpriteTensors
 from pokemon_ddpm.training import monitoring
-from pokemon_ddpm.training.batches import Batch
 from pokemon_ddpm.training.run import load_splits
 from tests.training.runs import AUGMENTED, BY_LOSS, nan_in, tiny_flags, trainer
 
@@ -61,7 +60,7 @@ def measured(probe: monitoring.LossProbe, batches: list, index: int = 0, count: 
     process = SimpleNamespace(process_index=index, num_processes=count, reduce=lambda total, _: total)
     process.autocast = contextlib.nullcontext
 
-    def losses(_: object, batch: Batch) -> torch.Tensor:
+    def losses(_: object, batch) -> torch.Tensor:
         batches.append(batch)
         return batch.timesteps.float()
 
