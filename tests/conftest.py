@@ -71,6 +71,15 @@ def pipeline():
     return tiny_pipeline()
 
 
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of this pipeline, only read."""
+    from tests.tiny_models import tiny_pipeline
+
+    tiny_pipeline().save_pretrained(folder := tmp_path_factory.mktemp("saved") / "model")
+    return folder
+
+
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch):
     """A Hub on 127.0.0.1 that the clients of this process use, logged in as the user `ash`."""

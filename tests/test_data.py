@@ -291,7 +291,6 @@ def test_further_columns_of_metadata_are_attributes(tmp_path: Path, caplog) -> N
     ("content", "message"),
     [
         ("name,view\na/000.png,front", "metadata.csv needs the columns file_name, but its columns are name, view."),
-        ("file_name;view\na/000.png;front", "needs the columns file_name, but its columns are file_name;view."),
         ("file_name,view\n000.png,front", "000.png: there is no such image, but it is in the metadata"),
         ("file_name,view\na/000.png,x\na/000.png,y", "metadata.csv has two different rows for a/000.png; keep one."),
         ('file_name,view\n"', "metadata.csv cannot be read: after line 1"),

@@ -10,15 +10,8 @@ from diffusers import ConfigMixin, DDIMScheduler, DDPMScheduler, EulerDiscreteSc
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
-from pokemon_ddpm import PokemonDDPMPipeline, SpriteConditioner
-from pokemon_ddpm.diffusion import (
-    NoiseSchedule,
-    make_sampler,
-    make_scheduler,
-    sample_timesteps,
-    sampler_name,
-    student_scheduler,
-)
+from pokemon_ddpm import PokemonDDPMPipeline, SpriteConditioner, diffusion
+from pokemon_ddpm.diffusion import NoiseSchedule, make_sampler, make_scheduler, sample_timesteps, sampler_name
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SAMPLERS, set_timesteps
 from tests.tiny_models import seeded, tiny_pipeline
 
@@ -180,7 +173,7 @@ def test_a_sampler_has_the_settings_of_the_training_whichever_was_before(name, t
     assert sampler.config.prediction_type == "v_prediction" and sampler.config.timestep_spacing == "trailing"
     assert not sampler.config.get("thresholding")
     trained.save_pretrained(tmp_path)
-    others = [DDPMScheduler.from_pretrained(tmp_path), student_scheduler(trained)]
+    others = [DDPMScheduler.from_pretrained(tmp_path), diffusion.student_scheduler(trained)]
     others += [make_sampler(each, trained) for each in SAMPLERS]
     assert all(own_settings(make_sampler(name, each)) == own_settings(sampler) for each in others)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pokemon_ddpm.files import KEYWORD, Provenance, read_png, save_image, write_file, write_png
+from pokemon_ddpm.files import KEYWORD, Provenance, read_png, write_file, write_png
 from pokemon_ddpm.pipelines.file_checks import read_file
 
 
@@ -65,13 +65,6 @@ def test_an_error_names_the_path_that_was_given(tmp_path):
     with pytest.raises(FileNotFoundError) as raised:
         write_file(tmp_path / "none" / "a.txt", "content")
     assert raised.value.filename == str(tmp_path / "none" / "a.txt")
-
-
-@pytest.mark.parametrize(("name", "options", "expected"), [("a.JPG", {}, "JPEG"), ("a", {"format": "GIF"}, "GIF")])
-def test_the_suffix_decides_the_format(tmp_path, name, options, expected):
-    save_image(Image.new("RGB", (4, 5)), tmp_path / name, **options)
-    with Image.open(tmp_path / name) as image:
-        assert image.format == expected and image.size == (4, 5)
 
 
 # Provenance

@@ -1,14 +1,10 @@
 """Sprites in the colors of others, and in those of real shinies."""
 
-import re
-
 import numpy as np
 from PIL import Image
 
-from pokemon_ddpm import palettes
 from pokemon_ddpm.palettes import recolor, shaded_areas, share_palette
 from pokemon_ddpm.pipelines.sprite_preprocessing import oklab
-from pokemon_ddpm.vocabulary import TYPES
 
 DARK_RED, RED, PINK = (90, 10, 10), (200, 30, 30), (250, 190, 190)
 DARK_BLUE, BLUE, PALE_BLUE = (10, 10, 90), (30, 30, 200), (190, 190, 250)
@@ -51,13 +47,5 @@ def test_the_areas_of_a_shiny_get_its_colors_in_the_order_of_lightness_with_thei
     back = creature(PALE_BLUE, RED)
     assert np.array_equal(np.asarray(recolor(back, areas, np.uint8([LIME, GREEN])))[0], np.asarray(recolored)[20])
     eye = sprite(*[RED] * 30, WHITE, OUTLINE)  # too small for a color of its own
-    assert np.asarray(recolor(eye, shaded_areas(eye), np.uint8([GREEN, LIME])))[-2:, 1, :3].tolist() == [
-        [255] * 3,
-        [16] * 3,
-    ]
-
-
-def test_the_colors_of_real_shinies() -> None:
-    table = palettes.shiny_table()
-    assert table.keys() == {*TYPES} and min(map(len, table.values())) >= 15
-    assert all(re.fullmatch("([0-9a-f]{6}){1,3}", colors) for row in table.values() for colors in row)
+    found = recolor(eye, shaded_areas(eye), np.uint8([GREEN, LIME]))
+    assert np.asarray(found)[-2:, 1, :3].tolist() == [[255] * 3, [16] * 3]

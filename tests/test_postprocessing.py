@@ -7,26 +7,9 @@ from scipy.cluster.hierarchy import fcluster, linkage
 
 from pokemon_ddpm import postprocessing
 from pokemon_ddpm.pipelines.sprite_preprocessing import oklab, transparent, unique_colors
-from pokemon_ddpm.postprocessing import (
-    CELL,
-    enlarge,
-    fit_palette,
-    from_oklab,
-    merge_colors,
-    reduce_palette,
-    remove_background,
-    remove_fragments,
-    to_sprite,
-)
+from pokemon_ddpm.postprocessing import CELL, enlarge, fit_palette, reduce_palette, remove_fragments, to_sprite
 
-# n is noisy white, w as far from white as the tolerance allows.
-COLORS = {
-    "#": (20, 20, 20),
-    "o": (220, 60, 40),
-    ".": (255, 255, 255),
-    "n": (251, 255, 238),
-    "w": (227, 255, 255),
-}
+COLORS = {"#": (20, 20, 20), "o": (220, 60, 40), ".": (255, 255, 255), "n": (251, 255, 238)}  # n is noisy white
 RADIUS = np.hypot(*np.mgrid[-12:12, -12:12])
 DISC = (RADIUS >= 3) & (RADIUS <= 8)
 
@@ -45,7 +28,8 @@ def image_of(*rows: str) -> Image.Image:
     ],
 )
 def test_fragments_have_fewer_pixels_and_are_not_connected(min_pixels, expected):
-    image = remove_background(image_of("#..#....", ".#..#...", "..#.....", "......##", "####..##", "####...."))
+    rows = ("#..#....", ".#..#...", "..#.....", "......##", "####..##", "####....")
+    image = postprocessing.remove_background(image_of(*rows))
     result = remove_fragments(image, min_pixels)
     pixels, before = np.asarray(result), np.asarray(image)
     assert ["".join(".#"[alpha // 255] for alpha in row) for row in pixels[..., 3]] == expected
@@ -57,7 +41,7 @@ def test_nothing_is_left_to_remove_from_an_empty_image():
     empty = Image.new("RGBA", (3, 3), (255, 255, 255, 0))
     assert remove_fragments(empty).tobytes() == to_sprite(empty).tobytes() == empty.tobytes()
     assert to_sprite(image_of("...", ".n.", "...")).tobytes() == empty.tobytes()
-    few = image_of(".n#", "owo", "...")
+    few = image_of(".n#", "ono", "...")
     assert reduce_palette(few, 5) == few
 
 
@@ -125,7 +109,7 @@ def test_oklab_has_the_published_values_and_its_inverse_every_color() -> None:
     np.testing.assert_allclose(oklab(np.uint8([*PUBLISHED])), [*PUBLISHED.values()], rtol=0, atol=2e-5)
     random = np.random.default_rng(0).integers(0, 256, (100_000, 3), dtype=np.uint8)
     colors = np.concatenate([random, np.arange(256, dtype=np.uint8)[:, None].repeat(3, axis=1)])
-    assert np.array_equal(from_oklab(oklab(colors)), colors)
+    assert np.array_equal(postprocessing.from_oklab(oklab(colors)), colors)
 
 
 def test_a_palette_has_the_means_of_the_clusters_of_ward() -> None:
@@ -160,7 +144,7 @@ def test_a_few_gray_levels_hardly_change_a_sprite() -> None:
 def merged(pixels: np.ndarray, *arguments: float) -> np.ndarray:
     """`merge_colors` of the colors of pixels: uint8 (N, 3) to the same."""
     colors, place, weights = np.unique(pixels, axis=0, return_inverse=True, return_counts=True)
-    return merge_colors(oklab(colors), weights, *arguments)[place.ravel()]
+    return postprocessing.merge_colors(oklab(colors), weights, *arguments)[place.ravel()]
 
 
 def test_what_is_nearly_white_or_darker_than_an_outline_becomes_what_real_sprites_have() -> None:

@@ -12,15 +12,7 @@ from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate,
 from pokemon_ddpm.likeness import overlaps
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.preprocessing import as_tensor
-from pokemon_ddpm.studio import (
-    LIKENESS_WEIGHT,
-    Job,
-    candidates_of,
-    generate_files,
-    generate_sprites,
-    rows_of,
-    sample_seed,
-)
+from pokemon_ddpm.studio import Job, candidates_of, generate_files, generate_sprites, rows_of, sample_seed
 from pokemon_ddpm.vocabulary import TYPES
 from tests.tiny_models import drawing_pipeline, tiny_pipeline
 
@@ -105,7 +97,8 @@ ROWS = [[SpriteRequest(7, kind, number=start + i) for i in range(4)] for start, 
 
 def test_a_row_is_chosen_one_after_the_other_unlike_those_before():
     made = generate_sprites(PIPELINE, [*ROWS[0], *ROWS[1]], 4, Reddest(), num_inference_steps=2)
-    chosen, expected = [each.chosen for each in made], [chosen_alone(PIPELINE, row, LIKENESS_WEIGHT) for row in ROWS]
+    chosen = [each.chosen for each in made]
+    expected = [chosen_alone(PIPELINE, row, studio.LIKENESS_WEIGHT) for row in ROWS]
     assert [chosen[:4], chosen[4:]] == expected
     best = [chosen_alone(PIPELINE, row, 0) for row in ROWS]
     assert all(one != other for one, other in zip(expected, best, strict=True))

@@ -1,6 +1,5 @@
 """examples/train_class_conditional.py on small images: ten updates, the saved pipeline, and wrong input."""
 
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -13,16 +12,11 @@ import torch
 from diffusers import DiffusionPipeline, UniPCMultistepScheduler
 from PIL import Image
 
+from examples import train_class_conditional as example
 from tests.labelled_images import folder_of_classes
-from tests.test_package import ROOT
 
-NETWORK = {
-    "block_out_channels": [8, 8],
-    "down_block_types": ["DownBlock2D", "DownBlock2D"],
-    "up_block_types": ["UpBlock2D", "UpBlock2D"],
-    "layers_per_block": 1,
-    "norm_num_groups": 4,
-}
+NETWORK = {f"{name.lower()}_block_types": [f"{name}Block2D"] * 2 for name in ("Down", "Up")}
+NETWORK |= {"block_out_channels": [8, 8], "layers_per_block": 1, "norm_num_groups": 4}
 LOAD = """
 import sys
 from diffusers import DiffusionPipeline
@@ -34,20 +28,11 @@ pipeline.save_pretrained(sys.argv[3])
 
 
 @pytest.fixture(scope="module")
-def example():
-    spec = importlib.util.spec_from_file_location("example", ROOT / "examples" / "train_class_conditional.py")
-    sys.modules["example"] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["example"]
-
-
-@pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder_of_classes(tmp_path_factory.mktemp("images"), {"bug": 6, "dark": 6})
 
 
-def train(example, images: Path, output: Path, *arguments: str) -> Path:
+def train(images: Path, output: Path, *arguments: str) -> Path:
     network = output.with_suffix(".json")
     network.write_text(json.dumps(NETWORK))
     flags = (
@@ -59,8 +44,8 @@ def train(example, images: Path, output: Path, *arguments: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(example, images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train(example, images, tmp_path_factory.mktemp("trained") / "model", "--random_flip")
+def trained(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(images, tmp_path_factory.mktemp("trained") / "model", "--random_flip")
 
 
 def load(folder: Path):
@@ -112,21 +97,21 @@ def test_other_schedulers_and_unknown_classes(trained: Path) -> None:
             pipeline(["bug", label])
 
 
-def test_labels_of_a_table_and_the_hub(example, images: Path, tmp_path: Path, hub) -> None:
+def test_labels_of_a_table_and_the_hub(images: Path, tmp_path: Path, hub) -> None:
     """Classes may be strings in a column of any name; what has none is trained without condition."""
     shutil.copytree(images, tmp_path, dirs_exist_ok=True)
     files = [path.relative_to(images) for path in sorted(images.rglob("*.png"))]
     rows = [f"{file},{'' if file.stem == '005' else file.parent}" for file in files]
     (tmp_path / "metadata.csv").write_text("\n".join(["file_name,kind", *rows]))
     flags = ("--label_column", "kind", "--push_to_hub", "--hub_model_id", "ash/types", "--prediction_type", "sample")
-    output = train(example, tmp_path, tmp_path.parent / f"{tmp_path.name}-out", *flags)
+    output = train(tmp_path, tmp_path.parent / f"{tmp_path.name}-out", *flags)
     pipeline = load("ash/types")
     assert pipeline.labels == {"bug": 0, "dark": 1}
     assert pipeline.unet.config.num_class_embeds == 3
     assert torch.equal(sample(pipeline, "bug"), sample(load(output), "bug"))
 
 
-def test_wrong_input(example, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_wrong_input(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     for flags, message in {
         "": "either --dataset_name or --train_data_dir",
         f"--train_data_dir {tmp_path / 'none'}": "is no folder",
@@ -137,7 +122,7 @@ def test_wrong_input(example, images: Path, tmp_path: Path, capsys: pytest.Captu
             example.parse_args(flags.split())
         assert message in capsys.readouterr().err
     with pytest.raises(SystemExit, match="No column 'label', only image"):
-        train(example, images / "bug", tmp_path / "out")
+        train(images / "bug", tmp_path / "out")
     with pytest.raises(SystemExit, match="No column 'photo', only image, label"):
-        train(example, images, tmp_path / "out", "--image_column", "photo")
+        train(images, tmp_path / "out", "--image_column", "photo")
     assert not (tmp_path / "out").exists()

@@ -1,10 +1,10 @@
 """Whole runs of the training script: what they leave, exact resuming, stops and kills, divergence, and the Hub."""
 
-import contextlib
 import copy
 import hashlib
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -24,20 +24,7 @@ from pokemon_ddpm.vocabulary import RELATIONS, TYPES
 from tests.labelled_images import folder_of_classes, parquet
 from tests.tiny_models import tiny_pipeline
 from tests.training import runs
-from tests.training.runs import (
-    AUGMENTED,
-    BY_LOSS,
-    LATEST,
-    contents,
-    exit_codes,
-    forked,
-    names,
-    nan_in,
-    prints,
-    same,
-    state,
-    train,
-)
+from tests.training.runs import BY_LOSS, LATEST, contents, exit_codes, forked, names, prints, same, state, train
 
 OVERWRITE = "--overwrite_output_dir"
 ENDLESS = ["--max_train_steps=1000000", "--lr_scheduler=constant_with_warmup", "--max_train_seconds=600"]
@@ -226,7 +213,7 @@ def signal_in(number: int, step: int, micro_step: int = 0):
     return derive
 
 
-EVERYTHING = [*AUGMENTED, "--reference_prob=0.5", "--optimizer=muon", "--train_batch_size=4"]
+EVERYTHING = [*runs.AUGMENTED, "--reference_prob=0.5", "--optimizer=muon", "--train_batch_size=4"]
 EVERYTHING += ["--gradient_accumulation_steps=2"]
 WAYS = {
     "fp32": [],
@@ -291,10 +278,14 @@ def test_a_batch_can_be_divided_over_accumulation_and_processes(tmp_path):
 
 def test_a_full_disk_costs_checkpoints_but_not_the_run(flags, run, finished, monkeypatch, capsys):
     flags, save = [*flags, "--checkpoints_total_limit=2"], checkpoint.save_checkpoint
+    size, limits = resource.RLIMIT_FSIZE, resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def save_or_fail(output_dir: Path, of: checkpoint.TrainingState, *rest: object) -> None:
-        with runs.full_disk(10_000) if of.step in (2, 4) else contextlib.nullcontext():
+        resource.setrlimit(size, (10_000, limits[1]) if of.step in (2, 4) else limits)
+        try:
             save(output_dir, of, *rest)
+        finally:
+            resource.setrlimit(size, limits)
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save_checkpoint", save_or_fail)
@@ -338,12 +329,12 @@ def test_a_schedule_ends_with_a_warm_up_as_long_as_the_training(flags, run):
 
 
 def test_updates_that_are_not_finite_are_skipped_and_too_many_end_the_run(flags, run, capsys):
-    train(flags, sample_batch=nan_in(2, 3))
+    train(flags, sample_batch=runs.nan_in(2, 3))
     assert [state(run / name)["skipped_updates"] for name in names(run)] == [0, 0, 1, 2]
     assert weights(run) == weights(run, step=2) and (run / "model_index.json").is_file()
     flags = [*flags, "--resume_from_checkpoint=checkpoint-3", "--max_train_steps=20", "--checkpointing_steps=9"]
     with pytest.raises(SystemExit, match="^error: Update 13: 11 updates were NaN or infinite. Go back to an earlier"):
-        train(flags, sample_batch=nan_in(*range(3, 20)))  # one was before
+        train(flags, sample_batch=runs.nan_in(*range(3, 20)))  # one was before
     assert "raise ValueError(" in (run / "error.log").read_text()
     train([*flags, "--learning_rate=0.0001", "--lr_warmup_steps=5", "--max_train_seconds=1e-9"])
     output = capsys.readouterr().out

@@ -83,10 +83,8 @@ def test_visitors_have_their_own_sprites(client: Client, app: App) -> None:
 @pytest.mark.parametrize(("values", "message"), [
     ({"pokemon_type": "fires"}, "pokemon_type must be one of: random, any, bug"),
     ({"pokemon_type": "fire", "second_type": "fire"}, "pokemon_type must be one type, two .* not 'fire/fire'"),
-    ({"pokemon_type": "any", "second_type": "none"}, "pokemon_type must be one type, two different ones, or"),
     ({"num_images": 17}, "num_images must be a whole number from 1 to 16"),
     ({"new_seed": False, "seed": 2**31}, "seed must be a whole number from 0 to 2147483647"),
-    ({"new_seed": False, "seed": 0.5}, "seed must be a whole number from 0 to 2147483647"),
     ({"quality": ["best"]}, "quality must be one of: fast, balanced, best"),
     ({"new_seed": "false"}, "new_seed must be true or false"),
     ({"guidance_scale": 11}, "guidance_scale must be a number from 1 to 10"),

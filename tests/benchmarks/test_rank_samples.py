@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from benchmarks import rank_samples
 from pokemon_ddpm.data import SpriteTensors, load_named, load_tensors, sprite_tensors
@@ -13,6 +12,7 @@ from pokemon_ddpm.evaluation.features import load_features
 from pokemon_ddpm.generation import SpriteRequest
 from pokemon_ddpm.ranking import looks
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
+from tests.labelled_images import folder_of_classes
 from tests.tiny_models import tiny_pipeline, tiny_student
 
 
@@ -54,11 +54,7 @@ def test_both_sets_are_data_for_training(tmp_path, sprites_dir, reddest):
 
 
 def test_sets_of_own_classes_are_folders_of_images(tmp_path, reddest, monkeypatch):
-    art = tmp_path / "art"
-    for name, shade in (("orcs", 90), ("elves", 160)):
-        (art / name).mkdir(parents=True)
-        for i in range(6):
-            Image.new("RGBA", (8 + i, 12), (shade, 10 * i, 30, 255)).save(art / name / f"{i}.png")
+    art = folder_of_classes(tmp_path / "art", {"orcs": 6, "elves": 6})
     pipeline = tiny_student(16, {"type": ["elves", "orcs"], "view": ["front", "back"]})
     pipeline.save_pretrained(tmp_path / "model")
     monkeypatch.setattr(rank_samples, "missed", lambda sprites, *_: np.zeros(len(sprites)))

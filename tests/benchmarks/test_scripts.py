@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import compare_models, count_sprites, diffusion_figures, latency, samplers
+from benchmarks import compare_models, count_sprites, diffusion_figures, samplers
 from benchmarks.release_model import extrapolate, factor
 from pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.diffusion import student_scheduler
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SAMPLERS
 from tests.small_archives import write_small_archive
 from tests.test_package import ROOT
@@ -78,21 +76,6 @@ def test_release_model():
 
 
 @pytest.mark.slow
-def test_latency(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(latency, "THESIS_STEPS", 3)
-    monkeypatch.setattr(latency, "MANY", 2)
-    pipeline = tiny_pipeline(size=32)
-    parts = (pipeline.unet, pipeline.conditioner)
-    PokemonDDPMPipeline(*parts, pipeline.scheduler, 3, guidance_scale=2.0).save_pretrained(tmp_path / "model")
-    student = PokemonDDPMPipeline(*parts, student_scheduler(pipeline.scheduler), 2, guidance_scale=1.0)
-    student.save_pretrained(tmp_path / "student-2")
-    seconds = latency.measure(str(tmp_path / "model"), [str(tmp_path / "student-2")], turns=2)
-    counts = {name: len(times) for name, times in seconds.items()}
-    assert counts.pop("1 warm, fp32, 3 ancestral steps") == 1 and set(counts.values()) == {2}
-    assert latency.markdown(seconds).count("\n| ") == 21
-
-
-@pytest.mark.slow
 def test_samplers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Samples are kept."""
     values = {"NUM_IMAGES": 4, "STEPS": (2, 3), "TIMED_BATCH_SIZE": 1, "TIMED_STEPS": 2, "TIMED_TURNS": 1}
@@ -125,19 +108,3 @@ def test_train_on_gpu(tmp_path: Path):
         folder = tmp_path / "gpu" / network
         assert sorted(each.name for each in folder.glob("checkpoint-*")) == ["checkpoint-1", "checkpoint-2"]
         assert PokemonDDPMPipeline.from_pretrained(folder).sample_shape == (4, 16, 16)
-
-
-@pytest.mark.slow
-def test_train_throughput(sprites_cache: Path, tmp_path: Path):
-    has_bf16 = pytest.importorskip("benchmarks.train_throughput").has_bf16  # it needs torchvision
-    (tmp_path / "tiny.json").write_text(json.dumps(NETWORK))
-    flags = "--resolution 16 --train_batch_size 8 --turns 1 --steps 2 --warmup 1 --num_cpu_threads 1".split()
-    flags += ["--model_config_name_or_path", tmp_path / "tiny.json", "--cache_dir", sprites_cache]
-    command = [sys.executable, ROOT / "benchmarks" / "train_throughput.py", *flags]
-    done = subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    rows = dict(re.findall(r"^\| (\w+, \w+) \| ([\d.]+) ", done.stdout, flags=re.MULTILINE))
-    precisions = ("fp32", "bf16") if has_bf16(torch.device("cpu")) else ("fp32",)
-    assert [*rows] == [f"{name}, {precision}" for precision in precisions for name in ("ours", "example")]
-    ratio = float(re.search(r"\| ours, fp32 \|[^|]+\| ([\d.]+) ", done.stdout)[1])
-    assert ratio == pytest.approx(float(rows["ours, fp32"]) / float(rows["example, fp32"]), abs=0.02)

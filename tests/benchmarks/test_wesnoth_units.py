@@ -44,10 +44,7 @@ def test_whole_units_are_written_with_view_action_and_creature(tmp_path) -> None
             ("orcs/leader-leader.png", "front", "", "orcs/leader/leader"),
         ]
     assert "GPL-2+" in (art / "copyright").read_text() and is_class_folder(art)
-    assert [len(load_tensors(art, split, 64)) for split in ("train", "validation")] == [
-        5,
-        3,
-    ]  # a bat, and an orc's two
+    assert [len(load_tensors(art, split, 64)) for split in ("train", "validation")] == [5, 3]  # a bat, an orc's two
     with pytest.raises(ValueError, match="is not empty"):
         write_units(package, art)
     with pytest.raises(ValueError, match="lacks usr/share/games"):

@@ -57,15 +57,9 @@ def test_the_version_and_options_that_are_empty() -> None:
 
 def start(*arguments: str, path: Path) -> subprocess.CompletedProcess:
     """Runs the command in a process that finds modules in a folder first."""
-    command, variables = (
-        [sys.executable, "-m", "pokemon_ddpm.cli", *arguments],
-        {**os.environ, "PYTHONPATH": str(path)},
-    )
-    options = {"capture_output": True, "text": True, "timeout": 300}
-    options["preexec_fn"] = lambda: signal.signal(
-        signal.SIGINT, signal.SIG_DFL
-    )  # ignored in the background of a shell
-    return subprocess.run(command, env=variables, **options)
+    options = {"env": {**os.environ, "PYTHONPATH": str(path)}, "capture_output": True, "text": True, "timeout": 300}
+    options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # not ignored, as in the background
+    return subprocess.run([sys.executable, "-m", "pokemon_ddpm.cli", *arguments], **options)
 
 
 def test_training_is_the_script(tmp_path: Path) -> None:

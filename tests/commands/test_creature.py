@@ -15,6 +15,7 @@ from pokemon_ddpm.trading_card import trading_card
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
 from tests.commands import run
 from tests.tiny_models import RELATIONS, tiny_pipeline
+from tests.training.runs import contents
 
 NAMES = [f"{stage}-{view}" for stage in (1, 2) for view in ("front", "front-shiny", "back", "back-shiny")]
 
@@ -45,10 +46,6 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
 
 def make(model: Path, folder: Path, *options: object) -> tuple[int, str]:
     return run("creature", "--model", model, "--type", "fire/flying", "--seed", 7, "--output-dir", folder, *options)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def pixels(path: Path) -> np.ndarray:

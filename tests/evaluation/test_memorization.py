@@ -9,14 +9,8 @@ from scipy.special import comb
 
 from pokemon_ddpm import SpriteConditioner, SpriteTensors
 from pokemon_ddpm.diffusion import make_sampler, make_scheduler, student_scheduler
-from pokemon_ddpm.evaluation.memorization import (
-    bits_per_dim,
-    check_likelihood,
-    count_copies,
-    memorization,
-    nearest_by_pixels,
-    sampled_terms,
-)
+from pokemon_ddpm.evaluation import memorization as module
+from pokemon_ddpm.evaluation.memorization import bits_per_dim, check_likelihood, memorization, nearest_by_pixels
 from pokemon_ddpm.vocabulary import TYPES
 from tests.tiny_models import tiny_pipeline
 
@@ -90,7 +84,7 @@ def test_samples_near_training_images_are_counted(monkeypatch):
 
     monkeypatch.setattr("pokemon_ddpm.evaluation.memorization.generate", generate)
     pipeline = tiny_pipeline(vocabulary={"type": ["cat", "dog"]})
-    assert count_copies(pipeline, train, held_out) == (16, 32)
+    assert module.count_copies(pipeline, train, held_out) == (16, 32)
 
 
 # Likelihood
@@ -147,14 +141,14 @@ def test_all_terms_of_white_images(prediction: float, s: float, monkeypatch: pyt
 
 def test_sampled_terms_are_one_of_each_part_and_add_up_to_all_terms_on_average():
     count, terms, generator = 20_000, 999, torch.Generator().manual_seed(0)
-    timesteps = sampled_terms(count, terms, 40, generator)
+    timesteps = module.sampled_terms(count, terms, 40, generator)
     assert (((timesteps - 1) * 40 / terms).long() - torch.arange(40)).abs().max() <= 1
     assert timesteps.min() == 1 and timesteps.max() == terms
     values = (torch.arange(terms + 1) / terms) ** 2
     estimates = terms * values[timesteps].mean(dim=1)
     error = estimates.std().item() / math.sqrt(count)
     assert estimates.mean().item() == pytest.approx(values.sum().item(), abs=4.5 * error)
-    assert sampled_terms(3, T - 1, T - 1, generator).tolist() == [list(range(1, T))] * 3
+    assert module.sampled_terms(3, T - 1, T - 1, generator).tolist() == [list(range(1, T))] * 3
 
 
 def test_every_image_has_a_decoder_term_and_its_own_labels():

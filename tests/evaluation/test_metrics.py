@@ -5,21 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from pokemon_ddpm.evaluation.metrics import (
-    STATISTICS,
-    Estimate,
-    averages,
-    condition_accuracy,
-    disjoint_blocks,
-    frechet,
-    given_values,
-    kid,
-    label_values,
-    pixel_statistics,
-    precision_recall,
-    share,
-    wasserstein,
-)
+from pokemon_ddpm.evaluation import metrics
+from pokemon_ddpm.evaluation.metrics import averages, condition_accuracy, frechet, kid, pixel_statistics, wasserstein
 from pokemon_ddpm.vocabulary import TYPES
 
 
@@ -28,7 +15,7 @@ def gaussian(n: int, dimension: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_disjoint_blocks():
-    pairs = list(disjoint_blocks(torch.arange(20), torch.arange(100, 115), blocks=3, size=5, seed=1))
+    pairs = list(metrics.disjoint_blocks(torch.arange(20), torch.arange(100, 115), blocks=3, size=5, seed=1))
     first, second = (torch.stack(each) for each in zip(*pairs, strict=True))
     assert first.shape == second.shape == (3, 5)
     assert len(first.unique()) == 15 and first.max() < 20
@@ -64,10 +51,10 @@ def test_precision_and_recall_by_definition_far_from_the_origin():
         radii = [sorted(math.dist(a, b) for b in other)[3] for a in other]
         return np.mean([any(math.dist(a, b) <= r for b, r in zip(other, radii, strict=True)) for a in one])
 
-    precision, recall = precision_recall(samples + 1e6, reference + 1e6)
+    precision, recall = metrics.precision_recall(samples + 1e6, reference + 1e6)
     assert precision.value == pytest.approx(covered(samples.numpy(), reference.numpy()))
     assert recall.value == pytest.approx(covered(reference.numpy(), samples.numpy()))
-    smaller, _ = precision_recall(samples[:40], samples)
+    smaller, _ = metrics.precision_recall(samples[:40], samples)
     assert smaller.low < smaller.value == 1 and smaller.n == smaller.m == 40
 
 
@@ -90,8 +77,8 @@ def test_the_wasserstein_distance_is_that_of_the_best_assignment():
 VALUES = ("fire", "water", "grass")
 
 
-def of(count: int, n: int) -> Estimate:
-    return share(torch.arange(n) < count)
+def of(count: int, n: int) -> metrics.Estimate:
+    return metrics.share(torch.arange(n) < count)
 
 
 def table(*rows: str, values: tuple[str, ...] = VALUES) -> torch.Tensor:
@@ -132,12 +119,12 @@ def test_values_of_conditions_and_labels():
         {"type": "fire"}, {"type": ["water", "grass"], "legendary": "yes"},
         {"type": ("grass", "none"), "legendary": "no"}, {"type": "any", "view": "front"}, {"type": None},
     ]  # fmt: skip
-    given = given_values(conditions, values)
+    given = metrics.given_values(conditions, values)
     assert torch.equal(given["type"], table("fire", "water grass", "grass", "", ""))
     assert torch.equal(given["legendary"], table("", "yes", "no", "", "", values=values["legendary"]))
     types = torch.tensor([[0, 3], [2, 1], [-1, -1], [1, 4]])  # 3 is `none`, 4 is `any`
-    assert torch.equal(label_values(types, 3), table("fire", "water grass", "", "water"))
-    assert torch.equal(label_values(torch.tensor([2, -1, 3]), 3), table("grass", "", ""))
+    assert torch.equal(metrics.label_values(types, 3), table("fire", "water grass", "", "water"))
+    assert torch.equal(metrics.label_values(torch.tensor([2, -1, 3]), 3), table("grass", "", ""))
 
 
 COLORS = {".": (255, 255, 255, 0), "k": (0, 0, 0, 255), "r": (220, 30, 30, 255), "s": (222, 32, 30, 255)}
@@ -176,7 +163,7 @@ def statistics(*pictures: str) -> dict[str, list[float]]:
 
 def test_a_clean_sprite_and_one_with_faults():
     found = statistics(BOX, WITH_FAULTS)
-    assert list(found) == list(STATISTICS) and found["colors"] == [3, 2] and found["parts"] == [0, 1]
+    assert list(found) == list(metrics.STATISTICS) and found["colors"] == [3, 2] and found["parts"] == [0, 1]
     # The hole is not connected to the border; one of the 35 background pixels is not clear.
     assert found["clear_background"] == pytest.approx([1, 34 / 35])
     # All pixels of the frame but the k are red: outline are 16 of the frame, its r at the corner, and three k.

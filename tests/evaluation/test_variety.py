@@ -7,17 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from pokemon_ddpm.evaluation import variety as module
 from pokemon_ddpm.evaluation.images import GeneratedSets, as_rgba
-from pokemon_ddpm.evaluation.variety import (
-    bodies_of,
-    color_distances,
-    count_bodies,
-    effective_number,
-    evaluate_variety,
-    load_probe,
-    rke,
-    variety,
-)
+from pokemon_ddpm.evaluation.variety import bodies_of, color_distances, evaluate_variety, load_probe, rke, variety
 from pokemon_ddpm.vocabulary import BODIES
 from tests.sprite_sets import RedNetwork, as_samples, blobs, type_names
 from tests.tiny_models import tiny_pipeline
@@ -47,7 +39,7 @@ def test_kernel_diversity_counts_modes():
 
 def test_the_effective_number_is_that_of_equal_shares():
     counts = np.array([[3, 3, 3, 0], [0, 9, 0, 0], [4, 2, 2, 0]])
-    np.testing.assert_allclose(effective_number(counts), [3, 1, 2**1.5])
+    np.testing.assert_allclose(module.effective_number(counts), [3, 1, 2**1.5])
 
 
 def test_figures_are_those_of_all_pairs():
@@ -81,7 +73,7 @@ def test_samples_that_are_too_alike_stand_beside_as_many_training_images():
     assert real["near"]["n"] == 3 and real["near"]["value"] < 0.9 and real["rke"]["value"] > 1
     without = evaluate_variety(sets, train, None)["real"]
     assert np.isnan(without["rke"]["value"]) and without["near"] == real["near"]
-    bodies = count_bodies(sets, train, Areas())
+    bodies = module.count_bodies(sets, train, Areas())
     large = ((samples.images.amin(dim=1) < 255).sum(dim=(1, 2)) > 150).float().mean().item()
     counted = bodies["by conditions of training images"]
     assert counted["shares"] == pytest.approx(dict.fromkeys(BODIES, 0) | {"blob": 1 - large, "biped": large})

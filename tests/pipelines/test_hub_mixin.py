@@ -28,6 +28,7 @@ from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SCHEDULERS
 from pokemon_ddpm.vocabulary import CONDITIONS
 from tests.loopback_hub import LoopbackHub, environment, stranger
 from tests.tiny_models import seeded, tiny_pipeline
+from tests.training.runs import contents as read
 
 NAME, WEIGHTS = "ash/model", "diffusion_pytorch_model.safetensors"
 INDEX, UNET, SCHEDULER = "model_index.json", f"unet/{WEIGHTS}", "scheduler/scheduler_config.json"
@@ -44,14 +45,6 @@ FILES = {
     "conditioner/config.json", f"conditioner/{WEIGHTS}", "unet/config.json", UNET, SCHEDULER,
 }  # fmt: skip
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # how the client sends files
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A saved tiny pipeline, only read."""
-    folder = tmp_path_factory.mktemp("saved") / "model"
-    tiny_pipeline().save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture
@@ -85,10 +78,6 @@ def load(source: Path | str = NAME, **arguments: object) -> PokemonDDPMPipeline:
 def sample(pipeline: PokemonDDPMPipeline) -> torch.Tensor:
     types, generators = ["fire", "water/ice", None], seeded(0, 1, 2)
     return pipeline(types, num_inference_steps=3, generator=generators, output_type="latent").images
-
-
-def read(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def names(files: dict[str, bytes]) -> set[str]:

@@ -8,22 +8,14 @@ from huggingface_hub import RepoCard
 
 from pokemon_ddpm import RELEASED_MODEL
 from pokemon_ddpm.publishing.hub import open_repository, upload_model
-from tests.pipelines.test_hub_mixin import FILES, names, read
-from tests.tiny_models import tiny_pipeline
+from tests.pipelines.test_hub_mixin import FILES, names
+from tests.training.runs import contents as read
 
 NAME = "ash/model"
 LATER = "Try again later; what has arrived is not sent again."
 LOGIN = "Store a token with write access with `hf auth login`"
 REQUESTS = ["repos/create", "GET /api/models", "/validate-yaml", "/preupload/", "/objects/batch", "^PUT ", "/commit/"]
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # how the client sends files
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A saved tiny pipeline, only read."""
-    folder = tmp_path_factory.mktemp("saved") / "model"
-    tiny_pipeline().save_pretrained(folder)
-    return folder
 
 
 def refusal(*arguments: object) -> str:
@@ -34,8 +26,8 @@ def refusal(*arguments: object) -> str:
     return str(caught.value)
 
 
-def test_a_run_without_its_other_files(hub, folder, tmp_path):
-    run = Path(shutil.copytree(folder, tmp_path / "run"))
+def test_a_run_without_its_other_files(hub, saved, tmp_path):
+    run = Path(shutil.copytree(saved, tmp_path / "run"))
     extra = "checkpoint-4/model.safetensors training_config.json samples/step-999999.png samples/step-1000000.png"
     extra += " samples/step-by-hand.png unet/diffusion_pytorch_model.bin unet/a/a.json storage.py"
     for name in extra.split():
@@ -65,8 +57,8 @@ def test_a_released_model_gets_the_code(hub):
     assert card.data.license_name == "research-and-education-only" and read(Path(RELEASED_MODEL)) == before
 
 
-def test_the_card_in_the_folder_replaces_that_on_the_hub(hub, folder, tmp_path):
-    own = Path(shutil.copytree(folder, tmp_path / "own"))
+def test_the_card_in_the_folder_replaces_that_on_the_hub(hub, saved, tmp_path):
+    own = Path(shutil.copytree(saved, tmp_path / "own"))
     (own / "README.md").unlink()
     upload_model(own, NAME)
     assert f'from_pretrained("{NAME}"' in hub.repository(NAME).files()["README.md"].decode()
@@ -79,24 +71,24 @@ def test_the_card_in_the_folder_replaces_that_on_the_hub(hub, folder, tmp_path):
 
 
 @pytest.mark.parametrize("where", REQUESTS)
-def test_an_error_of_the_hub(hub, folder, where):
+def test_an_error_of_the_hub(hub, saved, where):
     if where != "repos/create":  # which is forgiven if the repository exists
         hub.create(NAME).commit({"README.md": b"# Before\n"})
     before = {name: repository.at() for name, repository in hub.repositories.items()}
     for status, hint in {401: LOGIN, 500: LATER}.items():
         hub.fail(where, status)
-        said = refusal(folder, NAME)  # the storage for large files refuses addresses that are no longer valid
+        said = refusal(saved, NAME)  # the storage for large files refuses addresses that are no longer valid
         assert (LATER if where == "^PUT " else hint) in said and hub.asked(where), status
         assert before == {name: repository.at() for name, repository in hub.repositories.items()}
         hub.heal()
-    upload_model(folder, NAME)
+    upload_model(saved, NAME)
     assert names(hub.repository(NAME).files()) == FILES and len(hub.repository(NAME).titles) == 1 + len(before)
 
 
-def test_a_change_by_somebody_else_is_not_undone(hub, folder):
+def test_a_change_by_somebody_else_is_not_undone(hub, saved):
     hub.create(NAME)
     hub.meanwhile("/preupload/", lambda: hub.repository(NAME).commit({"README.md": b"theirs"}))
-    assert LATER in refusal(folder, NAME)
+    assert LATER in refusal(saved, NAME)
     assert hub.repository(NAME).files() == {"README.md": b"theirs"}
 
 
@@ -107,12 +99,12 @@ def test_a_change_by_somebody_else_is_not_undone(hub, folder):
     ("too/many/parts", "hf_ash", "Repo id must be in the form 'repo_name' or 'namespace/repo_name'"),
     ("ash/data", "hf_ash", "ash/data contains other files, such as data.csv"),
 ])  # fmt: skip
-def test_before_a_training_run_and_before_a_push(hub, folder, monkeypatch, name, token, sentence):
-    hub.create("misty/theirs").commit(read(folder))
-    hub.create("misty/secret", private=True).commit(read(folder))
+def test_before_a_training_run_and_before_a_push(hub, saved, monkeypatch, name, token, sentence):
+    hub.create("misty/theirs").commit(read(saved))
+    hub.create("misty/secret", private=True).commit(read(saved))
     hub.create("ash/data").commit({"data.csv": b"1"})
     monkeypatch.setenv("HF_TOKEN", token)
-    assert sentence in refusal(folder, name)
+    assert sentence in refusal(saved, name)
     with pytest.raises(ValueError, match=sentence.replace("`", ".")):
         open_repository(name, None)
     assert {len(repository.titles) for repository in hub.repositories.values()} == {1}

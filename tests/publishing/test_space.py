@@ -14,11 +14,10 @@ from huggingface_hub import SpaceCard
 from pokemon_ddpm.publishing.hub import upload_space, write_space
 from tests.app.running import free_port
 from tests.loopback_hub import environment
-from tests.pipelines.test_hub_mixin import read
 from tests.small_archives import write
 from tests.test_package import ROOT, WITHOUT_CLONE, run_in, unpacked_wheel
 from tests.tiny_models import tiny_pipeline, tiny_student
-from tests.training.runs import wait_until
+from tests.training.runs import contents, wait_until
 
 NAME, MODEL = "ash/sprites", "ash/tiny"
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # how the client sends files
@@ -34,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 class TestFolder:
     def test_files(self, folder):
-        files = read(folder)
+        files = contents(folder)
         package = {name for name in files if name.startswith("pokemon_ddpm/")}
         assert files.keys() - package == {"README.md", "LICENSE", "app.py", "requirements.txt"}
         assert files["LICENSE"] == (ROOT / "LICENSE").read_bytes()
@@ -49,7 +48,7 @@ class TestFolder:
         code = f"pathlib.Path({str(tmp_path)!r})"
         code = f"import pathlib; from pokemon_ddpm.publishing import hub; hub.write_space({code})"
         run_in(unpacked_wheel(tmp_path_factory.getbasetemp()), code)
-        assert read(tmp_path) == read(folder)
+        assert contents(tmp_path) == contents(folder)
 
     def test_the_card(self, folder):
         card = SpaceCard.load(folder / "README.md")

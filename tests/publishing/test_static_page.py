@@ -56,12 +56,6 @@ def test_a_wrong_address_leaves_no_folder(flag, value, message, tmp_path):
     assert code == 2 and f"{value} {message}" in output and not (tmp_path / "page").exists()
 
 
-def test_the_scripts_are_small_files():
-    """No framework, one subject a file."""
-    lengths = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCE.glob("*.js")}
-    assert sum(lengths.values()) <= 3000 and max(lengths.values()) <= 260
-
-
 def test_what_the_page_cannot_run_is_refused(tmp_path):
     with pytest.raises(ValueError, match="Distill it first: pokemon-ddpm train --distill_from "):
         write_pages({"tiny": tiny_pipeline(channels=4)}, tmp_path, print)

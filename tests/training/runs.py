@@ -7,7 +7,6 @@ import importlib.util
 import json
 import multiprocessing
 import os
-import resource
 import shutil
 import signal
 import socket
@@ -118,17 +117,6 @@ def nan_in(*steps: int) -> Callable[..., batches.Batch]:
         return batch
 
     return sample
-
-
-@contextlib.contextmanager
-def full_disk(room: int = 0) -> Iterator[None]:
-    """Every write fails that would make a file larger than `room` bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 # Processes are forked from one that has already imported the libraries, which takes seconds.

@@ -12,21 +12,7 @@ import torch
 from pokemon_ddpm import SpriteConditioner, SpriteTensors
 from pokemon_ddpm.diffusion import TimestepResampler
 from pokemon_ddpm.training import batches
-from pokemon_ddpm.training.batches import (
-    AUGMENTATION_DIM,
-    BACK_PROB,
-    DRAWING,
-    FORM,
-    FRONT,
-    Batch,
-    ReferencePairs,
-    augment,
-    batch_indices,
-    derive_seed,
-    drop_conditions,
-    prepare_references,
-    sample_augmentation,
-)
+from pokemon_ddpm.training.batches import BACK_PROB, FORM, Batch, ReferencePairs, augment, batch_indices, derive_seed
 from pokemon_ddpm.training.config import TrainingConfig
 from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS
 
@@ -188,7 +174,7 @@ def test_condition_dropout_has_the_shares_of_a_count(types, attributes, nothing)
     labels["type"] = torch.tensor([types]).repeat(COUNT, 1)
     before = {name: ids.clone() for name, ids in labels.items()}
     conditioner = conditioner_of(*attributes)
-    dropped = drop_conditions(labels, conditioner, nothing, torch.Generator().manual_seed(0))
+    dropped = batches.drop_conditions(labels, conditioner, nothing, torch.Generator().manual_seed(0))
     assert_equal(labels, before)
     kept = [dropped[name] != conditioner.any_ids[name] for name in ("color", "view") if name in attributes]
     found = Counter(zip(*(column.tolist() for column in (*dropped["type"].T, *kept)), strict=True))
@@ -220,7 +206,7 @@ INNER = boxes(6, SIZE, 3, 2, 2, 3)
 
 
 def sample(images: torch.Tensor, probabilities: dict[str, float], seed: int = 0) -> torch.Tensor:
-    return sample_augmentation(images, probabilities, torch.Generator().manual_seed(seed))
+    return batches.sample_augmentation(images, probabilities, torch.Generator().manual_seed(seed))
 
 
 def scaled(images: torch.Tensor) -> torch.Tensor:
@@ -359,7 +345,7 @@ def test_a_batch_has_the_references_of_its_images_mirrored_as_they_are(monkeypat
     images[:, 3] = 255
     images[:, :3, 0, 0] = 0
     vocabulary = {name: list(CONDITIONS[name]) for name in ("type", "view", "finish")} | {"relation": list(RELATIONS)}
-    conditioner = SpriteConditioner(vocabulary, embedding_dim=4, augmentation_dim=AUGMENTATION_DIM)
+    conditioner = SpriteConditioner(vocabulary, embedding_dim=4, augmentation_dim=batches.AUGMENTATION_DIM)
     data, pairs = SpriteTensors(images, labels).conditioned_on(conditioner.any_ids), pairs_of(labels)
     config = TrainingConfig(reference_prob=0.5, mirror_prob=0.3)
     batch = batches.sample_batch(data, conditioner, config, 0, 2000, pairs=pairs, mirrors_references=mirrors)
@@ -394,7 +380,7 @@ def test_any_attribute_but_view_finish_and_color_tells_drawings_apart() -> None:
     """Images 0 and 1 are one drawing in two finishes; image 2 is another pose."""
     labels = {"index": [7, 7, 7], "finish": [0, 1, 0], "color": [3, 5, 3], "pose": [4, 4, 9], "view": [0, 0, 0]}
     pairs = pairs_of({name: torch.tensor(column) for name, column in labels.items()})
-    assert [candidates(pairs, DRAWING, image) for image in range(3)] == [[1], [0], []]
+    assert [candidates(pairs, batches.DRAWING, image) for image in range(3)] == [[1], [0], []]
     assert [candidates(pairs, FORM, image) for image in range(3)] == [[1, 2], [0, 2], [0, 1]]
 
 
@@ -405,7 +391,7 @@ def test_backs_with_their_fronts_replace_other_images() -> None:
     assert (images == 3).float().mean() == pytest.approx(BACK_PROB, abs=0.03)
     turned = pairs_of({**LABELS, "view": 1 - LABELS["view"]}, view=("back", "front"))  # another order of the views
     assert torch.equal(turned.count, pairs_of(LABELS).count)
-    assert not pairs_of(LABELS, view=("side", "back")).count[FRONT].any()
+    assert not pairs_of(LABELS, view=("side", "back")).count[batches.FRONT].any()
     no_backs = pairs_of({**LABELS, "view": torch.zeros(8, dtype=torch.int64)})
     assert (no_backs.sample(torch.arange(8), torch.Generator().manual_seed(0))[0] == torch.arange(8)).all()
 
@@ -429,7 +415,7 @@ def noisy() -> torch.Tensor:
 
 def test_some_references_are_shifted_and_some_noised(noisy: torch.Tensor) -> None:
     given = torch.arange(400) % 4 > 0
-    found = prepare_references(noisy, given, torch.zeros_like(given), None, torch.Generator().manual_seed(0))
+    found = batches.prepare_references(noisy, given, torch.zeros_like(given), None, torch.Generator().manual_seed(0))
     assert found.dtype == torch.float32 and not found[~given].any()
     # Outside the sprite the alpha is -1 but for noise, unless a sprite was shifted to the border.
     noise = found[given][:, 3, [0, -1]].flatten(1) + 1
@@ -440,9 +426,9 @@ def test_some_references_are_shifted_and_some_noised(noisy: torch.Tensor) -> Non
 
 
 def test_a_reference_is_mirrored_and_recolored_with_its_target(noisy: torch.Tensor) -> None:
-    parameters = sample_augmentation(noisy, {"translate": 1.0, "hue": 1.0}, torch.Generator().manual_seed(1))
+    parameters = batches.sample_augmentation(noisy, {"translate": 1.0, "hue": 1.0}, torch.Generator().manual_seed(1))
     mirrored, all_of_them = torch.arange(400) % 2 == 0, torch.ones(400, dtype=torch.bool)
-    found = prepare_references(noisy, all_of_them, mirrored, parameters, torch.Generator().manual_seed(0))
+    found = batches.prepare_references(noisy, all_of_them, mirrored, parameters, torch.Generator().manual_seed(0))
     hue_only = torch.cat([torch.zeros(400, 2), parameters[:, 2:]], dim=1)
     flipped = torch.where(mirrored.view(-1, 1, 1, 1), noisy.flip(-1), noisy)
     expected = augment(flipped.float() / 127.5 - 1, hue_only)

@@ -9,20 +9,10 @@ from torch import nn
 from pokemon_ddpm import SpriteConditioner
 from pokemon_ddpm.diffusion import ConditionalDenoiser, NoiseSchedule, bound_term, make_scheduler, student_scheduler
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import set_timesteps
+from pokemon_ddpm.training import losses as module
 from pokemon_ddpm.training.batches import AUGMENTATION_DIM, Batch
 from pokemon_ddpm.training.config import TrainingConfig
-from pokemon_ddpm.training.losses import (
-    CLEAN,
-    AutoguidanceLoss,
-    DistillationLoss,
-    check_teacher,
-    ddim_step,
-    learned_variance_loss,
-    noise_level,
-    other_loss,
-    predict,
-    student_steps,
-)
+from pokemon_ddpm.training.losses import CLEAN, DistillationLoss, check_teacher, other_loss, predict, student_steps
 from pokemon_ddpm.vocabulary import TYPES, VIEWS
 from tests.test_diffusion import ALPHA_BAR, T, as_prediction
 from tests.tiny_models import RELATIONS, tiny_pipeline
@@ -57,7 +47,8 @@ def schedule_of(kind: str = "sample", s: float = 1.0) -> NoiseSchedule:
 def training_losses(batch: Batch, prediction: torch.Tensor, s: float = 1.0, **settings: object) -> torch.Tensor:
     """The losses of a network with this prediction and scaling factor."""
     config, given = TrainingConfig(**settings), []
-    plain_or_other = learned_variance_loss if config.variance_type == "learned_range" else load_script().plain_loss
+    is_learned = config.variance_type == "learned_range"
+    plain_or_other = module.learned_variance_loss if is_learned else load_script().plain_loss
     denoiser = lambda *arguments: given.extend(arguments) or prediction  # noqa: E731
     losses = plain_or_other(denoiser, batch, schedule_of(config.prediction_type, s), config)
     alpha, sigma = levels(batch.timesteps.tolist())
@@ -245,9 +236,9 @@ def test_the_scheduler_takes_the_steps_that_are_trained(count, prediction_type):
     sample = torch.randn(2, 3, 8, 8, generator=generator)
     for t in timesteps:
         clean = torch.rand(2, 3, 8, 8, generator=generator) * 2 - 1
-        now, then = (noise_level(schedule, table[t].view(1)) for table in (starts, ends))
+        now, then = (module.noise_level(schedule, table[t].view(1)) for table in (starts, ends))
         following = scheduler.step(as_prediction(prediction_type, clean, sample, *now), t, sample).prev_sample
-        torch.testing.assert_close(following, ddim_step(sample, clean, now, then), rtol=0, atol=1e-5)
+        torch.testing.assert_close(following, module.ddim_step(sample, clean, now, then), rtol=0, atol=1e-5)
         sample = following
     torch.testing.assert_close(sample, clean, rtol=0, atol=1e-5)  # no noise is left
 
@@ -258,8 +249,8 @@ def test_the_scheduler_takes_the_steps_that_are_trained(count, prediction_type):
 def guided_loss(folder, vocabulary=None, channels=3, **settings):
     """The loss, the student and the worse model, which is saved in the folder."""
     worse, better = (tiny_pipeline("sample", 8, vocabulary, channels=channels) for _ in range(2))
-    for module, factor in ((worse.unet, 0.5), (better.unet, 2.0)):
-        torch.nn.init.normal_(module.conv_out.weight, std=factor / 10)
+    for part, factor in ((worse.unet, 0.5), (better.unet, 2.0)):
+        torch.nn.init.normal_(part.conv_out.weight, std=factor / 10)
     worse.save_pretrained(folder)
     config = TrainingConfig(pretrained_model_name_or_path="a", autoguidance_from=str(folder), **settings)
     student = ConditionalDenoiser(better.unet, better.conditioner)
@@ -267,7 +258,7 @@ def guided_loss(folder, vocabulary=None, channels=3, **settings):
     return loss, student, ConditionalDenoiser(worse.unet, worse.conditioner)
 
 
-def guided(loss: AutoguidanceLoss, batch: Batch, denoiser: nn.Module, worse: nn.Module, scales: torch.Tensor):
+def guided(loss: module.AutoguidanceLoss, batch: Batch, denoiser: nn.Module, worse: nn.Module, scales: torch.Tensor):
     """x_t, x_better + (scales - 1) (x_better - x_worse) and this difference, float64 (B, C, S, S)."""
     alpha, sigma = levels(batch.timesteps.tolist())
     noisy = (alpha * loss.schedule.scaling_factor * batch.clean() + sigma * batch.noise).float()
