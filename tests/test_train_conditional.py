@@ -61,9 +61,6 @@ def newest(run: Path) -> int:
     return max((int(path.name.split("-")[1]) for path in run.glob("checkpoint-*")), default=0)
 
 
-# An update
-
-
 def test_an_update_is_that_of_adamw_by_hand(tmp_path):
     """With importance weights, clipping and a learning rate of their own, and then the average of the weights."""
     adam = "adam_beta1=0.5 adam_beta2=0.7 adam_weight_decay=0.3 adam_epsilon=1e-3 max_grad_norm=0.02 ema_decay=0.05"

@@ -1,4 +1,4 @@
-"""Each script does its one thing, with tiny models; those of blind readings and references have files of their own."""
+"""Scripts with tiny models, but for those of times; blind readings and references have files of their own."""
 
 import json
 import os

@@ -75,9 +75,6 @@ def noise_of(*seeds: int) -> torch.Tensor:
     return torch.stack([torch.randn(SHAPE, generator=generator) for generator in seeded(*seeds)])
 
 
-# Output
-
-
 @pytest.mark.parametrize(("channels", "mode", "factor"), [(3, "RGB", 1), (4, "RGBA", 0.5)])
 def test_output_types_contain_the_same_images(channels, mode, factor, capsys):
     """Samples with transparency are half of the images; as "pil" alpha is 0 or 255, with white where it is 0."""
@@ -571,9 +568,6 @@ def test_infinite_samples_are_refused():
     torch.nn.init.constant_(pipeline.unet.conv_out.weight, 1e38)
     with pytest.raises(ValueError, match="The samples are NaN or infinite"):
         pipeline("fire", num_inference_steps=2)
-
-
-# Drawn conditions
 
 
 def test_each_image_draws_what_is_not_given_from_its_own_seed():

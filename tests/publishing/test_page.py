@@ -354,9 +354,6 @@ def test_what_is_asked_for(visit, pipeline, url, weights):
         page.locator("#made button").first.click()
         name, seed = page.locator("#title").get_attribute("title").rsplit(" ", 1)
         assert name == "fire/flying red large"
-        heading, button = (page.locator(each).bounding_box() for each in (".heading", "#link"))
-        assert heading["y"] <= button["y"] and button["height"] <= heading["height"]  # beside four badges
-        assert page.locator("#link").evaluate("each => each.scrollWidth <= each.clientWidth")
         made = pipeline("fire/flying", color="red", size="large", generator=seeded(int(seed))).images[0]
         assert_made_by_pipeline(page, made)
         link = copied_link(page)
