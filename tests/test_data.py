@@ -418,5 +418,5 @@ def test_archives_and_class_folders_are_told_apart(art: Path, small: Path, tmp_p
     for path in (nested / "archive", nested, tmp_path / "empty", tmp_path / "nowhere"):
         assert not is_class_folder(path), path
     message = refused(load_tensors, tmp_path / "empty", "train", 32)
-    assert "contains neither pokedex.csv and sprites/ nor images, also in a folder a class." in message
+    assert "contains no pokedex.csv. Give the folder with it and sprites/, " in message
     assert "Unusable class names: 'any'" in refused(load, folder_of_classes(tmp_path / "x", {"any": 2, "cat": 2}))
