@@ -299,7 +299,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         """Attribute -> "any", of those that `draw` can draw."""
         return dict.fromkeys((self.config.training_conditions or {"drawn": ()})["drawn"], ANY)
 
-    def encode(self, types: Sequence, **attributes: Sequence) -> Tensor:
+    def encode(self, types: Sequence, /, **attributes: Sequence) -> Tensor:
         """The class embeddings (N, D) of conditions, on the conditioner's device.
 
         Args:

@@ -19,7 +19,8 @@ MAX_SEED = 2**63  # a generator takes seeds below 2**64, and those of the follow
 
 TEACHER, FAST = Path(RELEASED_MODEL).name, Path(RELEASED_FAST_MODEL).name
 FOLDER = f"Folder of a trained model, its name on the Hub, or {TEACHER} or {FAST}, which takes four steps."
-Model = Annotated[str, typer.Option(help=FOLDER)]
+Model = Annotated[str, typer.Option(help=FOLDER, show_default=TEACHER)]
+FastModel = Annotated[str, typer.Option(help=FOLDER, show_default=FAST)]
 Scheduler = Annotated[
     str | None, typer.Option(help="ddpm, ddim, dpmsolver++, sde-dpmsolver++ or unipc.", show_default=OWN)
 ]

@@ -6,13 +6,14 @@ from typing import Annotated
 import typer
 from tqdm.auto import tqdm
 
+from pokemon_ddpm import RELEASED_MODEL
 from pokemon_ddpm.commands import common
-from pokemon_ddpm.commands.common import MAX_SEED, TEACHER, BestDtype, Guidance, Model, Scheduler, Steps
+from pokemon_ddpm.commands.common import MAX_SEED, BestDtype, Guidance, Model, Scheduler, Steps
 
 
 def creature(
     output_dir: Annotated[Path, typer.Option(help="New folder for the sprites.")],
-    model: Model = TEACHER,
+    model: Model = RELEASED_MODEL,
     front: Annotated[Path | None, typer.Option(help="A sprite to start from, on white or transparent.")] = None,
     type: Annotated[str | None, typer.Option(help='"fire", "fire/flying" or "fire=0.7,water=0.3".')] = None,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Another seed gives another creature.")] = 0,

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from pokemon_ddpm import RELEASED
+from pokemon_ddpm import RELEASED, RELEASED_MODEL
 from pokemon_ddpm.commands import common
-from pokemon_ddpm.commands.common import MAX_SEED, TEACHER, Dtype, Guidance, Model, Scheduler, Split, Steps
+from pokemon_ddpm.commands.common import MAX_SEED, Dtype, Guidance, Model, Scheduler, Split, Steps
 from pokemon_ddpm.evaluation import MIN_SAMPLES
 from pokemon_ddpm.vocabulary import shown_name
 
@@ -23,9 +23,10 @@ Features = Annotated[
     Path | None,
     typer.Option(help="Folder of a network made by fit-features.", show_default="the released one, if it fits"),
 ]
+Described = Annotated[str, typer.Argument(help=common.FOLDER, show_default=common.TEACHER)]
 
 
-def describe(model: Annotated[str, typer.Argument(help=common.FOLDER)] = TEACHER) -> None:
+def describe(model: Described = RELEASED_MODEL) -> None:
     """Shows the size, the defaults and the conditions of a model."""
     from pokemon_ddpm.diffusion import sampler_name
     from pokemon_ddpm.generation import GenerationSettings
@@ -46,7 +47,7 @@ def describe(model: Annotated[str, typer.Argument(help=common.FOLDER)] = TEACHER
 
 
 def evaluate(
-    model: Model = TEACHER,
+    model: Model = RELEASED_MODEL,
     data_dir: Images = None,
     num_samples: Annotated[int, typer.Option(min=MIN_SAMPLES, max=100_000, help="Number of samples.")] = 2048,
     split: Split = "validation",

@@ -14,8 +14,9 @@ import typer
 from PIL import Image
 from tqdm.auto import tqdm
 
+from pokemon_ddpm import RELEASED_FAST_MODEL
 from pokemon_ddpm.commands import common
-from pokemon_ddpm.commands.common import FAST, MAX_SEED, OWN, BestDtype, Guidance, Model, Scheduler, Steps
+from pokemon_ddpm.commands.common import MAX_SEED, OWN, BestDtype, FastModel, Guidance, Scheduler, Steps
 from pokemon_ddpm.description import parse_description
 from pokemon_ddpm.files import save_image, write_file, write_png
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE, check_enlargement
@@ -49,7 +50,7 @@ def generate(
     description: Annotated[
         str | None, typer.Argument(metavar="[DESCRIPTION]", help='Such as "a small blue dragon"; options override it.')
     ] = None,
-    model: Model = FAST,
+    model: FastModel = RELEASED_FAST_MODEL,
     type: Annotated[
         Values,
         typer.Option(

@@ -6,14 +6,15 @@ from urllib.parse import urlsplit
 
 import typer
 
-from pokemon_ddpm.commands.common import TEACHER, Model, check_packages, fail, make_folder
+from pokemon_ddpm import RELEASED_MODEL
+from pokemon_ddpm.commands.common import Model, check_packages, fail, make_folder
 
 ONNX = ("onnx", "onnxruntime", "onnxscript")
 
 
 def export(
     output_dir: Annotated[Path, typer.Option(help="Folder for the ONNX files and config.json.")],
-    model: Model = TEACHER,
+    model: Model = RELEASED_MODEL,
 ) -> None:
     """Exports a model to ONNX and checks the result.
 

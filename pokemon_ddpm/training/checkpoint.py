@@ -239,7 +239,8 @@ def _check_same_run(folder: Path, saved: TrainingState, now: TrainingState) -> N
     fields = [field for field in dataclasses.fields(TrainingConfig) if not field.metadata.get("resume")]
     # A flag that is newer than the checkpoint had its default, an option of the network was off.
     defaults = {field.name: field.default for field in fields} | GONE
-    del defaults["logging_steps"], defaults["load_best_model_at_end"]  # which could change
+    for name in ("logging_steps", "load_best_model_at_end", "skip_bad_images"):  # which could change
+        del defaults[name]
     before, after = (
         {
             **{f"--{name}": state.config.get(name, default) for name, default in defaults.items()},

@@ -55,6 +55,13 @@ def test_the_version_and_options_that_are_empty() -> None:
     assert run("describe", "") == (2, "error: An argument is empty; leave it out.")
 
 
+def test_the_default_model_is_no_folder_of_its_name_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pokemon-ddpm-64").mkdir()
+    status, output = run("describe")
+    assert status == 0 and "pokemon-ddpm-64" in output
+
+
 def start(*arguments: str, path: Path) -> subprocess.CompletedProcess:
     """Runs the command in a process that finds modules in a folder first."""
     options = {"env": {**os.environ, "PYTHONPATH": str(path)}, "capture_output": True, "text": True, "timeout": 300}

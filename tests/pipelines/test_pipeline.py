@@ -486,7 +486,7 @@ SPRITE = SPRITES[0]
     ("pokemon_type", ["fier"], "Did you mean 'fire'.*Known: bug, .*water, none, any"),
     ("pokemon_type", [[]], "empty list"),
     ("size", ["tiny", ["tiny"]], "size is no condition of this model; its conditions are color, pokemon_type."),
-    ("prompt", ["fire"], "prompt is no condition of this model"),
+    ("prompt", ["fire"], "prompt is no condition of this model"), ("types", ["fire"], "types is no condition"),
     ("color", [["red"] * 2, []], "color must have one entry for each pokemon_type .1., but has"),
     ("num_images_per_type", [0, True, 1.5, "2", 10**12], "must be a whole number from 1 to 10000"),
     ("reference_view", ["back"], "need a reference; pass reference_image as well"),
