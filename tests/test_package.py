@@ -82,7 +82,7 @@ def test_what_is_in_it(tmp_path_factory):
 
 
 def test_what_type_checkers_see():
-    assert [get_type_hints(each)["return"] for each in get_overloads(load_sprites)] == [DatasetDict, Dataset]
+    assert [get_type_hints(each)["return"] for each in get_overloads(load_sprites)] == [Dataset, DatasetDict]
     assert PokemonDDPMPipeline.from_pretrained.__annotations__["return"] == "Self"
 
 

@@ -72,10 +72,10 @@ async function ready(backend) {
   $("loaded").hidden = true;
   for (const id of ["generate", "surprise", "doodle-open", "day", "trio", "dex-open"]) $(id).disabled = false;
   $("trio").hidden = !haveStarters();
-  $("credits").textContent = `Model ${page.config.name}, ${backend}.`;
   $("status").ariaLive = "polite";
   say("");
   await restore(open, gone);
+  $("credits").textContent = `Model ${page.config.name}, ${backend}.`;
   const parameters = new URLSearchParams(location.search), isAsked = isWanted;
   isWanted = false;
   if (isAsked) generateChosen();

@@ -119,7 +119,7 @@ def test_models_errors_and_downloads(page: Page, models: tuple[str, str, str]) -
     choose(page, "Type", "any")
     choose(page, "Second type", "none")
     button(page, "Generate").click()
-    expect(page.get_by_test_id("toast-body").last).to_contain_text("'none' needs one, as in 'fire/none'")
+    expect(page.get_by_test_id("toast-body").last).to_contain_text("or one and 'none', not 'none'")
     choose(page, "Model", models[0])
     expect(page.get_by_label("View", exact=True)).to_have_value("front")  # the default comes back
     choose(page, "Second type", "any")
