@@ -249,7 +249,8 @@ class Trainer:
         """Prints values of this step, and writes them to the tracker."""
         with monitoring.warn_only():
             self.accelerator.log(values, self.step)
-        self.print(monitoring.log_line(self.step, values))
+        numbers = (f"{value:,}" if isinstance(value, int) else f"{value:.4g}" for value in values.values())
+        self.print("  ".join([f"step {self.step:,}", *map(" ".join, zip(values, numbers, strict=True))]))
 
     def measure(self) -> None:
         """Makes the measurements and samples that are due at this step."""

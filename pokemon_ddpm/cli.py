@@ -5,13 +5,16 @@ import importlib.metadata
 import os
 import re
 import runpy
+import signal
 import socket
 import sys
 from typing import Annotated
 
 # OpenMP reads it when torch is imported. Its threads would spin while they wait, at the cost of other processes.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
+# Until a command begins, Ctrl-C ends the process without a traceback; it may be ignored, as in a shell's background.
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import typer
 from typer.core import TyperGroup

@@ -262,18 +262,8 @@ def generate_creature(
         condition = {"type": creature.type_of(part), **creature.conditions(part, pipeline)}
         seed, reference = notes[part.name]["seed"], part.reference and f"{part.reference}.png"
         metadata.append({"condition": condition, "seed": seed, "reference": reference, **notes[part.name]})
-    size, about = pipeline.sample_shape[:0:-1], {"creature": _identity(pipeline, settings, creature, digest)}
-    description = sheet_description(SHEET_FILE, size, GAME_COLUMNS, [*frames], metadata * (1 + idle), about)
-    write_file(folder / DESCRIPTION_FILE, json.dumps(description, indent=2) + "\n")
-    save_image(game_sheet([*frames.values()], GAME_COLUMNS), folder / SHEET_FILE)
-
-
-def _identity(
-    pipeline: PokemonDDPMPipeline, settings: GenerationSettings, creature: CreatureSettings, front: str | None
-) -> dict[str, Any]:
-    """All that decides about a creature; `front` is the digest of a sprite that is given."""
     own = ("num_inference_steps", "guidance_scale", "reference_guidance_scale", "image_guidance_scale")
-    return {
+    about = {  # all that decides about a creature
         "model": model_name(settings.model),
         "weights": weights_digest(pipeline.unet, pipeline.conditioner),
         "scheduler": sampler_name(pipeline.scheduler),
@@ -286,5 +276,9 @@ def _identity(
         "refine_strength": REFINE_STRENGTH,
         "shiny": "palette of a real one",
         "next": "palette",
-        "front": front,
+        "front": digest,  # of a sprite that is given
     }
+    size, more = pipeline.sample_shape[:0:-1], {"creature": about}
+    description = sheet_description(SHEET_FILE, size, GAME_COLUMNS, [*frames], metadata * (1 + idle), more)
+    write_file(folder / DESCRIPTION_FILE, json.dumps(description, indent=2) + "\n")
+    save_image(game_sheet([*frames.values()], GAME_COLUMNS), folder / SHEET_FILE)

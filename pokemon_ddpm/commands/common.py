@@ -4,6 +4,7 @@ import functools
 import importlib.util
 import math
 import os
+import signal
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +41,8 @@ def report_errors(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see cli.py
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             command(*args, **kwargs)
         except BrokenPipeError:
@@ -100,11 +103,7 @@ Guidance = Annotated[
 
 
 def parse_type(text: str) -> str | dict[str, float]:
-    """Reads a type, or a blend like "fire=0.7,water=0.3".
-
-    Raises:
-        ValueError: If a weight is not a finite number.
-    """
+    """Reads a type, or a blend like "fire=0.7,water=0.3"; raises ValueError if a weight is not a finite number."""
     if "=" not in text:
         return text
     try:

@@ -93,11 +93,7 @@ class TrainingTensors:
         return files
 
     def load(self, folder: Path, step: int) -> None:
-        """Restores the tensors of a checkpoint in place.
-
-        Raises:
-            ValueError: If a file is damaged, not finite or of another network; nothing is changed then.
-        """
+        """Restores a checkpoint in place; ValueError, with nothing changed, if it is damaged or does not fit."""
         own, checksums, saved = self.files() | {OPTIMIZER: self._moments()}, _load_manifest(folder)[1], {}
         for name, expected in own.items():
             with _named(folder / name):

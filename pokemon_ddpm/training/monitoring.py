@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import torch
 from accelerate import Accelerator
@@ -44,12 +44,6 @@ class Meter:
         speed = self._images / (time.perf_counter() - self._since)
         self._reset()
         return {"loss": loss, "grad_norm": grad_norm, "images_per_second": speed}
-
-
-def log_line(step: int, values: Mapping[str, float]) -> str:
-    """What was measured at a step, in a line: "step 20  images_seen 640  loss 0.1234"."""
-    numbers = (f"{value:,}" if isinstance(value, int) else f"{value:.4g}" for value in values.values())
-    return "  ".join([f"step {step:,}", *map(" ".join, zip(values, numbers, strict=True))])
 
 
 @contextlib.contextmanager

@@ -69,6 +69,12 @@ def start(*arguments: str, path: Path) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-m", "pokemon_ddpm.cli", *arguments], **options)
 
 
+def test_ctrl_c_before_a_command_begins_shows_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    done = start("describe", path=tmp_path)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
 def test_training_is_the_script(tmp_path: Path) -> None:
     done = start("train", "--train_data_dir", "x", "--help", path=tmp_path)
     assert done.returncode == 0 and done.stdout.startswith("usage: pokemon-ddpm train [configuration.yaml|.json]")
