@@ -5,24 +5,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pokemon_ddpm.data import SpriteTensors, sprite_tensors
-    from pokemon_ddpm.dataset_scripts.pokemon_sprites import PokemonSprites, load_sprites
-    from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
-    from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
-    from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel
-    from pokemon_ddpm.postprocessing import to_sprite
+    from pokemon_ddpm.data import SpriteTensors as SpriteTensors
+    from pokemon_ddpm.data import sprite_tensors as sprite_tensors
+    from pokemon_ddpm.dataset_scripts.pokemon_sprites import PokemonSprites as PokemonSprites
+    from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites as load_sprites
+    from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline as PokemonDDPMPipeline
+    from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner as SpriteConditioner
+    from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel as SpriteUNet2DModel
+    from pokemon_ddpm.postprocessing import to_sprite as to_sprite
 
-RELEASED = Path(__file__).parent / "released"
-"""Folder of the models that come with the package."""
-
-RELEASED_MODEL = str(RELEASED / "pokemon-ddpm-64")
-"""Folder of the released model: sprites of 64x64 px with transparency, trained on the real ones."""
-
-RELEASED_FAST_MODEL = str(RELEASED / "pokemon-ddpm-64-fast")
-"""Folder of the released model distilled to four steps without guidance, for the same conditions and references."""
-
-RELEASED_FREE_MODEL = str(RELEASED / "wesnoth-ddpm-64-fast")
-"""Folder of the released distilled model of the units of a game, trained on free images alone, under the GPL 3."""
+RELEASED = Path(__file__).parent / "released"  # the models that come with the package; those below are folders in it
+RELEASED_MODEL = str(RELEASED / "pokemon-ddpm-64")  # sprites of 64x64 px with transparency, trained on the real ones
+RELEASED_FAST_MODEL = str(RELEASED / "pokemon-ddpm-64-fast")  # distilled to four steps, for the same conditions
+RELEASED_FREE_MODEL = str(RELEASED / "wesnoth-ddpm-64-fast")  # units of a game: free images alone, under the GPL 3
 
 _HOMES = {
     "PokemonDDPMPipeline": "pokemon_ddpm.pipelines.pipeline_pokemon_ddpm",
@@ -35,20 +30,7 @@ _HOMES = {
     "to_sprite": "pokemon_ddpm.postprocessing",
 }
 
-__all__ = [
-    "RELEASED",
-    "RELEASED_FAST_MODEL",
-    "RELEASED_FREE_MODEL",
-    "RELEASED_MODEL",
-    "PokemonDDPMPipeline",
-    "PokemonSprites",
-    "SpriteConditioner",
-    "SpriteTensors",
-    "SpriteUNet2DModel",
-    "load_sprites",
-    "sprite_tensors",
-    "to_sprite",
-]
+__all__ = ["RELEASED", "RELEASED_FAST_MODEL", "RELEASED_FREE_MODEL", "RELEASED_MODEL", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,16 +13,10 @@ TYPES = (
     "grass", "ground", "ice", "normal", "poison", "psychic", "rock", "steel", "water",
 )  # fmt: skip
 # Colors of the types on pages, of one lightness (OKLCH): dark enough for white text, light enough for a dark page.
-TYPE_COLORS = dict(
-    zip(
-        TYPES,
-        (
-            "#607615 #74645b #5c53da #8f6b06 #bf427c #ba3535 #c54a05 #4e75af #705aa8 "
-            "#298033 #8f602e #0c7d87 #75716a #973cb1 #d5225b #796f45 #5a6f7e #106dce"
-        ).split(),
-        strict=True,
-    )
-)
+TYPE_COLORS = dict(zip(TYPES, (
+    "#607615 #74645b #5c53da #8f6b06 #bf427c #ba3535 #c54a05 #4e75af #705aa8 "
+    "#298033 #8f602e #0c7d87 #75716a #973cb1 #d5225b #796f45 #5a6f7e #106dce"
+).split(), strict=True))  # fmt: skip
 COLORS = ("black", "blue", "brown", "gray", "green", "pink", "purple", "red", "white", "yellow")
 SHAPES = (
     "armor", "arms", "ball", "blob", "bug-wings", "fish", "heads",
