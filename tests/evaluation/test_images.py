@@ -13,10 +13,11 @@ from tests.tiny_models import tiny_pipeline
 
 
 def square(side: int) -> torch.Tensor:
-    """RGB on white, with a white hole."""
+    """RGB on a white that is noisy in the first row, with a white hole."""
     images = torch.full((1, 3, side, side), 255, dtype=torch.uint8)
     images[:, :, 2:-2, 2:-2] = torch.tensor([10, 90, 170], dtype=torch.uint8).view(1, 3, 1, 1)
     images[:, :, 6:8, 6:8] = 255
+    images[:, :, 0] = 250
     return images
 
 

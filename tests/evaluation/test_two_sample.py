@@ -50,13 +50,15 @@ def test_the_input_shows_which_neighbors_are_equal():
     assert torch.equal(on_white, found)
 
 
-def test_the_classifier_is_a_function_of_the_seed_and_scores_mirror_images_alike():
+def test_the_classifier_is_a_function_of_the_seed_and_scores_mirror_images_alike(monkeypatch):
     state, (real, generated) = torch.get_rng_state(), as_rgba(blobs(80, 0).images).split(40)
     classifiers = [two_sample.fit_classifier(real, generated, seed) for seed in (3, 3, 4)]
     first, again, other = (classifier_logits(each, generated) for each in classifiers)
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.allclose(classifier_logits(classifiers[0], generated.flip(3)), first, atol=1e-5)
+    monkeypatch.setattr(two_sample, "STEPS", 10)  # as many at 64 px, none of which would be left to warm up
+    two_sample.fit_classifier(*torch.zeros(2, 4, 4, 64, 64, dtype=torch.uint8))
 
 
 def test_blur_of_half_a_pixel_is_seen_and_unchanged_sprites_are_not():
