@@ -88,9 +88,6 @@ def test_an_update_is_that_of_adamw_by_hand(tmp_path):
             torch.testing.assert_close(torch.cat([p.flatten() for p in run.ema.shadow_params]), averages)
 
 
-# What a run leaves
-
-
 def test_the_output_folder_is_a_pipeline_with_card_sheets_and_checkpoints(flags, run, finished, capsys):
     train([*flags, "--save_images_steps=2", "--validation_steps=3"])
     images = PokemonDDPMPipeline.from_pretrained(run)(["fire", "water/flying"]).images
@@ -419,9 +416,6 @@ def test_a_compiled_run_has_the_same_losses(tmp_path, run, unbroken):
     train([*flags, "--compile"])
     metrics = [state(folder / "checkpoint-4")["metrics"] for folder in (run, unbroken)]
     assert metrics[0] == pytest.approx(metrics[1], rel=1e-3)
-
-
-# The Hub
 
 
 @pytest.fixture

@@ -15,8 +15,6 @@ from tests.training.runs import own_process, tiny_flags
 
 LATEST = {"resume_from_checkpoint": "latest"}
 
-# The output folder
-
 
 @pytest.mark.parametrize(
     ("files", "settings", "message"),
@@ -70,9 +68,6 @@ def test_only_the_run_is_deleted_from_its_folder(tmp_path):
     (folder / "logs").mkdir()
     run.prepare_output(overwrite, pytest.fail)  # what is no run stays
     assert (folder / "logs").is_dir()
-
-
-# The network
 
 
 def test_settings_that_do_not_fit_a_pretrained_model_are_refused(tmp_path):
