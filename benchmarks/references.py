@@ -31,7 +31,7 @@ from pokemon_ddpm.evaluation.images import default_output, random_rows, row_requ
 from pokemon_ddpm.evaluation.metrics import TAIL, Estimate, line_resamples
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import CHUNK_SIZE, GenerationSettings, generate
-from pokemon_ddpm.likeness import MAX_LIKENESS, color_change, lab, likeness, opaque, palette_distance, shared_drawing
+from pokemon_ddpm.likeness import MAX_LIKENESS, color_change, lab, opaque, overlaps, palette_distance, shared_drawing
 from pokemon_ddpm.palettes import (
     DARK,
     MAIN_AREAS,
@@ -271,7 +271,7 @@ def _compare(
     name: str, relation: str, references: torch.Tensor, images: torch.Tensor, lines: torch.Tensor
 ) -> dict[str, Estimate]:
     most, title = MAX_LIKENESS[relation], "shared drawing" if relation == "same" else "silhouette IoU"
-    alike = shared_drawing(references, images) if relation == "same" else likeness(references, images)[0]
+    alike = shared_drawing(references, images) if relation == "same" else overlaps(references, images).diagonal()
     rows = {
         f"{title} of at most {most}": over_lines((alike <= most).double(), lines),
         f"{title}, median": over_lines(alike, lines, np.median),

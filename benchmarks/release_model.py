@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.pipelines.hub_mixin import INDEX_FILE, code_files
+from pokemon_ddpm.pipelines.hub_mixin import CODE_FILES, INDEX_FILE
 
 NO_CODE = """raise ImportError(
     "This folder is a part of the pokemon-ddpm package and has no code of its own. Load it with "
@@ -57,7 +57,7 @@ def main() -> None:
             extrapolate(network.tables[f"{attribute}_embedding"].weight, scale)
         network.half()
     pipeline.save_pretrained(arguments.destination)
-    for path in code_files(arguments.destination):  # the package has it
+    for path in [path for each in CODE_FILES for path in arguments.destination.glob(each)]:  # the package has it
         path.unlink()
     text = re.sub("__[0-9a-f]{8}", "", index.read_text(encoding="utf-8"))  # digests of the code
     index.write_text(text.replace("pipeline_pokemon_ddpm", "pipeline"), encoding="utf-8")

@@ -135,11 +135,6 @@ def _save_code(folder: Path, source: type | Path) -> str:
     return own_name
 
 
-def code_files(folder: Path) -> list[Path]:
-    """A model's code in its folder, also of earlier versions."""
-    return [path for pattern in CODE_FILES for path in folder.glob(pattern)]
-
-
 def open_repository(
     name: str, private: bool | None, token: str | None, repo_type: str = "model", **options: Any
 ) -> tuple[HfApi, Any]:
@@ -211,7 +206,7 @@ class HubMixin:
                 pipeline_card(self, folder.resolve().name).save(made / CARD_FILE)
             # Without model_index.json in between: half of a model is never loaded.
             (folder / INDEX_FILE).unlink(missing_ok=True)
-            for path in [*code_files(folder), *(path for pattern in WEIGHTS_FILES for path in folder.glob(pattern))]:
+            for path in [path for pattern in (*CODE_FILES, *WEIGHTS_FILES) for path in folder.glob(pattern)]:
                 path.unlink()
             files = [path.relative_to(made) for path in sorted(made.rglob("*")) if path.is_file()]
             for file in sorted(files, key=lambda file: file.name == INDEX_FILE):  # which is the last

@@ -114,9 +114,5 @@ as_they_are = {"allow_extra_args": True, "ignore_unknown_options": True}
 app.command(context_settings=as_they_are, add_help_option=False)(train)  # nor are its errors ours
 
 
-def main() -> None:
-    app()
-
-
 if __name__ == "__main__":  # as `accelerate launch -m pokemon_ddpm.cli` runs it
-    main()
+    app()

@@ -58,11 +58,6 @@ def color_change(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     return (distance * both).sum(dim=(1, 2)) / both.sum(dim=(1, 2))
 
 
-def likeness(one: torch.Tensor, other: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The overlap and the `color_change` of each pair, of the latter that with the mirror image if it is less."""
-    return overlaps(one, other).diagonal(), torch.fmin(color_change(one, other), color_change(one, other.flip(3)))
-
-
 def shared_drawing(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """How much more of the common foreground has the same color than by chance, float64 (K,), of 1 for all of it.
 
@@ -137,9 +132,8 @@ def fault(sample: Image.Image, sprite: Image.Image, reference: Image.Image | Non
         return "drawing" if shared_drawing(one, other) > MAX_LIKENESS["same"] else None
     if growth(one, other) < MIN_GROWTH:
         return "smaller"
-    iou, change = likeness(one, other)
-    if change < MIN_COLOR_CHANGE:
+    if torch.fmin(color_change(one, other), color_change(one, other.flip(3))) < MIN_COLOR_CHANGE:
         return "colors"
     if palette_distance(one, other) > MAX_PALETTE_DISTANCE:
         return "palette"
-    return "silhouette" if iou > MAX_LIKENESS["next"] else None
+    return "silhouette" if overlaps(one, other) > MAX_LIKENESS["next"] else None

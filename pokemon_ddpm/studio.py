@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
@@ -163,6 +164,9 @@ def generate_sprites(
     missing = [request for place, request in enumerate(requests) if place not in finished]
     tried = [each for request in missing for each in candidates_of(pipeline, request, candidates)]
     samples = enumerate(generate(pipeline, tried, chunk_size=chunk_size, **arguments))
+    # Steps are those of the chunk that is being generated, and a network makes and scores one after the other.
+    if not with_steps and getattr(ranker, "unet", None) is not pipeline.unet:
+        samples = _ahead(samples)
     for places in rows_of(requests):
         row: list[Image.Image] = []
         for place in places:
@@ -180,6 +184,15 @@ def generate_sprites(
                 chosen = best(sprites, scores, row=row)
                 row.append(sprites[chosen])
             yield made[chosen]
+
+
+def _ahead(items: Iterator[Any]) -> Iterator[Any]:
+    """Yields items while another thread makes the next one: torch and numpy do most of the work without Python."""
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(next, items, None)
+        while (item := future.result()) is not None:
+            future = pool.submit(next, items, None)
+            yield item
 
 
 @dataclass(frozen=True, eq=False)

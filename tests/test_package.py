@@ -95,7 +95,7 @@ def test_one_version():
 
 def test_it_generates_and_trains(tmp_path, tmp_path_factory):
     def run(arguments: str) -> str:
-        code = f"sys.argv[1:] = {arguments.split()!r}; from pokemon_ddpm.cli import main; main()"
+        code = f"sys.argv[1:] = {arguments.split()!r}; from pokemon_ddpm.cli import app; app()"
         return run_in(unpacked_wheel(tmp_path_factory.getbasetemp()), code)
 
     run(f"generate --model pokemon-ddpm-64-fast --type fire --num-images 1 --output {tmp_path}/sprite.png")

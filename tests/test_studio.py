@@ -1,10 +1,12 @@
 """The studio: seeds as everywhere, and candidates against the samples of their seeds."""
 
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
+import pytest
 import torch
 
 from pokemon_ddpm import PokemonDDPMPipeline, studio
@@ -56,6 +58,16 @@ def test_the_best_candidate_is_the_sample_of_its_seed():
     exact = SpriteRequest(7, "fire")
     (only,) = generate_sprites(pipeline, [exact], 1, num_inference_steps=2)
     assert only.chosen == only.request == exact
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_samples_are_generated_ahead_unless_the_ranker_has_the_same_network(monkeypatch, is_shared):
+    threads, ranker = set(), Reddest()
+    ranker.unet = PIPELINE.unet if is_shared else None
+    PIPELINE.unet.register_forward_pre_hook(lambda *_: threads.add(threading.current_thread()))
+    requests = [SpriteRequest(7, "fire", number=i) for i in range(3)]
+    assert len(list(generate_sprites(PIPELINE, requests, 2, ranker, num_inference_steps=1))) == 3
+    assert (threads == {threading.main_thread()}) == is_shared and len(threads) == 1
 
 
 def test_candidates_share_what_is_drawn_and_the_record_repeats_it(tmp_path):

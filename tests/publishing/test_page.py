@@ -24,7 +24,7 @@ from playwright.sync_api import Page, expect
 from pokemon_ddpm import RELEASED_FAST_MODEL
 from pokemon_ddpm.creature import ATTEMPTS, REFINE_STRENGTH, CreatureSettings, generate_creature
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
-from pokemon_ddpm.likeness import MAX_LIKENESS, MIN_GROWTH, growth, likeness, shared_drawing
+from pokemon_ddpm.likeness import MAX_LIKENESS, MIN_GROWTH, growth, overlaps, shared_drawing
 from pokemon_ddpm.palettes import SHINY_DRAWS, share_palette, shiny
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
 from pokemon_ddpm.postprocessing import to_sprite
@@ -149,7 +149,7 @@ def part(pipeline, front: Image.Image, name: str, relation: str = "same", **argu
         one, other = (
             as_tensor([Image.fromarray(fit_square(np.asarray(each), SIDE))]) for each in (front, sprites[-1])
         )
-        alike = shared_drawing(one, other) if relation == "same" else likeness(one, other)[0]
+        alike = shared_drawing(one, other) if relation == "same" else overlaps(one, other).diagonal()
         is_small = relation == "next" and growth(one, other) < MIN_GROWTH
         faults.append(2 if is_small else alike > MAX_LIKENESS[relation])
     return sprites[np.argmin(faults)]
