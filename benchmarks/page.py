@@ -1,4 +1,4 @@
-"""The page of `pokemon-ddpm site` beside the app, in Chromium on this machine.
+"""The page of `pokemon-ddpm page` beside the app, in Chromium on this machine.
 
     python benchmarks/page.py --turns 3 --screenshots docs
 
@@ -26,7 +26,7 @@ from pokemon_ddpm import RELEASED_FAST_MODEL
 from pokemon_ddpm.app import launch
 from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.publishing.hub import ISOLATED
-from pokemon_ddpm.publishing.static_page import RUNTIME, write_pages
+from pokemon_ddpm.publishing.page import RUNTIME, write_pages
 
 AT_ONCE = 4  # both pages generate four sprites at first
 

@@ -23,7 +23,7 @@ from pokemon_ddpm.commands.common import check_packages, fail, report_errors
 from pokemon_ddpm.commands.creature import creature
 from pokemon_ddpm.commands.evaluate import describe, evaluate, fit_features
 from pokemon_ddpm.commands.generate import generate
-from pokemon_ddpm.commands.publish import export, push, push_dataset, push_space, site
+from pokemon_ddpm.commands.publish import export, page, push, push_dataset, push_space
 
 
 class _Commands(TyperGroup):
@@ -106,7 +106,7 @@ def train(context: typer.Context) -> None:
 
 for command in (
     generate, creature, describe, evaluate,
-    fit_features, export, site, push, push_dataset, push_space,
+    fit_features, export, page, push, push_dataset, push_space,
 ):  # fmt: skip
     app.command()(report_errors(command))
 app.command("app")(report_errors(start_app))

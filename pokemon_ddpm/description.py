@@ -9,7 +9,7 @@ from typing import Any
 
 from pokemon_ddpm.vocabulary import ANY, NONE, USUAL
 
-WORDS_FILE = Path(__file__).parent / "site" / "words.json"  # the page has the same table and rules, description.js
+WORDS_FILE = Path(__file__).parent / "page" / "words.json"  # the page has the same table and rules, description.js
 LONGEST = 3  # words of a phrase
 PLURALS = (("s", ""), ("es", ""), ("ies", "y"), ("ves", "f"))  # endings, and what they replace
 LEFT_OUT = ("relation", "game")  # not what a sprite looks like

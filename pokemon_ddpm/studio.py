@@ -75,7 +75,7 @@ def default_candidates(pipeline: PokemonDDPMPipeline) -> int:
 def sample_seed(seed: int, part: int | str, candidate: int = 0) -> int:
     """The first 31 bits of the SHA-256 of "seed/part/candidate", so that neighboring seeds share nothing.
 
-    The same in site/random.js, whose noise is that of PyTorch on a CPU, which uses 32 bits of a seed.
+    The same in page/random.js, whose noise is that of PyTorch on a CPU, which uses 32 bits of a seed.
 
     Args:
         part: The number of a sprite, from 0, or the name of a creature's sprite, such as "2-back", so that no part

@@ -17,7 +17,7 @@ from pokemon_ddpm.vocabulary import ANY, NONE, TYPE_COLORS
 WIDTH, HEIGHT, LEFT, RIGHT = 1200, 1720, 72, 1128
 TEXT, MUTED, GROUND = "#1c1b29", "#55536b", "#eeedf5"
 FOIL = ["#ff9db5", "#ffe08a", "#a8f0b8", "#8fd8ff", "#d5b3ff"]
-CARDS_FILE, NAMES_FILE = (Path(__file__).parent / "site" / name for name in ("cards.json", "names.json"))
+CARDS_FILE, NAMES_FILE = (Path(__file__).parent / "page" / name for name in ("cards.json", "names.json"))
 
 
 def trading_card(
@@ -82,7 +82,7 @@ def creature_name(pokemon_type: str, seed: int | str, stage: int = 1) -> str:
 
 
 def draw_card(card: Mapping[str, Any], sprites: Mapping[str, Image.Image], notes: Sequence[str] = ()) -> Image.Image:
-    """The card as an image, RGB of 1200x1720 pixels, laid out as in site/card.js.
+    """The card as an image, RGB of 1200x1720 pixels, laid out as in page/card.js.
 
     Args:
         card: As of `trading_card`.

@@ -5,7 +5,7 @@ import itertools
 import json
 from pathlib import Path
 
-from pokemon_ddpm.publishing.static_page import SOURCE
+from pokemon_ddpm.publishing.page import SOURCE
 from pokemon_ddpm.vocabulary import TYPES
 
 # The first 40 bits of the SHA-256 of each species and form, in small letters without other signs.

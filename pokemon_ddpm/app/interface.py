@@ -21,7 +21,7 @@ from pokemon_ddpm.app.handlers import (
 
 TITLE, OWN_TITLE = "Pokémon DDPM", "New sprites of any class"  # the second where no model is of Pokémon
 INTRODUCTION = "# {}\nNew sprites from a class-conditional diffusion model. Set conditions and press Generate."
-NOTICE = """A page like this that needs no server is written by `pokemon-ddpm site FOLDER`.
+NOTICE = """A page like this that needs no server is written by `pokemon-ddpm page FOLDER`.
 
 This is an unaffiliated research and education project.
 Pokémon and Pokémon character names are trademarks of Nintendo."""

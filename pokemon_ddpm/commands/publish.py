@@ -1,4 +1,4 @@
-"""`pokemon-ddpm export`, `site` and those that begin with `push`: models and pages in a folder or on the Hub."""
+"""`pokemon-ddpm export`, `page` and those that begin with `push`: models and pages in a folder or on the Hub."""
 
 from pathlib import Path
 from typing import Annotated
@@ -34,7 +34,7 @@ def export(
     check_export(pipeline, output_dir, typer.echo)
 
 
-def site(
+def page(
     output_dir: Annotated[Path, typer.Argument(help="Folder for the page.")],
     model: Annotated[
         list[str] | None,
@@ -63,7 +63,7 @@ def site(
 
     from pokemon_ddpm.generation import GenerationSettings
     from pokemon_ddpm.publishing import PAGE_MODELS
-    from pokemon_ddpm.publishing.static_page import RUNTIME, runtime_files, write_pages
+    from pokemon_ddpm.publishing.page import RUNTIME, runtime_files, write_pages
 
     runtime_files(runtime or RUNTIME)  # raises before a model is loaded or a folder is made
     pipelines = {each: GenerationSettings(each).load("cpu") for each in model or PAGE_MODELS}
@@ -97,20 +97,20 @@ def push_space(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Name of a model on the Hub that the Space loads; with --static it must be a distilled model.",
+            help="Name of a model on the Hub that the Space loads; with --page it must be a distilled model.",
             show_default="copies of the released models",
         ),
     ] = None,
-    static: Annotated[bool, typer.Option("--static", help="Push the page that generates in the browser.")] = False,
+    page: Annotated[bool, typer.Option("--page", help="Push the page that generates in the browser.")] = False,
     private: Annotated[bool, typer.Option("--private", help="Create a new Space as private.")] = False,
 ) -> None:
     """Pushes the app, or the page, to the Hub as a Space."""
-    check_packages(*ONNX if static else ["gradio"])
+    check_packages(*ONNX if page else ["gradio"])
 
     from pokemon_ddpm.publishing import hub
 
-    url = hub.upload_space(repository, model, static, private or None)
-    typer.echo(f"The {'page' if static else 'app'} is pushed to the Space {repository}: {url}")
+    url = hub.upload_space(repository, model, page, private or None)
+    typer.echo(f"The {'page' if page else 'app'} is pushed to the Space {repository}: {url}")
 
 
 def push_dataset(

@@ -116,19 +116,19 @@ def upload_dataset(name: str, data_dir: str | None, public: bool) -> tuple[Any, 
     return info, commit.commit_url
 
 
-def upload_space(name: str, model: str | None = None, static: bool = False, private: bool | None = None) -> str:
-    """Pushes the app, or the static page, as a Space, and returns the URL of the commit; its README is replaced.
+def upload_space(name: str, model: str | None = None, page: bool = False, private: bool | None = None) -> str:
+    """Pushes the app, or the page, as a Space, and returns the URL of the commit; its README is replaced.
 
     For `model` see `write_space`; the page has the project's distilled models by default. Raises ValueError or OSError
     if the Space cannot be written, there is no such model, or the push fails; it can be repeated.
     """
-    if model and not static and Path(locate_model(model)).exists():
+    if model and not page and Path(locate_model(model)).exists():
         raise ValueError(f"A Space cannot read {model}. Push the model (pokemon-ddpm push) and give its name.")
     pipelines = {each: GenerationSettings(each).load("cpu") for each in ([model] if model else PAGE_MODELS)}
     own = not next(iter(pipelines.values())).conditioner.has_types
     with tempfile.TemporaryDirectory() as folder:
-        if static:
-            from pokemon_ddpm.publishing.static_page import write_pages
+        if page:
+            from pokemon_ddpm.publishing.page import write_pages
 
             write_pages(pipelines, Path(folder), print)
             card = {"app_file": "index.html", "custom_headers": ISOLATED}
@@ -136,7 +136,7 @@ def upload_space(name: str, model: str | None = None, static: bool = False, priv
             _write_card(Path(folder), own, sdk="static", **card)
         else:
             write_space(Path(folder), model, own)
-        api, info = open_repository(name, private, "space", space_sdk="static" if static else "gradio")
+        api, info = open_repository(name, private, "space", space_sdk="static" if page else "gradio")
         with hub_errors(f"The push to {name}"):
             options = {"repo_type": "space", "parent_commit": info.sha, "delete_patterns": [f"{PACKAGE}/*"]}
             options |= {"folder_path": folder, "commit_message": "Upload the app"}

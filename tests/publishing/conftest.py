@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from pokemon_ddpm.models import weights_digest
-from pokemon_ddpm.publishing.static_page import write_pages
+from pokemon_ddpm.publishing.page import write_pages
 from pokemon_ddpm.vocabulary import CONDITIONS, USUAL
 from tests.publishing.page_runs import SIDE, VERSION, npm_package, served
 from tests.tiny_models import RELATIONS, tiny_student

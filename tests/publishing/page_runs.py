@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pokemon_ddpm.publishing.static_page import RUNTIME
+from pokemon_ddpm.publishing.page import RUNTIME
 from tests.app.test_browser import TIMEOUT_MS
 
 SIDE = 64

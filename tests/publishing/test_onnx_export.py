@@ -124,7 +124,7 @@ def test_names_of_a_foreign_model_run_nothing(folder, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(sprite_conditioner, "check_vocabulary", lambda _: None)
         tiny_pipeline(vocabulary={**VOCABULARY, name: ["x", "y"]}, channels=4).save_pretrained("model")
-    for command in ("export --output-dir out --model model", "site out --model model", "describe model"):
+    for command in ("export --output-dir out --model model", "page out --model model", "describe model"):
         status, output = run(*command.split())
         assert status and "names are Python identifiers" in output and not Path("canary").exists(), output
 

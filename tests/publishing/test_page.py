@@ -30,7 +30,7 @@ from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.preprocessing import as_tensor
 from pokemon_ddpm.publishing.hub import ISOLATED
-from pokemon_ddpm.publishing.static_page import write_pages
+from pokemon_ddpm.publishing.page import write_pages
 from pokemon_ddpm.ranking import RANKER_FILE, SpriteRanker
 from pokemon_ddpm.sheets import sheet_description, squash
 from pokemon_ddpm.studio import generate_sprites, sample_seed

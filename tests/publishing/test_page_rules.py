@@ -20,7 +20,7 @@ from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.preprocessing import as_tensor
 from pokemon_ddpm.publishing.onnx_export import sprite_settings
-from pokemon_ddpm.publishing.static_page import SOURCE
+from pokemon_ddpm.publishing.page import SOURCE
 from pokemon_ddpm.sheets import squash
 from pokemon_ddpm.studio import sample_seed
 from pokemon_ddpm.trading_card import CARDS_FILE, NAMES_FILE, creature_name, trading_card

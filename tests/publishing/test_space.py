@@ -89,7 +89,7 @@ def test_it_runs_with_a_model_from_the_hub(hub, tmp_path):
 @pytest.mark.parametrize("vocabulary", [None, {"type": ["orcs", "elves"]}])
 def test_the_page_is_a_static_space(hub, tmp_path, vocabulary):
     tiny_student(16, vocabulary).save_pretrained(tmp_path / "student")
-    upload_space(NAME, str(tmp_path / "student"), static=True)
+    upload_space(NAME, str(tmp_path / "student"), page=True)
     repository = hub.repository(NAME, "space")
     assert repository.sdk == "static" and {"index.html", "unet.onnx", "worker.js"} <= repository.files().keys()
     assert b"sdk: static" in repository.files()["README.md"] and b"require-corp" in repository.files()["README.md"]

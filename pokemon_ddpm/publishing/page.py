@@ -26,7 +26,7 @@ from pokemon_ddpm.sheets import sprite_sheet
 from pokemon_ddpm.studio import CANDIDATES, LIKENESS_WEIGHT, generate_sprites
 from pokemon_ddpm.vocabulary import TYPE_COLORS
 
-SOURCE = Path(__file__).parents[1] / "site"
+SOURCE = Path(__file__).parents[1] / "page"
 RUNTIME = "https://cdn.jsdelivr.net/npm/onnxruntime-web@1.30.0/dist/"
 RUNTIME_FILES = [
     *("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"),

@@ -6,8 +6,8 @@ import shutil
 import pytest
 from PIL import Image
 
-from pokemon_ddpm.publishing import static_page
-from pokemon_ddpm.publishing.static_page import RUNTIME, SOURCE, write_pages
+from pokemon_ddpm.publishing import page
+from pokemon_ddpm.publishing.page import RUNTIME, SOURCE, write_pages
 from tests.commands import run
 from tests.publishing.page_runs import SIDE
 from tests.tiny_models import tiny_pipeline, tiny_student
@@ -17,7 +17,7 @@ from tests.tiny_models import tiny_pipeline, tiny_student
 def written(pipeline, tmp_path, monkeypatch):
     """Writes the page without its export."""
     for each in ("export_onnx", "check_export", "_write_service_worker"):
-        monkeypatch.setattr(static_page, each, lambda *_, **__: None)
+        monkeypatch.setattr(page, each, lambda *_, **__: None)
 
     def write(runtime: str = RUNTIME, url: str | None = None) -> str:
         models = {"tiny": pipeline, "user/units": pipeline} if url else {"tiny": pipeline}
@@ -43,7 +43,7 @@ def test_a_link_to_the_page_has_a_preview_and_the_page_says_what_it_needs(writte
     other = (tmp_path / "units" / "index.html").read_text(encoding="utf-8")
     assert f'content="{tags["og:url"]}units/"' in other
     assert Image.open(tmp_path / "icon.png").size == (64, 64) and 'href="icon.png"' in html
-    monkeypatch.setattr(static_page, "RUNTIME_FILES", ["page.js"])
+    monkeypatch.setattr(page, "RUNTIME_FILES", ["page.js"])
     assert "It gets the runtime" not in written(str(SOURCE))
 
 
@@ -52,7 +52,7 @@ def test_a_link_to_the_page_has_a_preview_and_the_page_says_what_it_needs(writte
     ("--runtime", "/nonexistent", "is neither a URL nor the dist folder"),
 ])  # fmt: skip
 def test_a_wrong_address_leaves_no_folder(flag, value, message, tmp_path):
-    code, output = run("site", tmp_path / "page", flag, value)
+    code, output = run("page", tmp_path / "page", flag, value)
     assert code == 2 and f"{value} {message}" in output and not (tmp_path / "page").exists()
 
 
