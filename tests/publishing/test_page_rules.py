@@ -14,7 +14,7 @@ from PIL import Image
 
 from pokemon_ddpm import SpriteConditioner
 from pokemon_ddpm.description import parse_description
-from pokemon_ddpm.likeness import MAX_LIKENESS, likeness, shared_drawing
+from pokemon_ddpm.likeness import MAX_LIKENESS, overlaps, shared_drawing
 from pokemon_ddpm.palettes import SHINY_DRAWS, share_palette, shiny, shiny_table
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
 from pokemon_ddpm.postprocessing import to_sprite
@@ -135,7 +135,7 @@ def test_parts_of_a_creature_are_those_of_python(run):
     centered = [
         as_tensor(Image.fromarray(fit_square(np.asarray(each), 16)) for each in images[i : i + 100]) for i in (0, 100)
     ]
-    expected = torch.stack([shared_drawing(*centered), likeness(*centered)[0]], dim=1)
+    expected = torch.stack([shared_drawing(*centered), overlaps(*centered).diagonal()], dim=1)
     np.testing.assert_allclose(alike, expected, atol=1e-6)
     assert expected[50:, 0].min() > MAX_LIKENESS["same"] > expected[:50, 0].max()
 
