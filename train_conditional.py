@@ -35,7 +35,7 @@ from tqdm.auto import tqdm
 from pokemon_ddpm.diffusion import ConditionalDenoiser, NoiseSchedule, TimestepResampler, make_scheduler
 from pokemon_ddpm.models import network_config, weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.training import checkpoint, monitoring, run
+from pokemon_ddpm.training import checkpoint, run
 from pokemon_ddpm.training.batches import NETWORK, SHEET, WEIGHTS, Batch, ReferencePairs, derive_seed, sample_batch
 from pokemon_ddpm.training.losses import other_loss
 from pokemon_ddpm.training.networks import make_denoiser, make_unet
@@ -92,7 +92,7 @@ class Trainer:
         # Of as many training images, too: where only their loss falls, the network memorizes them.
         splits = {"validation_loss": self.held_out, "train_split_loss": self.data} if self.held_out else {}
         measured = len(self.held_out or ()), config.ddpm_num_steps
-        self.probes = {name: monitoring.LossProbe(split, *measured) for name, split in splits.items()}
+        self.probes = {name: run.LossProbe(split, *measured) for name, split in splits.items()}
         self.skipped = torch.zeros((), device=self.device)  # updates that were not finite
         self.step = 0
         self.metrics: dict[str, float] = {}  # measured at the present step
@@ -111,7 +111,7 @@ class Trainer:
             config.save(self.output_dir)
         # TensorBoard takes neither None nor lists.
         settings = {name: "" if value is None else as_text(value) for name, value in settings.items()}
-        with monitoring.warn_only():
+        with run.warn_only():
             self.accelerator.init_trackers("pokemon-ddpm", settings)
 
     def build(self) -> tuple[ConditionalDenoiser, PokemonDDPMPipeline | None, list[str]]:
@@ -219,7 +219,7 @@ class Trainer:
 
     def train(self) -> None:
         """Trains until the last step, or until a stop is requested; ValueError if too many updates were skipped."""
-        config, accelerator, meter = self.config, self.accelerator, monitoring.Meter(self.accelerator)
+        config, accelerator, meter = self.config, self.accelerator, run.Meter(self.accelerator)
         hidden = not accelerator.is_local_main_process
         with tqdm(total=self.max_steps, initial=self.step, desc="Training", disable=hidden) as bar:
             while self.step < self.max_steps:
@@ -247,7 +247,7 @@ class Trainer:
 
     def log(self, values: dict[str, float]) -> None:
         """Prints values of this step, and writes them to the tracker."""
-        with monitoring.warn_only():
+        with run.warn_only():
             self.accelerator.log(values, self.step)
         numbers = (f"{value:,}" if isinstance(value, int) else f"{value:.4g}" for value in values.values())
         self.print("  ".join([f"step {self.step:,}", *map(" ".join, zip(values, numbers, strict=True))]))
@@ -268,7 +268,7 @@ class Trainer:
     def save_samples(self) -> None:
         """Saves a sheet of samples of every type into `samples/` in the output folder."""
         if self.accelerator.is_main_process:
-            with monitoring.warn_only():
+            with run.warn_only():
                 path = self.output_dir / "samples" / f"step-{self.step:06d}.png"
                 pipeline = make_pipeline(averaged(self.unwrapped, self.ema), self.scheduler, self.config)
                 self.callbacks.save_sheet(pipeline, path, derive_seed(self.config.seed, SHEET))
@@ -281,7 +281,7 @@ class Trainer:
         now = {"step": self.step, "metrics": self.metrics, "skipped_updates": self.skipped_updates()}
         if self.accelerator.is_main_process:
             state = dataclasses.replace(self.initial_state, **now, grad_scaler=self.grad_scaler())
-            with monitoring.warn_only():
+            with run.warn_only():
                 checkpoint.save_checkpoint(self.output_dir, state, self.tensors, self.config.checkpoints_total_limit)
         self.accelerator.wait_for_everyone()
 
@@ -376,7 +376,7 @@ def main() -> None:
         # First what DDP holds of the process group: its destructor waits for gloo's thread, and this one for the GIL.
         trainer.denoiser = None
         trainer.accelerator.free_memory()
-        with monitoring.warn_only():
+        with run.warn_only():
             trainer.accelerator.end_training()
     if trainer.step < trainer.max_steps:
         trainer.print(

@@ -33,9 +33,8 @@ from torchvision import transforms
 from pokemon_ddpm import load_sprites, sprite_tensors
 from pokemon_ddpm.diffusion import ConditionalDenoiser
 from pokemon_ddpm.training.config import TrainingConfig
-from pokemon_ddpm.training.monitoring import Meter
 from pokemon_ddpm.training.networks import build_conditioner, build_unet, unet_config
-from pokemon_ddpm.training.run import cores_per_process
+from pokemon_ddpm.training.run import Meter, cores_per_process
 
 BREAKDOWN_STEPS = 20
 BENCHMARK_FLAGS = ("turns", "steps", "warmup")  # the others are the trainer's

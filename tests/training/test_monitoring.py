@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pokemon_ddpm import SpriteTensors
-from pokemon_ddpm.training import monitoring
+from pokemon_ddpm.training import run as module
 from pokemon_ddpm.training.run import load_splits
 from tests.training.runs import AUGMENTED, BY_LOSS, nan_in, tiny_flags, trainer
 
@@ -18,9 +18,9 @@ NAN = math.nan
 
 def test_the_meter_has_the_means_and_the_speed_of_an_interval(monkeypatch):
     clock = SimpleNamespace(now=100.0, perf_counter=lambda: clock.now)
-    monkeypatch.setattr(monitoring, "time", clock)
+    monkeypatch.setattr(module, "time", clock)
     alone = {"num_processes": 1, "scaler": None, "gather": lambda x: x, "reduce": lambda x, *_: x}
-    meter = monitoring.Meter(SimpleNamespace(device=torch.device("cpu"), **alone))
+    meter = module.Meter(SimpleNamespace(device=torch.device("cpu"), **alone))
     for updates, loss, grad_norm in (
         ([(1.0, 10.0), (2.0, 40.0)], 1.5, 25.0),
         ([(1.0, 2.0), (NAN, 2.0), (1.0, math.inf), (3.0, 4.0)], 2.0, 3.0),  # not finite: for the speed only
@@ -55,7 +55,7 @@ def test_a_skipped_update_leaves_weights_and_moments_bit_by_bit(tmp_path, more):
 COUNT, T = 70, 1000
 
 
-def measured(probe: monitoring.LossProbe, batches: list, index: int = 0, count: int = 1) -> float:
+def measured(probe: module.LossProbe, batches: list, index: int = 0, count: int = 1) -> float:
     """The part of one of several processes; the loss of an image is its timestep."""
     process = SimpleNamespace(process_index=index, num_processes=count, reduce=lambda total, _: total)
     process.autocast = contextlib.nullcontext
@@ -71,7 +71,7 @@ def test_a_probe_measures_each_image_twice_the_same_way_each_time():
     images = torch.randint(256, (COUNT, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     labels = {"type": torch.arange(COUNT)[:, None].repeat(1, 2), "body": torch.arange(COUNT)}  # no condition
     data, before = SpriteTensors(images, labels), torch.get_rng_state()
-    probes, batches, again = [monitoring.LossProbe(data, COUNT, T) for _ in range(2)], [], []
+    probes, batches, again = [module.LossProbe(data, COUNT, T) for _ in range(2)], [], []
     loss = measured(probes[0], batches)
     assert measured(probes[1], again) == loss and torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(one.noise, other.noise) for one, other in zip(batches, again, strict=True))
@@ -98,7 +98,7 @@ def test_a_run_measures_its_ema_weights_on_held_out_images(tmp_path):
                 run.train_step()
             metrics = run.validate()
             held_out = load_splits(run.config)["validation"].conditioned_on(run.unwrapped.conditioner.any_ids)
-            probe, model = monitoring.LossProbe(held_out, len(held_out), T), copy.deepcopy(run.unwrapped).eval()
+            probe, model = module.LossProbe(held_out, len(held_out), T), copy.deepcopy(run.unwrapped).eval()
             plain = probe.measure(run.losses, model, run.accelerator)
             run.ema.copy_to(model.parameters())
             averaged = probe.measure(run.losses, model, run.accelerator)
