@@ -16,20 +16,23 @@ const made = new Map(); // parts of cards that are not in the list
 let card = null; // {parts, link, file} of the open one
 
 /** A part of a card, made where it is in no list. */
-async function part(recipe, signal) {
-  const found = find(recipe) ?? made.get(title(recipe)), sprite = found ?? { recipe, frames: [] };
+async function part(recipe, tries, signal) {
+  const found = find(recipe) ?? made.get(title(recipe)), sprite = found ?? { recipe, frames: [], tries: { ...tries } };
   sprite.pixels ??= await sampleRecipe(sprite, undefined, signal);
   made.set(title(recipe), sprite);
   return sprite;
 }
 
-export async function openCard() {
+/** The best attempts of parts that a link names, such as "1-back-3.2-front-0": nobody has to look for them again. */
+export const triesOf = (text) => Object.fromEntries([...text.matchAll(/(\d-\w+)-(\d+)/g)].map(([, part, attempt]) => [part, Number(attempt)]));
+
+export async function openCard(tries) {
   const recipes = Object.entries(cardRecipes(page.shown.recipe, page.config)), own = { parts: {} };
   card = own;
   for (const button of document.querySelectorAll("#card .complete")) button.disabled = true;
   await work("Making the card", async (signal) => {
     for (const [i, [name, recipe]] of recipes.entries()) {
-      own.parts[name] = await part(recipe, signal);
+      own.parts[name] = await part(recipe, tries, signal);
       if (card !== own) return; // another one is open
       draw(own, recipes);
       if (!i) $("card").showModal();
@@ -41,7 +44,8 @@ export async function openCard() {
 
 async function complete(own) {
   const front = own.parts["1-front"];
-  own.link = `${linkOf(front.recipe)}&card=1`;
+  const tries = Object.entries(Object.assign({}, ...Object.values(own.parts).map((each) => each.tries)));
+  own.link = `${linkOf(front.recipe)}&card=${tries.map((each) => each.join("-")).join(".") || 1}`;
   own.file = await pngFile($("card-image"), `${fileName(front)}-card`);
   own.title = nameOf(front);
   for (const button of document.querySelectorAll("#card .complete")) button.disabled = false;

@@ -7,7 +7,7 @@ import { colorOf, page } from "./state.js";
 
 const EXTRAS = { view: ["back", "from behind"], finish: ["shiny", "shiny"] }; // what a sprite is made into, and its chip
 const LEFT_OUT = ["view", "finish", "relation"]; // no conditions of a first sprite
-const CALLED = { legendary: { yes: "legendary", no: "not legendary" } };
+export const CALLED = { legendary: { yes: "legendary", no: "not legendary" } };
 
 let wish = ""; // the description that was read last
 let wished = []; // the names of what it chose

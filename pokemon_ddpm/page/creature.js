@@ -197,6 +197,9 @@ export function overlap(pixels, other) {
 /** How like its reference a sprite is, by relation. */
 export const likeness = { same: sharedDrawing, next: overlap };
 
+/** Where a sprite that was drawn starts from. */
+export const startOf = ({ doodle }, { sample_shape: shape }) => doodle && { image: doodlePixels(valuesOf(doodle), shape[1]), strength: DOODLE_STRENGTH };
+
 /**
  * Makes the sprite of a recipe.
  *
@@ -205,15 +208,15 @@ export const likeness = { same: sharedDrawing, next: overlap };
  *
  * @param sample A function from a request to pixels; its second argument is false for what is not shown.
  * @param {Map} known What was made for other recipes, so that a sprite of the same creature goes on from there.
+ * @param {object} tries Part -> the attempt that is known to be its best; gets those that are found.
  */
-export async function make(recipe, { vocabulary, creature, sample_shape: shape }, sample, known = new Map()) {
-  const partOf = (count) => JSON.stringify({ ...recipe, makes: recipe.makes.slice(0, count) });
+export async function make(recipe, config, sample, known = new Map(), tries = {}) {
+  const { vocabulary, creature } = config, partOf = (count) => JSON.stringify({ ...recipe, makes: recipe.makes.slice(0, count) });
   let done = recipe.makes.length - 1; // the last step is made again, since it is shown
   while (done >= 0 && !known.has(partOf(done))) done--;
   const { conditions: first, seed: firstSeed } = recipe.share > 0.5 ? recipe.to : recipe; // of a morph, the nearer end
   let { conditions = first, seed = firstSeed, pixels, noise = firstSeed, stage = 1, origin } = known.get(partOf(done)) ?? {};
-  const drawn = recipe.doodle && { image: doodlePixels(valuesOf(recipe.doodle), shape[1]), strength: DOODLE_STRENGTH };
-  pixels ??= await sample({ conditions: recipe.conditions, seed: recipe.seed, towards: recipe.to, share: recipe.share, ...drawn });
+  pixels ??= await sample({ conditions: recipe.conditions, seed: recipe.seed, towards: recipe.to, share: recipe.share, ...startOf(recipe, config) });
   origin ??= pixels; // the front whose colors all others have
   for (const [i, each] of recipe.makes.entries()) {
     if (i < done) continue;
@@ -240,13 +243,17 @@ export async function make(recipe, { vocabulary, creature, sample_shape: shape }
         const image = kind === "back" ? await sample({ reference, conditions, seed }, false) : undefined;
         return sharePalette(await sample({ conditions, image, seed }), reference.pixels);
       };
+      const faultOf = (found) => {
+        if (kind === "evolve" && area(found) < creature.growth * area(reference.pixels)) return 2;
+        return likeness[relation](found, reference.pixels) <= creature.likeness[relation] ? 0 : 1;
+      };
+      const attempts = [...Array(creature.attempts[relation]).keys()], isKnown = attempts.includes(tries[part]);
       let least = Infinity, own;
-      for (let attempt = 0; attempt < creature.attempts[relation] && least; attempt++) {
+      for (const attempt of isKnown ? [tries[part]] : attempts) {
         own = sampleSeed(seed, part, attempt);
-        const found = await made(own), isSmall = kind === "evolve" && area(found) < creature.growth * area(reference.pixels);
-        const isCopy = !(likeness[relation](found, reference.pixels) <= creature.likeness[relation]);
-        const fault = isSmall ? 2 : isCopy ? 1 : 0;
-        if (fault < least) [pixels, noise, least] = [found, own, fault];
+        const found = await made(own), fault = isKnown ? 0 : faultOf(found);
+        if (fault < least) [pixels, noise, least, tries[part]] = [found, own, fault, attempt];
+        if (!fault) break;
       }
       if (noise !== own) await made(noise); // shows its steps again
     }

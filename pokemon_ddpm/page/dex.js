@@ -22,7 +22,7 @@ function showProgress(all) {
   const { type: types } = page.config.vocabulary, found = new Set(all.flatMap(typesOf));
   const count = types.filter((type) => found.has(type)).length;
   [$("progress").max, $("progress").value] = [types.length, count];
-  $("progress-text").textContent = `${count} of ${types.length} ${page.config.own_classes ? "classes" : "types"}, ${all.length} sprites, ${all.filter(({ heart }) => heart).length} with a heart`;
+  $("progress-text").textContent = `${count} of ${types.length} ${page.config.own_classes ? "classes" : "types"}, ${all.length} ${all.length === 1 ? "sprite" : "sprites"}, ${all.filter(({ heart }) => heart).length} with a heart`;
   $("dex-types").replaceChildren(...types.map((type) => {
     const badge = element("li", { textContent: type, className: found.has(type) ? "found" : "" });
     badge.style.setProperty("--type", colorOf(type));

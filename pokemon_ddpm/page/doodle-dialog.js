@@ -2,14 +2,15 @@
 
 import { draw } from "./canvas.js";
 import { chosen } from "./choices.js";
-import { $, closes, element, say } from "./dom.js";
+import { $, closes, element } from "./dom.js";
 import { DOODLE_COLORS, DOODLE_SIDE, doodleOf, doodlePixels, mainColor, valuesOf } from "./doodle.js";
-import { spriteOf, work } from "./making.js";
+import { generateRow, seedsOf } from "./making.js";
 import { randomSeed, page } from "./state.js";
 
 const BRUSH = 5; // pixels around the finger
 
 let values = Array(DOODLE_SIDE ** 2).fill(0), color = 1, last = null;
+const before = []; // the drawing before each stroke
 
 function paint({ x, y }) {
   const from = last ?? { x, y }, steps = Math.max(1, Math.ceil(Math.hypot(x - from.x, y - from.y)));
@@ -26,6 +27,7 @@ function paint({ x, y }) {
 function show() {
   draw($("doodle-canvas"), doodlePixels(values));
   $("doodle-make").disabled = !values.some(Boolean);
+  $("doodle-undo").disabled = !before.length;
 }
 
 function placeOf({ clientX, clientY }) {
@@ -39,11 +41,8 @@ async function makeCreature() {
   const known = vocabulary.color?.includes(own) ? { color: own } : {}, doodle = doodleOf(values);
   $("doodle").close();
   if (!valuesOf(doodle)) return;
-  await work("Your drawing comes to life", (signal) =>
-    spriteOf({ conditions: { ...known, ...conditions }, seed: randomSeed(), makes: [], doodle }, signal).then(async (sprite) => {
-      if (makes.length) await spriteOf({ ...sprite.recipe, makes }, signal);
-      say("Your drawing is alive.");
-    }));
+  const asked = { ...known, ...conditions };
+  await generateRow([{ conditions: asked, asked, seeds: seedsOf(randomSeed(), 0), doodle }], "Your drawing comes to life", makes);
 }
 
 Object.entries(DOODLE_COLORS).concat([["eraser", null]]).forEach(([name, rgb], i, all) => {
@@ -56,11 +55,17 @@ const canvas = $("doodle-canvas");
 canvas.onpointerdown = (event) => {
   canvas.setPointerCapture(event.pointerId);
   last = null;
+  before.push(values.slice());
   paint(placeOf(event));
 };
 canvas.onpointermove = (event) => event.buttons && paint(placeOf(event));
 $("doodle-clear").onclick = () => {
-  values.fill(0);
+  before.push(values);
+  values = values.map(() => 0);
+  show();
+};
+$("doodle-undo").onclick = () => {
+  values = before.pop();
   show();
 };
 $("doodle-make").onclick = makeCreature;

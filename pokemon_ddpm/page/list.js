@@ -4,7 +4,7 @@ import { draw } from "./canvas.js";
 import { $, element, say } from "./dom.js";
 import { isRecipe } from "./recipe.js";
 import { colorOf, idOf, nameOf, page, typesOf } from "./state.js";
-import { deleteSprite, openStore, putSprite, storedSprites, takeEarlier } from "./store.js";
+import { deleteSprite, openStore, putSprite, storedSprites } from "./store.js";
 
 const MOST = 100; // without a heart
 const STORED = `pokemon-ddpm-sprites ${new URL("./", location).pathname}`; // a host has one storage for all its pages
@@ -114,16 +114,10 @@ export async function restore(open, gone) {
     else if (sprite?.pixels) gone(sprite);
   });
   show(await storedSprites());
-  const { weights, entries } = takeEarlier(STORED) ?? {};
-  if (weights !== page.config.weights || !Array.isArray(entries)) return;
-  const time = Date.now() - 86_400_000; // before those of today, in their order
-  const earlier = entries.map((entry, i) => ({ ...entry, pixels: bytesOf(entry?.pixels), time: time - i, weights }));
-  show(earlier);
-  for (const { recipe } of earlier.filter(isSprite)) keep(page.made.find((each) => idOf(each) === idOf({ recipe })));
 }
 
 /** The pixels in base64, or undefined if that is damaged. */
-export function bytesOf(text) {
+function bytesOf(text) {
   try {
     return Uint8ClampedArray.from(atob(text), (letter) => letter.charCodeAt());
   } catch {

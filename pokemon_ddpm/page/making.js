@@ -1,7 +1,7 @@
 // From what is asked for to sprites: the best of some candidates, unlike those before it in its row.
 
 import { chosen } from "./choices.js";
-import { make, overlap } from "./creature.js";
+import { make, overlap, startOf } from "./creature.js";
 import { $, fail, focusAgain, say } from "./dom.js";
 import { drawConditions } from "./draw.js";
 import { addSprite, finish, keep, label, takeOut } from "./list.js";
@@ -35,11 +35,14 @@ export async function work(title, todo) {
   }
 }
 
+/** The seeds of the candidates of one sprite of a row. */
+export const seedsOf = (seed, number) => Array.from({ length: page.config.ranker ? CANDIDATES : 1 }, (_, candidate) => sampleSeed(seed, number, candidate));
+
 /** The conditions and seeds of a row of sprites: what is not given is drawn, unlike that of those before, as far as it can. */
 export function rowOf(wanted, seed) {
-  const count = page.config.ranker ? CANDIDATES : 1, found = [], seen = new Set();
+  const found = [], seen = new Set();
   for (let number = 0; found.length < wanted.length; number++) {
-    const seeds = Array.from({ length: count }, (_, candidate) => sampleSeed(seed, number, candidate)), conditions = wanted[found.length];
+    const seeds = seedsOf(seed, number), conditions = wanted[found.length];
     const drawn = drawConditions(page.config, { ...page.config.default_conditions, ...conditions }, seeds[0]);
     const key = [conditions.type, drawn.color, drawn.shape].join();
     if ((drawn.color || drawn.shape) && seen.has(key) && number < 4 * wanted.length) continue;
@@ -52,13 +55,13 @@ export function rowOf(wanted, seed) {
 
 /** A sprite of its best candidate, which replaces the first one if that is shown at once. */
 export async function bestOf(sprite, { seeds, asked }, row, signal, atOnce = false) {
-  const { conditions } = sprite.recipe;
+  const { conditions } = sprite.recipe, start = startOf(sprite.recipe, page.config);
   const candidates = seeds.map((seed) => {
     const own = [], onStep = (frame, step) => {
       if (step) own.push(frame);
       if (!sprite.pixels) drawFrame(sprite, frame);
     };
-    const made = sample({ conditions, seed, asked }, onStep, signal);
+    const made = sample({ conditions, seed, asked, ...start }, onStep, signal);
     made.catch(() => {}); // it fails where it is awaited
     return { seed, own, made };
   });
@@ -80,7 +83,7 @@ async function settle(sprite, { seed, pixels, frames }, signal) {
   const makes = isRare ? ["shiny"] : wanted.filter((each) => canMake(each, page.config));
   sprite.recipe = { ...sprite.recipe, seed, makes };
   sprite.frames = frames;
-  sprite.idle = null;
+  sprite.idle = sprite.tries = null;
   if (makes.length) pixels = await sampleRecipe(sprite, () => {}, signal);
   done(sprite, pixels);
   if (isRare) say("A shiny hatched! One of 64 does.");
@@ -101,17 +104,20 @@ export function sampleRecipe(sprite, onStep = () => {}, signal) {
     if (step) sprite.frames.push(frame);
     else sprite.frames = [];
     onStep(frame);
-  }, signal)).pixels, known);
+  }, signal)).pixels, known, (sprite.tries ??= {}));
 }
 
+/** Makes a row of what is wanted. */
+export const generate = (wanted, title, seed = randomSeed(), makes = []) => generateRow(rowOf(wanted, seed), title, makes);
+
 /** Makes a row in place of one that is still being made; of the first one of all the first candidate is shown at once. */
-export async function generate(wanted, title, seed = randomSeed(), makes = []) {
+export async function generateRow(rows, title, makes = []) {
   batch?.abort();
   return work(title, async (signal, own) => {
     batch = own;
-    const begin = performance.now(), now = Date.now(), isFirst = !page.made.length, pixels = [], rows = rowOf(wanted, seed);
-    const sprites = rows.map(({ conditions, seeds }, i) => {
-      return Object.assign(addSprite({ conditions, seed: seeds[0], makes: [] }, now - i / 10), { makes, isHatching: true });
+    const begin = performance.now(), now = Date.now(), isFirst = !page.made.length, pixels = [];
+    const sprites = rows.map(({ conditions, seeds, doodle }, i) => {
+      return Object.assign(addSprite({ conditions, seed: seeds[0], makes: [], ...(doodle && { doodle }) }, now - i / 10), { makes, isHatching: true });
     });
     open(sprites[0]);
     try {
@@ -129,7 +135,7 @@ export async function generate(wanted, title, seed = randomSeed(), makes = []) {
       }
     }
     const seconds = ((performance.now() - begin) / 1000).toFixed(1), isShiny = sprites.some(({ recipe }) => !makes.length && recipe.makes.length);
-    say(`${sprites.length} sprites in ${seconds} s.${isShiny ? " One is a shiny!" : ""}`);
+    say(`${sprites.length} sprite${sprites.length > 1 ? "s" : ""} in ${seconds} s.${isShiny ? " One is a shiny!" : ""}`);
     return sprites;
   });
 }

@@ -4,7 +4,7 @@ import "./card-dialog.js";
 import "./cry.js";
 import "./doodle-dialog.js";
 import "./fuse.js";
-import { openCard } from "./card-dialog.js";
+import { openCard, triesOf } from "./card-dialog.js";
 import { addConditions, choose, readWish, restoreChoices, showChips } from "./choices.js";
 import { creatureOfTheDay, haveStarters, starters } from "./daily.js";
 import { gone } from "./dex.js";
@@ -28,6 +28,8 @@ newVersion.then(() => $("loaded").hidden || location.reload()); // it would load
 /** Shows the types at once, and the name of a linked sprite, then loads the model. */
 async function start() {
   [$("retry").hidden, downloads] = [true, {}];
+  const soon = new Promise((resolve) => setTimeout(resolve, 3000)); // a forced reload has no service worker, nor has plain http
+  const kept = Promise.race([soon, keepOffline().catch(() => {})]);
   say("Loading the model");
   let reason = "config.json cannot be downloaded. Check the connection.";
   try {
@@ -48,8 +50,7 @@ async function start() {
     document.querySelectorAll("#types label, #attributes label").forEach((label) => label.remove());
     return fail(reason);
   }
-  const soon = new Promise((resolve) => setTimeout(resolve, 3000)); // a forced reload has no service worker, nor has plain http
-  await Promise.race([soon, keepOffline().catch(() => {})]);
+  await kept;
   try {
     ready(await load(page.config, progress));
   } catch (error) {
@@ -101,7 +102,7 @@ async function fromLink(parameters) {
   if (!recipe) return say("This link names no sprite.");
   if (!(await work(find(recipe) ? "" : "It is about to hatch", (signal) => spriteOf(recipe, signal)))) return;
   say("");
-  if (parameters.has("card")) await openCard();
+  if (parameters.has("card")) await openCard(triesOf(parameters.get("card")));
   if (isOfModel(parameters, page.config.weights)) return;
   say("Another model made the sprite of this link. Here is what this model makes.");
   newVersion.then(() => location.reload()); // it may have that model

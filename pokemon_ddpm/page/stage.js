@@ -1,7 +1,7 @@
 // The large sprite: its name, its life, and what can be made of it.
 
 import { draw } from "./canvas.js";
-import { choices } from "./choices.js";
+import { CALLED, choices } from "./choices.js";
 import { $, element, still } from "./dom.js";
 import { label } from "./list.js";
 import { canMake, conditionsOf, isRecipe, LAST_STAGE, queryOf, stageOf } from "./recipe.js";
@@ -9,7 +9,6 @@ import { squash } from "./sheet.js";
 import { colorOf, find, idOf, isOwn, nameOf, page, randomSeed, typesOf } from "./state.js";
 
 const IDLE_MS = 500;
-const CALLED = { yes: "legendary", no: "not legendary" };
 const IMPOSSIBLE = { shiny: "It is shiny already.", back: "This is its back.", set: "Choose its first sprite for this." };
 const SET = [["shiny"], ["back"], ["back", "shiny"]];
 
@@ -51,7 +50,7 @@ export function showName(sprite) {
 /** The types of a sprite, then its other conditions. */
 function words(sprite) {
   const { type, legendary, ...others } = conditionsOf(sprite.recipe);
-  return [...typesOf(sprite), ...Object.values(others), ...(legendary ? [CALLED[legendary] ?? legendary] : [])];
+  return [...typesOf(sprite), ...Object.values(others), ...(legendary ? [CALLED.legendary[legendary] ?? legendary] : [])];
 }
 
 /** A frame of the sprite that is shown, if it is this one. */

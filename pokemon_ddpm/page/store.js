@@ -46,14 +46,3 @@ async function change(id, make) {
     return false;
   }
 }
-
-/** The sprites that an earlier page kept in localStorage, which are taken out of it: {weights, entries} or null. */
-export function takeEarlier(key) {
-  try {
-    const found = JSON.parse(localStorage.getItem(key));
-    localStorage.removeItem(key);
-    return found;
-  } catch {
-    return null; // there is none, it is damaged, or it may not be read
-  }
-}

@@ -36,7 +36,7 @@ async function download(file) {
 
 /** A function from named arrays to those that the network returns. */
 async function network(ort, file, providers) {
-  const options = { executionProviders: providers, logSeverityLevel: 3 }; // not that shapes are computed on the CPU
+  const options = { executionProviders: providers, graphOptimizationLevel: "basic", logSeverityLevel: 3 }; // others take longer than they save
   const session = await ort.InferenceSession.create(await file, options);
   const kinds = { Int32Array: "int32", Float32Array: "float32" };
   return async (inputs) => {
