@@ -2,9 +2,11 @@
 
 python benchmarks/release_model.py outputs/released-64 pokemon_ddpm/released/pokemon-ddpm-64
 
-Of several pipelines it saves the mean of the weights (Wortsman et al. 2022, *Model soups*). A model that is replaced
-keeps everything but its weights, so the new ones must be of the same network, conditions, noise schedule and, where it
-is a student, steps.
+Of several pipelines it saves a sum of the weights: OUTPUTS=0.6 counts 0.6 times. Without factors it is the mean
+(Wortsman et al. 2022, *Model soups*). What two trainings from the same start have learned adds up, too (Ilharco et al.
+2023, *Editing Models with Task Arithmetic*): start + a (one - start) + b (other - start). Network and conditions are
+those of the first one. A model that is replaced keeps its scheduler and defaults, so the new weights must be for the
+same noise schedule and, where it is a student, steps.
 
 `--extrapolate color=2` moves the embeddings of the colors away from that of "any". This is guidance by the color
 without a further pass of the network.
@@ -26,10 +28,19 @@ NO_CODE = """raise ImportError(
 """
 
 
-def factor(text: str) -> tuple[str, float]:
-    """An attribute and a factor, as "color=2"."""
+def factor(text: str) -> tuple[str, float | None]:
+    """A name and a factor, as "color=2", or None."""
     name, _, number = text.partition("=")
-    return name, float(number)
+    return name, float(number) if number else None
+
+
+def weighted_sum(states: list[dict[str, torch.Tensor]], factors: list[float]) -> dict[str, torch.Tensor]:
+    """The sum of weights times factors, float32; earlier models know fewer augmentations, which are columns."""
+    total = {name: torch.zeros_like(each, dtype=torch.float32) for name, each in states[0].items()}
+    for state, times in zip(states, factors, strict=True):
+        for name, each in state.items():
+            total[name][tuple(map(slice, each.shape))] += times * each
+    return total
 
 
 @torch.no_grad()
@@ -41,18 +52,19 @@ def extrapolate(table: torch.Tensor, scale: float) -> None:
 def main() -> None:
     """Reads the command line and saves the model."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("sources", nargs="+", help="folders of trained pipelines")
+    parser.add_argument("sources", nargs="+", type=factor, help="folders of trained pipelines, each with =FACTOR")
     parser.add_argument("destination", type=Path, help="folder of the released model")
-    parser.add_argument("--extrapolate", type=factor, default=("", 1.0), metavar="ATTRIBUTE=FACTOR")
+    parser.add_argument("--extrapolate", type=factor, default=("", None), metavar="ATTRIBUTE=FACTOR")
     arguments = parser.parse_args()
     attribute, scale = arguments.extrapolate
     index = arguments.destination / INDEX_FILE
-    pipelines = [PokemonDDPMPipeline.from_pretrained(source) for source in arguments.sources]
+    pipelines = [PokemonDDPMPipeline.from_pretrained(source) for source, _ in arguments.sources]
+    factors = [1 / len(pipelines) if times is None else times for _, times in arguments.sources]
     pipeline = PokemonDDPMPipeline.from_pretrained(arguments.destination) if index.exists() else pipelines[0]
+    pipeline.register_modules(unet=pipelines[0].unet, conditioner=pipelines[0].conditioner)
     for name in ("unet", "conditioner"):
         network = getattr(pipeline, name)
-        states = [getattr(each, name).state_dict() for each in pipelines]
-        network.load_state_dict({key: torch.stack([each[key] for each in states]).mean(0) for key in states[0]})
+        network.load_state_dict(weighted_sum([getattr(each, name).state_dict() for each in pipelines], factors))
         if name == "conditioner" and attribute:
             extrapolate(network.tables[f"{attribute}_embedding"].weight, scale)
         network.half()

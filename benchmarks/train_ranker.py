@@ -3,10 +3,10 @@
     python benchmarks/train_ranker.py
     python benchmarks/train_ranker.py --model wesnoth-ddpm-64-fast --verdicts benchmarks/verdicts/units
 
-It is written into the folder of the model. benchmarks/verdicts has the sprites, 50 in a row of sprites-1.png and those
-after it, and verdicts.csv with the number of the sprite, how it was made, and what a reader said; blind_reading.py
-says how. Nothing but the linear layer is fitted: a few thousand verdicts are too few for a network (fine-tuned for
-five epochs, it ranked no better).
+It is written into the folder of the model, whose probes (fit_probes.py) come before. benchmarks/verdicts has the
+sprites, 50 in a row of sprites-1.png and those after it, and verdicts.csv with the number of the sprite, how it was
+made, and what a reader said; blind_reading.py says how. Nothing but the linear layer is fitted: a few thousand
+verdicts are too few for a network (fine-tuned for five epochs, it ranked no better).
 """
 
 import argparse
@@ -16,12 +16,22 @@ import numpy as np
 import pandas
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from scipy.stats import spearmanr
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, PokemonDDPMPipeline
 from pokemon_ddpm.models import locate_model, weights_digest
-from pokemon_ddpm.ranking import BATCH_SIZE, RANKER_FILE, VERDICTS, WEIGHTS, SpriteRanker, looks
+from pokemon_ddpm.ranking import (
+    BATCH_SIZE,
+    BODY,
+    PROBES_FILE,
+    RANKER_FILE,
+    VERDICTS,
+    WEIGHTS,
+    SpriteRanker,
+    looks,
+)
+from pokemon_ddpm.vocabulary import BODIES
 
 FOLDER = Path(__file__).parent / "verdicts"
 SIDE = 64
@@ -75,7 +85,12 @@ def main(arguments: list[str] | None = None) -> None:
     features = torch.cat([ranker.features(part) for part in sprites.split(BATCH_SIZE)]).double()
     targets = torch.from_numpy(means[list(VERDICTS)].to_numpy(float))
     appearance = looks(sprites)
-    # A regression makes more of size and color than readers do. So the verdicts are fitted without what these explain.
+    if (folder / PROBES_FILE).is_file():
+        probes = {name: each.double() for name, each in load_file(folder / PROBES_FILE).items()}
+        bodies = (features @ probes[f"{BODY}.weight"].T + probes[f"{BODY}.bias"]).softmax(dim=1)
+        appearance |= dict(zip(BODIES, bodies.T.numpy(), strict=True))
+    # A regression makes more of size, color and body than readers do, and the best samples would all be bipeds. So the
+    # verdicts are fitted without what these explain.
     design = torch.from_numpy(np.stack([each - each.mean() for each in appearance.values()], axis=1))
     targets = targets - design @ torch.linalg.lstsq(design, targets - targets.mean(dim=0)).solution
     weights = torch.from_numpy(1 / (1 + 1 / means.readings.to_numpy(float)))  # a verdict is half chance

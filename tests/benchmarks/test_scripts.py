@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from benchmarks import compare_models, count_sprites, diffusion_figures, samplers
-from benchmarks.release_model import extrapolate, factor
+from benchmarks.release_model import extrapolate, factor, weighted_sum
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SAMPLERS
 from tests.small_archives import write_small_archive
@@ -69,10 +69,13 @@ def test_diffusion_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_release_model():
-    """It moves embeddings away from "any"."""
+    """It moves embeddings away from "any", and adds weights."""
     table = torch.tensor([[1.0, 2.0], [3.0, -1.0], [1.0, 1.0]])
     extrapolate(table, factor("color=2")[1])
     assert table.tolist() == [[1, 3], [5, -3], [1, 1]]
+    states = [{"a": torch.ones(2, 3), "b": torch.ones(2)}, {"a": torch.full((2, 2), 4.0), "b": torch.full((2,), 4.0)}]
+    total = weighted_sum(states, [3.0, -0.5])  # the other knows fewer augmentations
+    assert total["a"].tolist() == [[1, 1, 3], [1, 1, 3]] and total["b"].tolist() == [1, 1]
 
 
 @pytest.mark.slow
