@@ -102,7 +102,7 @@ async function fromLink(parameters) {
   if (!recipe) return say("This link names no sprite.");
   if (!(await work(find(recipe) ? "" : "It is about to hatch", (signal) => spriteOf(recipe, signal)))) return;
   say("");
-  if (parameters.has("card")) await openCard(triesOf(parameters.get("card")));
+  if (parameters.has("card")) await openCard(isOfModel(parameters, page.config.weights) ? triesOf(parameters.get("card")) : {});
   if (isOfModel(parameters, page.config.weights)) return;
   say("Another model made the sprite of this link. Here is what this model makes.");
   newVersion.then(() => location.reload()); // it may have that model

@@ -3,10 +3,12 @@
 import numpy as np
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from benchmarks import train_ranker
 from pokemon_ddpm import ranking
 from pokemon_ddpm.preprocessing import as_tensor
+from pokemon_ddpm.vocabulary import BODIES
 from tests.tiny_models import ranking_student
 
 
@@ -40,8 +42,13 @@ def test_the_ranker_learns_what_readers_liked(tmp_path, capsys):
     rows = [f"{i},{i},{reader},{i % 2},{2 + 2 * (i % 2)}," for i in range(50) for reader in "ab"]
     write_verdicts(tmp_path, Image.fromarray(np.hstack(stripes)), rows)
     ranking_student(64).save_pretrained(tmp_path / "model")
+    width = ranking.SpriteRanker(ranking_student(64)).head.in_features
+    probe = {"body.weight": torch.zeros(len(BODIES), width), "body.bias": torch.zeros(len(BODIES))}
+    probe["body.weight"][0, 0] = 9.0  # the error, which the stripes change
+    save_file(probe, tmp_path / "model" / ranking.PROBES_FILE)
     train_ranker.main(["--model", str(tmp_path / "model"), "--verdicts", str(tmp_path)])
-    assert "rank correlation with the readers' quality 0." in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "rank correlation with the readers' quality 0." in said and f"{BODIES[0]}: rank correlation" in said
     scores = ranking.load_ranker(str(tmp_path / "model")).score(as_tensor(map(Image.fromarray, stripes)))
     assert (scores[1::2, None] > scores[None, ::2]).float().mean() > 0.95
 
