@@ -85,7 +85,7 @@ class Trainer:
         self.prepare(denoiser, new)
         schedule = NoiseSchedule.of(self.scheduler, self.device, denoiser.scaling_factor)
         image_scale = float(trained.config.image_guidance_scale) if config.distill_from else None
-        other = other_loss(config, schedule, denoiser, image_scale)
+        other = other_loss(config, schedule, denoiser, trained)
         self.losses = other or functools.partial(plain_loss, schedule=schedule, config=config)  # of denoiser and batch
         teacher = getattr(other, "frozen_model", None)
         teacher_digest = "" if teacher is None else weights_digest(teacher)

@@ -1,4 +1,4 @@
-"""Samples of a model, ranked: its best and its worst ones as two data sets to fine-tune copies of it on.
+"""Samples of a model, ranked: all, its best and its worst ones as data sets to fine-tune copies of it on.
 
     python benchmarks/rank_samples.py --data_dir path/to/pokemon-sprites --output outputs/ranked
 
@@ -7,8 +7,8 @@ their first type and kind of body, so that no body wins everywhere (of the body 
 what size and colors explain of the score, so that the best are not the small ones. Instead, how much size and colors
 are like those of real sprites of this type counts, and whether the type and the color that a sample was conditioned on
 are recognized in it. Samples are kept in OUTPUT/samples, and the same command continues an interrupted run.
-OUTPUT/best and OUTPUT/worst are for `train_conditional.py --dataset_name`, see docs/sampling.md; a third of the best
-are real fronts. Of a model of own classes they are folders of images, for `--train_data_dir`.
+OUTPUT/all, best and worst are for `train_conditional.py --dataset_name`, see docs/sampling.md; a third of the best are
+real fronts. Of a model of own classes they are folders of images, for `--train_data_dir`.
 """
 
 import argparse
@@ -188,7 +188,7 @@ def write_dataset(folder: Path, chosen: list[tuple[SpriteRequest, Path]], fronts
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Generates, ranks and writes both data sets."""
+    """Generates, ranks and writes the data sets."""
     options = parse(arguments)
     processed = {"transparent": True, "palette": PALETTE_SIZE, "min_fragment": MIN_FRAGMENT}
     settings = GenerationSettings(options.model, dtype=options.dtype, **processed)
@@ -207,7 +207,7 @@ def main(arguments: list[str] | None = None) -> None:
         fronts = load_sprites(options.data_dir, "front", split="train", exclude_faulty=True, deduplicate=True)
         some = fronts.select(random_rows(len(fronts), int(REAL * SHARE * len(requests)), options.seed).tolist())
         write = functools.partial(write_dataset, fronts=some)
-    for name, chosen in {"worst": order < SHARE, "best": order >= 1 - SHARE}.items():
+    for name, chosen in {"all": order > 0, "worst": order < SHARE, "best": order >= 1 - SHARE}.items():
         rows = [*itertools.compress(zip(requests, paths, strict=True), chosen)]
         folder = options.output / name
         folder.mkdir(exist_ok=True)

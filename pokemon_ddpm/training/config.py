@@ -113,7 +113,7 @@ class TrainingConfig:
 
     # Progressive distillation (Salimans & Ho 2022), one halving a run
     distill_from: str | None = _option(None, "Train a student with half as many steps as this pipeline, its teacher.")
-    distill_teacher_steps: int | None = _option(None, "Even number of DDIM steps; the student takes half.")
+    distill_teacher_steps: int | None = _option(None, "Even number of steps; the student takes half.")
     distill_guidance_scale: float | None = _option(None, "One guidance scale of the teacher. Default: its own.", low=0)
 
     # Autoguidance (Karras et al. 2024)

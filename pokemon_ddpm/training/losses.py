@@ -30,18 +30,18 @@ PROCESS = ("prediction_type", "num_train_timesteps", "beta_schedule", "rescale_b
 
 
 def other_loss(
-    config: TrainingConfig, schedule: NoiseSchedule, denoiser: ConditionalDenoiser, image_guidance_scale: float = 1.0
+    config: TrainingConfig, schedule: NoiseSchedule, denoiser: ConditionalDenoiser, trained: PokemonDDPMPipeline | None
 ) -> "Callable[[nn.Module, Batch], Tensor] | None":
     """The loss of the configuration in place of the plain one, None for the plain one.
 
     Args:
-        image_guidance_scale: That of the teacher.
+        trained: The model that training starts from, such as the teacher.
 
     Raises:
         ValueError, OSError: If a model of autoguidance cannot be used.
     """
     if config.distill_from:
-        return DistillationLoss(config, schedule, denoiser, image_guidance_scale)
+        return DistillationLoss(config, schedule, denoiser, trained)
     if config.autoguidance_from:
         return AutoguidanceLoss(config, schedule, denoiser)
     if config.variance_type == "learned_range":
@@ -150,26 +150,26 @@ def student_steps(num_train_timesteps: int, count: int, device: torch.device | s
 class DistillationLoss:
     """Distance of the student's x to the one that does two of the teacher's steps in one.
 
-    Salimans & Ho 2022, algorithm 2. The teacher's prediction is the guided one, at one guidance scale for all (Meng et
-    al. 2023, section 3.1, where the student is conditioned on the scale), also by references. Neither prediction is
-    clipped.
+    Salimans & Ho 2022, algorithm 2, with DDIM steps. The teacher's prediction is the guided one, at one guidance scale
+    for all (Meng et al. 2023, section 3.1, where the student is conditioned on the scale), also by references. Neither
+    prediction is clipped.
 
     Args:
         student: On the device; it still has its teacher's weights, which are copied, and no dropout: what it learns is
             a function of noise that is never sampled twice, so that it cannot be memorized.
-        image_guidance_scale: The teacher's, by references.
+        teacher: Of which it is a copy. The second of its two steps is of second order, unless it was distilled.
     """
 
     def __init__(
-        self,
-        config: TrainingConfig,
-        schedule: NoiseSchedule,
-        student: ConditionalDenoiser,
-        image_guidance_scale: float = 1.0,
+        self, config: TrainingConfig, schedule: NoiseSchedule, student: nn.Module, teacher: PokemonDDPMPipeline
     ):
         self.frozen_model, self.schedule = _frozen(config, student), schedule
         self.steps = student_steps(config.ddpm_num_steps, config.ddpm_num_inference_steps, schedule.beta.device)
-        self.guidance_scale, self.image_guidance_scale = config.distill_guidance_scale, image_guidance_scale
+        self.guidance_scale, self.image_guidance_scale = (
+            config.distill_guidance_scale,
+            teacher.config.image_guidance_scale,
+        )
+        self.teacher_order = 1 if is_distilled(teacher.scheduler) else 2
 
     def __call__(self, denoiser: nn.Module, batch: Batch) -> Tensor:
         """The loss of each image, float32 (B,), at the student's step that contains its timestep."""
@@ -183,10 +183,16 @@ class DistillationLoss:
     @torch.no_grad()
     def target(self, noisy: Tensor, batch: Batch) -> Tensor:
         """x at the start of each image's step, float32 (B, C, S, S), for z_t (B, C, S, S) there."""
-        start, middle, end = (table[batch.timesteps] for table in self.steps)
-        now, half, then = (noise_level(self.schedule, timesteps) for timesteps in (start, middle, end))
-        halfway = ddim_step(noisy, self.teacher_clean(noisy, start, batch), now, half)
-        reached = ddim_step(halfway, self.teacher_clean(halfway, middle, batch), half, then)
+        start, halfway, end = (table[batch.timesteps] for table in self.steps)
+        now, half, then = (noise_level(self.schedule, timesteps) for timesteps in (start, halfway, end))
+        first = self.teacher_clean(noisy, start, batch)
+        between = ddim_step(noisy, first, now, half)
+        second = self.teacher_clean(between, halfway, batch)
+        if self.teacher_order == 2:  # DPM-Solver++(2M) (Lu et al. 2022, algorithm 2), but not to a clean image
+            begin, middle, last = (alpha.log() - sigma.log() for alpha, sigma in (now, half, then))
+            ratio = (last - middle) / (2 * (middle - begin))
+            second = second + torch.where(last.isinf(), 0.0, ratio) * (second - first)
+        reached = ddim_step(between, second, half, then)
         return distillation_target(noisy, reached, now, then)
 
     def teacher_clean(self, noisy: Tensor, timesteps: Tensor, batch: Batch) -> Tensor:
@@ -217,9 +223,9 @@ class AutoguidanceLoss:
     """Distance of x to that of autoguidance, so that sampling needs no guide.
 
     The target is x + (w - 1) (x_better - x_worse), where x is the prediction of a frozen copy of the network: equation
-    3 of Karras et al. 2024, where x_better is x, and x_worse is that of a worse model with the same conditions. The
-    better one can be another model, too: the difference between copies of the network that were fine-tuned on its best
-    and on its worst samples leads to what readers like.
+    3 of Karras et al. 2024, where x_better is x, and x_worse is that of a worse model with the same conditions, such
+    as a copy that was fine-tuned on own samples (Alemohammad et al. 2024). The better one can be another model, too.
+    Of the difference, the part along x is left out: it makes colors too strong (Sadat et al. 2025, equation 9).
 
     Above the configured timesteps the target is x itself, so that the composition of images stays as it is. It is x_0,
     that of the plain loss, below them, since guided at all timesteps colors become too strong (docs/sampling.md); and
@@ -285,4 +291,5 @@ class AutoguidanceLoss:
         found = [self.schedule.clean(prediction, noisy, timesteps) for prediction in predictions]
         clean, worse, better = [*found, found[0]][:3]  # without a better model the start is
         difference = (timesteps < self.high).view(-1, 1, 1, 1) * (better - worse)
-        return clean + (self.config.autoguidance_scale - 1) * difference
+        along, square = ((clean * other).sum(dim=(1, 2, 3), keepdim=True) for other in (difference, clean))
+        return clean + (self.config.autoguidance_scale - 1) * (difference - along / square * clean)

@@ -1,5 +1,6 @@
 """The losses of training and of distillation, against computations by hand in float64."""
 
+import math
 from types import MethodType
 
 import pytest
@@ -119,26 +120,37 @@ class LabelTeacher(nn.Module):
 @pytest.mark.parametrize(
     ("scale", "s", "kind"), [(1.0, 1.0, "sample"), (2.0, 0.5, "v_prediction"), (3.5, 1.0, "sample")]
 )
-def test_the_target_is_reached_by_two_guided_ddim_steps_of_the_teacher(scale, s, kind):
+@pytest.mark.parametrize("order", [1, 2])
+def test_the_target_is_reached_by_two_guided_steps_of_the_teacher(scale, s, kind, order):
     """Two images: one from 999 to 499, one without conditions from 499 to the clean image."""
     start, middle, end = [999, 499], [749, 249], [499, -1]
     batch = batch_at([900, 10])
     settings = {"distill_guidance_scale": scale, "prediction_type": kind}
     config = TrainingConfig(distill_from="a", distill_teacher_steps=4, **settings)
-    loss = DistillationLoss(config, schedule_of(kind, s), LabelTeacher(kind), 2.0)
+    teacher = tiny_pipeline()
+    if order == 1:
+        teacher.scheduler = student_scheduler(teacher.scheduler)  # it was itself distilled
+    loss = DistillationLoss(config, schedule_of(kind, s), LabelTeacher(kind), teacher)
     batch.labels["type"][1] = ANY
 
-    def step(z: torch.Tensor, now: list[int], then: list[int]) -> torch.Tensor:
-        """The same noise at another level (Song et al. 2021), with uncond + scale (cond - uncond)."""
-        clean, (alpha, sigma), (alpha_then, sigma_then) = [], levels(now), levels(then)
-        for label, t in zip(batch.labels["type"][:, 0].tolist(), now, strict=True):
-            clean.append(clean_of(ANY, t) + scale * (clean_of(label, t) - clean_of(ANY, t)))
-        clean = torch.tensor(clean, dtype=torch.float64).view(-1, 1, 1, 1)
+    def guided_clean(now: list[int]) -> torch.Tensor:
+        """uncond + scale (cond - uncond)."""
+        pairs = zip(batch.labels["type"][:, 0].tolist(), now, strict=True)
+        clean = [clean_of(ANY, t) + scale * (clean_of(label, t) - clean_of(ANY, t)) for label, t in pairs]
+        return torch.tensor(clean, dtype=torch.float64).view(-1, 1, 1, 1)
+
+    def step(z: torch.Tensor, clean: torch.Tensor, now: list[int], then: list[int]) -> torch.Tensor:
+        """The same noise at another level (Song et al. 2021)."""
+        (alpha, sigma), (alpha_then, sigma_then) = levels(now), levels(then)
         return alpha_then * clean + sigma_then * (z - alpha * clean) / sigma
 
+    first, second = guided_clean(start), guided_clean(middle)
+    if order == 2:  # the line through both predictions, in half the log SNR, halfway to the end; none to a clean image
+        at = [math.log(alpha / sigma) for alpha, sigma in (levels([t])[0:2] for t in (999, 749, 499))]
+        second[0] += (second[0] - first[0]) * ((at[1] + at[2]) / 2 - at[1]) / (at[1] - at[0])
     (alpha, sigma), (alpha_end, sigma_end) = levels(start), levels(end)
     noisy = alpha * s * batch.clean() + sigma * batch.noise
-    reached = step(step(noisy, start, middle), middle, end)
+    reached = step(step(noisy, first, start, middle), second, middle, end)
     expected = (reached - sigma_end / sigma * noisy) / (alpha_end - sigma_end / sigma * alpha)
     target = loss.target(noisy.float(), batch)
     torch.testing.assert_close(target.double(), expected, rtol=0, atol=1e-5)
@@ -172,7 +184,8 @@ def test_the_teacher_is_guided_by_conditions_and_references(scale, image_scale):
     image = predict(anything, torch.tensor([1, 0, 2]), relations, reference)
     labels = {"type": types, "view": views, "relation": relations}
     batch = Batch(noisy, labels, timesteps, noisy, reference=reference)
-    loss = DistillationLoss(config, schedule_of(), student.train(), image_scale)
+    pipeline.register_to_config(image_guidance_scale=image_scale)
+    loss = DistillationLoss(config, schedule_of(), student.train(), pipeline)
     for parameter in student.parameters():
         torch.nn.init.ones_(parameter)  # the teacher is a frozen copy of the student at the start
     assert not loss.frozen_model.training and not any(each.requires_grad for each in loss.frozen_model.parameters())
@@ -254,17 +267,23 @@ def guided_loss(folder, vocabulary=None, channels=3, **settings):
     worse.save_pretrained(folder)
     config = TrainingConfig(pretrained_model_name_or_path="a", autoguidance_from=str(folder), **settings)
     student = ConditionalDenoiser(better.unet, better.conditioner)
-    loss = other_loss(config, schedule_of(s=student.scaling_factor), student)
+    loss = other_loss(config, schedule_of(s=student.scaling_factor), student, None)
     return loss, student, ConditionalDenoiser(worse.unet, worse.conditioner)
 
 
+def across(difference: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+    """The part of the difference that is orthogonal to x, by least squares, of each image."""
+    pairs = zip(difference, clean.reshape(len(clean), -1, 1), strict=True)
+    return torch.stack([d - (x @ torch.linalg.lstsq(x, d.reshape(-1, 1)).solution).view_as(d) for d, x in pairs])
+
+
 def guided(loss: module.AutoguidanceLoss, batch: Batch, denoiser: nn.Module, worse: nn.Module, scales: torch.Tensor):
-    """x_t, x_better + (scales - 1) (x_better - x_worse) and this difference, float64 (B, C, S, S)."""
+    """x_t, x_better + (scales - 1) of the orthogonal part of x_better - x_worse, x_better, x_worse: (B, C, S, S)."""
     alpha, sigma = levels(batch.timesteps.tolist())
     noisy = (alpha * loss.schedule.scaling_factor * batch.clean() + sigma * batch.noise).float()
     given = (noisy, batch.timesteps, batch.labels, batch.augmentation, batch.reference)
     better, other = (model(*given).detach().double() for model in (denoiser, worse))
-    return noisy, better + (scales.view(-1, 1, 1, 1) - 1) * (better - other), better - other
+    return noisy, better + (scales.view(-1, 1, 1, 1) - 1) * across(better - other, better), better, other
 
 
 @pytest.mark.parametrize("scale", [1.0, 1.5, 3.0])
@@ -273,7 +292,7 @@ def test_between_high_and_low_noise_the_target_is_that_of_autoguidance(tmp_path,
     timesteps = [100, 199, 200, 500, 799, 800, 990]
     batch = batch_at(timesteps)
     scales = torch.tensor([1, 1, scale, scale, scale, 1, 1])
-    _, target, _ = guided(loss, batch, denoiser, worse, scales)
+    _, target, _, _ = guided(loss, batch, denoiser, worse, scales)
     plain = torch.tensor([0, 1])  # at less noise it is x_0, at more that of the network at the start
     target[plain] = loss.schedule.scaling_factor * batch.clean()[plain].double()
     prediction = torch.full((7, 3, 8, 8), 0.3, requires_grad=True)
@@ -288,7 +307,7 @@ def test_between_high_and_low_noise_the_target_is_that_of_autoguidance(tmp_path,
 
 
 def test_the_better_model_and_the_timesteps_can_be_given(tmp_path):
-    """x + (w - 1) (x_better - x_worse), where x is that of the network at the start."""
+    """x + (w - 1) times the part of x_better - x_worse orthogonal to x, which is that of the network at the start."""
     better = tiny_pipeline("sample", 8)
     torch.nn.init.normal_(better.unet.conv_out.weight, std=0.3)
     better.save_pretrained(tmp_path / "better")
@@ -296,10 +315,10 @@ def test_the_better_model_and_the_timesteps_can_be_given(tmp_path):
     loss, denoiser, worse = guided_loss(tmp_path / "worse", autoguidance_scale=3.0, **band)
     batch = batch_at([99, 100, 500, 949, 950])
     assert loss.is_guided(batch).tolist() == [False, True, True, True, True]
-    noisy, target, difference = guided(loss, batch, denoiser, worse, torch.ones(5))
+    noisy, target, clean, other = guided(loss, batch, denoiser, worse, torch.ones(5))
     given = (noisy, batch.timesteps, batch.labels, batch.augmentation, batch.reference)
-    other = ConditionalDenoiser(better.unet, better.conditioner)(*given).detach() - (target - difference)
-    target[:4] += 2 * other[:4]  # above its timesteps it is x
+    difference = ConditionalDenoiser(better.unet, better.conditioner)(*given).detach() - other
+    target[:4] += 2 * across(difference, clean)[:4]  # above its timesteps it is x
     torch.testing.assert_close(loss.target(noisy, batch).double(), target, rtol=1e-3, atol=1e-5)
 
 
@@ -311,7 +330,7 @@ def test_all_models_of_autoguidance_compute_in_the_same_precision(tmp_path):
     denoiser.forward = MethodType(in_bf16, denoiser)
     settings = {"autoguidance_from": str(tmp_path), "prediction_type": "v_prediction"}
     config = TrainingConfig(pretrained_model_name_or_path="a", **settings)
-    loss, noisy = other_loss(config, schedule_of("v_prediction"), denoiser), batch.clean()
+    loss, noisy = other_loss(config, schedule_of("v_prediction"), denoiser, None), batch.clean()
     # The worse model has the same weights, so guidance changes nothing: x_0 = alpha x_t - sigma v.
     (alpha, sigma), prediction = levels([300, 700]), predict(denoiser, batch, noisy, batch.timesteps).double()
     expected = alpha * noisy - sigma * prediction
@@ -328,7 +347,7 @@ def test_images_with_a_reference_or_without_any_condition_learn_from_themselves(
     pixels, timesteps = (images * 40 + 128).clamp(0, 255).byte(), torch.full((5,), 500)
     batch = Batch(pixels, labels, timesteps, noise, reference=reference)
     assert loss.start.conditioner.any_ids == {"type": ANY, "relation": 3}
-    noisy, target, _ = guided(loss, batch, denoiser, worse, torch.full((5,), 3.5))
+    noisy, target, _, _ = guided(loss, batch, denoiser, worse, torch.full((5,), 3.5))
     target[2:] = loss.schedule.scaling_factor * batch.clean()[2:].double()
     losses = loss(lambda *_: torch.zeros_like(noisy), batch)
     weight = loss.schedule.clean_weight(loss.config.snr_gamma, loss.config.snr_floor)[timesteps]
@@ -348,5 +367,5 @@ def test_which_worse_models_are_refused(tmp_path):
     ):
         pipeline.save_pretrained(tmp_path)
         with pytest.raises(ValueError, match=f"^--autoguidance_from .* {message}"):
-            other_loss(config, schedule_of(s=student.scaling_factor), student)
-    assert other_loss(TrainingConfig(), schedule_of(), student) is None
+            other_loss(config, schedule_of(s=student.scaling_factor), student, None)
+    assert other_loss(TrainingConfig(), schedule_of(), student, None) is None
