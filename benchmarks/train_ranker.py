@@ -5,8 +5,10 @@
 
 It is written into the folder of the model, whose probes (fit_probes.py) come before. benchmarks/verdicts has the
 sprites, 50 in a row of sprites-1.png and those after it, and verdicts.csv with the number of the sprite, how it was
-made, and what a reader said; blind_reading.py says how. Nothing but the linear layer is fitted: a few thousand
-verdicts are too few for a network (fine-tuned for five epochs, it ranked no better).
+made, and what a reader said; blind_reading.py says how. backs-1.png and backs.csv have the same of backs: whether one
+is seen from behind, and from 1 to 5 whether it is the closed body of its front's creature, and its quality. Nothing
+but the linear layer is fitted: a few thousand verdicts are too few for a network (fine-tuned for five epochs, it
+ranked no better).
 """
 
 import argparse
@@ -34,6 +36,7 @@ from pokemon_ddpm.ranking import (
 from pokemon_ddpm.vocabulary import BODIES
 
 FOLDER = Path(__file__).parent / "verdicts"
+OF_FRONTS = VERDICTS[:3]
 SIDE = 64
 PENALTY = 3000.0
 FOLDS = 8
@@ -49,7 +52,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def read(folder: Path) -> tuple[torch.Tensor, pandas.DataFrame]:
-    """The sprites, uint8 (N, 4, S, S), and their mean verdicts: `VERDICTS`, usable, readings and seed.
+    """The sprites, uint8 (N, 4, S, S), and their mean verdicts: `OF_FRONTS`, usable, readings and seed.
 
     Readers differ by half a point in what they call good, so each reader's mean quality is moved to that of all.
     """
@@ -57,11 +60,26 @@ def read(folder: Path) -> tuple[torch.Tensor, pandas.DataFrame]:
     table["usable"], table["known"] = table.quality >= USABLE, table.known != ""
     of_reader, of_reading = (table.groupby(name).quality.transform("mean") for name in ("reader", "reading"))
     table["quality"] += of_reading - of_reader
-    means = table.groupby("sprite").agg({**dict.fromkeys((*VERDICTS, "usable"), "mean"), "seed": "first"})
+    means = table.groupby("sprite").agg({**dict.fromkeys((*OF_FRONTS, "usable"), "mean"), "seed": "first"})
     means["readings"] = table.groupby("sprite").size()
-    sheets = [np.array(Image.open(path).convert("RGBA")) for path in sorted(folder.glob("sprites-*.png"))]
-    sprites = torch.from_numpy(np.concatenate(sheets)).unfold(0, SIDE, SIDE).unfold(1, SIDE, SIDE).flatten(0, 1)
-    return sprites[means.index].contiguous(), means
+    return read_sheets(folder, "sprites")[means.index].contiguous(), means
+
+
+def read_sheets(folder: Path, name: str) -> torch.Tensor:
+    """The sprites of NAME-1.png and those after it, uint8 (N, 4, S, S)."""
+    sheets = [np.array(Image.open(path).convert("RGBA")) for path in sorted(folder.glob(f"{name}-*.png"))]
+    return torch.from_numpy(np.concatenate(sheets)).unfold(0, SIDE, SIDE).unfold(1, SIDE, SIDE).flatten(0, 1)
+
+
+def read_backs(folder: Path) -> tuple[torch.Tensor, pandas.DataFrame]:
+    """The backs, uint8 (N, 4, S, S), and the mean of what readers said: the verdict, and the front each belongs to.
+
+    The verdict is the mean of "same" and quality, and 1, the least, of what is not seen from behind.
+    """
+    table = pandas.read_csv(folder / "backs.csv").dropna(subset=["sprite"])  # without the real ones
+    table["back"] = ((table.same + table.quality) / 2).where(table.behind == 1, 1.0)
+    means = table.groupby("sprite").agg({"back": "mean", "front": "first"})
+    return read_sheets(folder, "backs")[means.index.astype(int)].contiguous(), means
 
 
 def ridge(features: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -74,6 +92,40 @@ def ridge(features: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) 
     return solution, center - solution @ mean
 
 
+def unseen(
+    features: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, groups: pandas.Series
+) -> torch.Tensor:
+    """Predictions, float64 (N, K), for groups of images that the regression has not seen.
+
+    A seed is the same start noise in every setting, so all its sprites are one group.
+    """
+    numbers = np.random.default_rng(0).permutation(groups.unique())
+    fold = torch.tensor(groups.map({number: i % FOLDS for i, number in enumerate(numbers)}).tolist())
+    predicted = torch.zeros_like(targets)
+    for number in range(FOLDS):
+        others, own = fold != number, fold == number
+        solution, bias = ridge(features[others], targets[others], weights[others])
+        predicted[own] = features[own] @ solution.T + bias
+    return predicted
+
+
+def features_of(ranker: SpriteRanker, sprites: torch.Tensor) -> torch.Tensor:
+    """The features of sprites, float64 (N, F)."""
+    return torch.cat([ranker.features(part) for part in sprites.split(BATCH_SIZE)]).double()
+
+
+def fit_backs(ranker: SpriteRanker, folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights (1, F) and bias (1,) of the verdict on backs, 0 without any."""
+    if not (folder / "backs.csv").is_file():
+        return torch.zeros(1, ranker.head.in_features), torch.zeros(1)
+    sprites, means = read_backs(folder)
+    features, targets = features_of(ranker, sprites), torch.tensor(means[["back"]].to_numpy(float))
+    weights = torch.ones(len(targets), dtype=targets.dtype)
+    correlation = spearmanr(unseen(features, targets, weights, means.front)[:, 0], means.back).statistic
+    print(f"{len(means):,} backs: rank correlation with the readers' verdict {correlation:.2f}")
+    return ridge(features, targets, weights)
+
+
 @torch.no_grad()
 def main(arguments: list[str] | None = None) -> None:
     """Fits, measures and saves the ranker."""
@@ -82,8 +134,8 @@ def main(arguments: list[str] | None = None) -> None:
     folder = Path(locate_model(options.model))
     pipeline = PokemonDDPMPipeline.from_pretrained(folder)
     ranker = SpriteRanker(pipeline)
-    features = torch.cat([ranker.features(part) for part in sprites.split(BATCH_SIZE)]).double()
-    targets = torch.from_numpy(means[list(VERDICTS)].to_numpy(float))
+    features = features_of(ranker, sprites)
+    targets = torch.from_numpy(means[list(OF_FRONTS)].to_numpy(float))
     appearance = looks(sprites)
     if (folder / PROBES_FILE).is_file():
         probes = {name: each.double() for name, each in load_file(folder / PROBES_FILE).items()}
@@ -94,25 +146,19 @@ def main(arguments: list[str] | None = None) -> None:
     design = torch.from_numpy(np.stack([each - each.mean() for each in appearance.values()], axis=1))
     targets = targets - design @ torch.linalg.lstsq(design, targets - targets.mean(dim=0)).solution
     weights = torch.from_numpy(1 / (1 + 1 / means.readings.to_numpy(float)))  # a verdict is half chance
-    # A seed is the same start noise in every setting, so all its sprites are in one fold.
-    seeds = np.random.default_rng(0).permutation(means.seed.unique())
-    fold = torch.tensor(means.seed.map({seed: i % FOLDS for i, seed in enumerate(seeds)}).tolist())
-    predicted = torch.zeros_like(targets)
-    for number in range(FOLDS):
-        others, own = fold != number, fold == number
-        solution, bias = ridge(features[others], targets[others], weights[others])
-        predicted[own] = features[own] @ solution.T + bias
-    scores = (predicted @ torch.tensor(WEIGHTS, dtype=predicted.dtype)).numpy()
+    predicted = unseen(features, targets, weights, means.seed)
+    scores = (predicted @ torch.tensor(WEIGHTS[: len(OF_FRONTS)], dtype=predicted.dtype)).numpy()
     best = np.argsort(-scores)[: len(scores) // FOLDS]
     print(f"{len(means):,} sprites, {int(means.readings.sum()):,} verdicts; seeds that the ranker has not seen:")
     print(f"rank correlation with the readers' quality {spearmanr(scores, means.quality).statistic:.2f}")
-    for name in (*VERDICTS, "usable"):
+    for name in (*OF_FRONTS, "usable"):
         print(f"{name}: all {means[name].mean():.2f}, best eighth {means[name].iloc[best].mean():.2f}")
     for name, values in appearance.items():
         of_readers = spearmanr(means.quality, values).statistic
         print(f"{name}: rank correlation {spearmanr(scores, values).statistic:.2f}, of the readers {of_readers:.2f}")
-    solution, bias = ridge(features, targets, weights)
-    ranker.head.weight.copy_(solution), ranker.head.bias.copy_(bias)
+    layers = [ridge(features, targets, weights), fit_backs(ranker, options.verdicts)]
+    ranker.head.weight.copy_(torch.cat([weight for weight, _ in layers]))
+    ranker.head.bias.copy_(torch.cat([bias for _, bias in layers]))
     metadata = {"weights": weights_digest(pipeline.unet, pipeline.conditioner)}
     save_file(ranker.head.state_dict(), folder / RANKER_FILE, metadata)
 

@@ -196,11 +196,11 @@ def _scores(
 ) -> tuple[torch.Tensor, list[bool]]:
     """How good sprites are as this part (N,), and whether they are backs with faces."""
     images = as_tensor(sprites)
-    verdicts, weights = ranker.verdicts(images), torch.tensor(WEIGHTS)
-    faces = verdicts[:, VERDICTS.index("face")]
-    scores, is_back = verdicts @ weights, part.relation == "same"
+    verdicts = ranker.verdicts(images)
+    faces, backs = (verdicts[:, VERDICTS.index(name)] for name in ("face", "back"))
+    scores, is_back = verdicts @ torch.tensor(WEIGHTS), part.relation == "same"
     if is_back:
-        scores = scores - weights[VERDICTS.index("face")] * faces
+        scores = backs
     elif reference:
         scores = scores - (growth(as_tensor([reference]), images) / USUAL_GROWTH).log().abs()
     elif creature.stages > 1:

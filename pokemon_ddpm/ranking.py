@@ -28,8 +28,8 @@ BODY = "body"  # the probe of `BODIES`; the others are of attributes
 # without it in 50 %; the score is 0.18 lower.
 MATCH_WEIGHT = 0.6
 TIMESTEP = 300  # the best of 20, 100 and 300
-VERDICTS = ("quality", "face", "known")  # 1 to 5; shares of the readers
-WEIGHTS = (1.0, 0.8, -2.0)  # of the verdicts in a score; sprites of high quality are known ones more often
+VERDICTS = ("quality", "face", "known", "back")  # 1 to 5; shares of the readers; 1 to 5, as the back of a front
+WEIGHTS = (1.0, 0.8, -2.0, 0.0)  # of the verdicts in a score; sprites of high quality are known ones more often
 BATCH_SIZE = 32
 DARK = 0.3
 
@@ -81,7 +81,7 @@ class SpriteRanker(nn.Module):
         return predicted, torch.cat([f for each in parts for f in (each.mean(2), each.amax(2), each.std(2))], dim=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """The verdicts, float32 (N, 3) in the order of `VERDICTS`, of processed sprites, uint8 (N, C, S, S)."""
+        """The verdicts, float32 (N, 4) in the order of `VERDICTS`, of processed sprites, uint8 (N, C, S, S)."""
         return self.head(self.features(images))
 
     @torch.no_grad()

@@ -225,7 +225,7 @@ class AutoguidanceLoss:
     The target is x + (w - 1) (x_better - x_worse), where x is the prediction of a frozen copy of the network: equation
     3 of Karras et al. 2024, where x_better is x, and x_worse is that of a worse model with the same conditions, such
     as a copy that was fine-tuned on own samples (Alemohammad et al. 2024). The better one can be another model, too.
-    Of the difference, the part along x is left out: it makes colors too strong (Sadat et al. 2025, equation 9).
+    Of the difference, the part along x is left out: it makes colors too strong (Sadat et al. 2024, η = 0).
 
     Above the configured timesteps the target is x itself, so that the composition of images stays as it is. It is x_0,
     that of the plain loss, below them, since guided at all timesteps colors become too strong (docs/sampling.md); and

@@ -41,6 +41,10 @@ def test_the_ranker_learns_what_readers_liked(tmp_path, capsys):
         drawn[:] = drawn if i % 2 else drawn.transpose(1, 0, 2).copy()
     rows = [f"{i},{i},{reader},{i % 2},{2 + 2 * (i % 2)}," for i in range(50) for reader in "ab"]
     write_verdicts(tmp_path, Image.fromarray(np.hstack(stripes)), rows)
+    Image.fromarray(np.hstack(stripes)).save(tmp_path / "backs-1.png")  # of which vertical ones are backs
+    backs = [f"{i},{i},{1 - i % 2},4,{3 + j}" for i in range(50) for j in range(2)]
+    (tmp_path / "backs.csv").write_text("\n".join(["sprite,front,behind,same,quality", *backs]))
+    assert train_ranker.read_backs(tmp_path)[1].back.tolist() == [3.75, 1.0] * 25
     ranking_student(64).save_pretrained(tmp_path / "model")
     width = ranking.SpriteRanker(ranking_student(64)).head.in_features
     probe = {"body.weight": torch.zeros(len(BODIES), width), "body.bias": torch.zeros(len(BODIES))}
@@ -49,8 +53,9 @@ def test_the_ranker_learns_what_readers_liked(tmp_path, capsys):
     train_ranker.main(["--model", str(tmp_path / "model"), "--verdicts", str(tmp_path)])
     said = capsys.readouterr().out
     assert "rank correlation with the readers' quality 0." in said and f"{BODIES[0]}: rank correlation" in said
-    scores = ranking.load_ranker(str(tmp_path / "model")).score(as_tensor(map(Image.fromarray, stripes)))
-    assert (scores[1::2, None] > scores[None, ::2]).float().mean() > 0.95
+    ranker, sprites = ranking.load_ranker(str(tmp_path / "model")), as_tensor(map(Image.fromarray, stripes))
+    for good, values in ((1, ranker.score(sprites)), (0, ranker.verdicts(sprites)[:, 3])):
+        assert (values[good::2, None] > values[None, 1 - good :: 2]).float().mean() > 0.95
 
 
 def test_verdicts_are_means_in_which_readers_differ_no_more(tmp_path):

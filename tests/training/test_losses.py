@@ -117,17 +117,14 @@ class LabelTeacher(nn.Module):
         return as_prediction(self.kind, clean, sample, *levels(timesteps.tolist())).float()
 
 
-@pytest.mark.parametrize(
-    ("scale", "s", "kind"), [(1.0, 1.0, "sample"), (2.0, 0.5, "v_prediction"), (3.5, 1.0, "sample")]
-)
 @pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize(("scale", "s", "kind"), [(1.0, 1.0, "sample"), (2.0, 0.5, "v_prediction")])
 def test_the_target_is_reached_by_two_guided_steps_of_the_teacher(scale, s, kind, order):
     """Two images: one from 999 to 499, one without conditions from 499 to the clean image."""
     start, middle, end = [999, 499], [749, 249], [499, -1]
     batch = batch_at([900, 10])
     settings = {"distill_guidance_scale": scale, "prediction_type": kind}
-    config = TrainingConfig(distill_from="a", distill_teacher_steps=4, **settings)
-    teacher = tiny_pipeline()
+    config, teacher = TrainingConfig(distill_from="a", distill_teacher_steps=4, **settings), tiny_pipeline()
     if order == 1:
         teacher.scheduler = student_scheduler(teacher.scheduler)  # it was itself distilled
     loss = DistillationLoss(config, schedule_of(kind, s), LabelTeacher(kind), teacher)
@@ -146,7 +143,7 @@ def test_the_target_is_reached_by_two_guided_steps_of_the_teacher(scale, s, kind
 
     first, second = guided_clean(start), guided_clean(middle)
     if order == 2:  # the line through both predictions, in half the log SNR, halfway to the end; none to a clean image
-        at = [math.log(alpha / sigma) for alpha, sigma in (levels([t])[0:2] for t in (999, 749, 499))]
+        at = [math.log(alpha / sigma) for alpha, sigma in (levels([t]) for t in (999, 749, 499))]
         second[0] += (second[0] - first[0]) * ((at[1] + at[2]) / 2 - at[1]) / (at[1] - at[0])
     (alpha, sigma), (alpha_end, sigma_end) = levels(start), levels(end)
     noisy = alpha * s * batch.clean() + sigma * batch.noise
