@@ -33,8 +33,7 @@ def cells(numbers: Numbers) -> dict[str, tuple[str, str]]:
     for title, (metric, name, to) in DISTANCES.items():
         real = "held-out" if to == "train" else "train"
         found[title] = tuple(estimate(row(numbers, each, to)[metric]) for each in (name, real))
-    for by, nearest in numbers["memorization"].items():
-        found[f"nearer than 5 % of held-out, {by}"] = percent(nearest["nearer"]), "5 %"
+    found["nearer than 5 % of held-out, pixels"] = percent(numbers["memorization"]["pixels"]["nearer"]), "5 %"
     for attribute, title in (("type", "types"), ("color", "color")):
         shares = numbers["condition_accuracy"].get(attribute, {})
         found[f"condition accuracy, {title}"] = percent(shares.get("accuracy")), percent(shares.get("real"))

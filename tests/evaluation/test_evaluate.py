@@ -102,12 +102,12 @@ NUMBERS = {"class_word": "type", **json.loads((PUBLISHED / "report.json").read_t
 
 
 ROWS = """
-| all samples | train | 512 | 3,273 | 1.54 (1.09 to 1.98) | 0.79 (0.76 to 0.83) | 0.64 (0.60 to 0.68) |
-| default output at 32 of 64 px | 404 | 404 | 96 % (94 to 98) |
-| images with detached parts | 24 % (20 to 28) | 0.6 % (0 to 1.4) | 2.2 % (1.0 to 3.7) |
-| features | 512 | 404 | 3.1 % (1.9 to 5.0) | 2.5 % to 8.4 % | 2.08 | 0 |
-| type | 512 | 21 % (18 to 25) | 13 % (10.0 to 16) | 404 | 5.9 % | 14 % |
-| fire | 37 | 84 % (69 to 92) | 31 | 65 % (47 to 79) |
+| all samples | train | 512 | 3,273 | 1.90 (1.25 to 2.54) | 25.2 | 6.71 | 0.72 (0.68 to 0.76) | 0.81 (0.78 to 0.85) |
+| default output at 32 of 64 px | 404 | 404 | 92 % (90 to 94) |
+| images with detached parts | 13 % (11 to 17) | 0.4 % (0 to 1.0) | 2.2 % (1.0 to 3.7) |
+| pixels | 512 | 404 | 3.9 % (2.5 to 6.0) | 2.5 % to 8.4 % | 44.7 | 0 |
+| type | 512 | 20 % (17 to 24) | 13 % (10.0 to 16) | 404 | 5.6 % | 14 % |
+| fire | 37 | 81 % (66 to 91) | 31 | 65 % (47 to 79) |
 | num_inference_steps | 16 |
 """
 
