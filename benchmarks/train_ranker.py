@@ -114,10 +114,16 @@ def features_of(ranker: SpriteRanker, sprites: torch.Tensor) -> torch.Tensor:
     return torch.cat([ranker.features(part) for part in sprites.split(BATCH_SIZE)]).double()
 
 
-def fit_backs(ranker: SpriteRanker, folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights (1, F) and bias (1,) of the verdict on backs, 0 without any."""
+def backs_as_fronts(solution: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights (1, F) and bias (1,) of the score of a front without its face, of those of `OF_FRONTS`."""
+    counted = torch.tensor([[WEIGHTS[0], 0.0, WEIGHTS[2]]], dtype=solution.dtype)
+    return counted @ solution, counted @ bias
+
+
+def fit_backs(ranker: SpriteRanker, folder: Path) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Weights (1, F) and bias (1,) of the verdict on backs; None without any."""
     if not (folder / "backs.csv").is_file():
-        return torch.zeros(1, ranker.head.in_features), torch.zeros(1)
+        return None
     sprites, means = read_backs(folder)
     features, targets = features_of(ranker, sprites), torch.tensor(means[["back"]].to_numpy(float))
     weights = torch.ones(len(targets), dtype=targets.dtype)
@@ -156,7 +162,8 @@ def main(arguments: list[str] | None = None) -> None:
     for name, values in appearance.items():
         of_readers = spearmanr(means.quality, values).statistic
         print(f"{name}: rank correlation {spearmanr(scores, values).statistic:.2f}, of the readers {of_readers:.2f}")
-    layers = [ridge(features, targets, weights), fit_backs(ranker, options.verdicts)]
+    fronts = ridge(features, targets, weights)
+    layers = [fronts, fit_backs(ranker, options.verdicts) or backs_as_fronts(*fronts)]
     ranker.head.weight.copy_(torch.cat([weight for weight, _ in layers]))
     ranker.head.bias.copy_(torch.cat([bias for _, bias in layers]))
     metadata = {"weights": weights_digest(pipeline.unet, pipeline.conditioner)}

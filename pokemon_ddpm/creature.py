@@ -29,7 +29,7 @@ from pokemon_ddpm.vocabulary import ANY
 STAGE_SIZES = {1: (None,), 2: ("small", "large"), 3: ("tiny", "medium", "large")}
 # What a first stage loses of its score by its share of the image, and the growth at which a next one loses nothing.
 SIZE_WEIGHT, USUAL_GROWTH = 5.0, 1.5
-MAX_FACE = 0.5  # the ranker's verdict on a back; on none of 101 held-out real ones, and nine of ten generated fronts
+MAX_FACE = 0.5  # the ranker's verdict on a back; on one of 101 held-out real ones, and eight of ten generated fronts
 SHEET_FILE, DESCRIPTION_FILE = "creature.png", "creature.json"
 # By the relation to the reference; a shiny has the drawing of what it recolors, and colors of a real one.
 ATTEMPTS = {None: 8, "same": 4, "next": 8}

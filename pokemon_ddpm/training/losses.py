@@ -150,9 +150,9 @@ def student_steps(num_train_timesteps: int, count: int, device: torch.device | s
 class DistillationLoss:
     """Distance of the student's x to the one that does two of the teacher's steps in one.
 
-    Salimans & Ho 2022, algorithm 2, with DDIM steps. The teacher's prediction is the guided one, at one guidance scale
-    for all (Meng et al. 2023, section 3.1, where the student is conditioned on the scale), also by references. Neither
-    prediction is clipped.
+    Salimans & Ho 2022, algorithm 2. The teacher's prediction is the guided one, at one guidance scale for all (Meng et
+    al. 2023, section 3.1, where the student is conditioned on the scale), also by references. Neither prediction is
+    clipped.
 
     Args:
         student: On the device; it still has its teacher's weights, which are copied, and no dropout: what it learns is
@@ -228,7 +228,7 @@ class AutoguidanceLoss:
     Of the difference, the part along x is left out: it makes colors too strong (Sadat et al. 2024, η = 0).
 
     Above the configured timesteps the target is x itself, so that the composition of images stays as it is. It is x_0,
-    that of the plain loss, below them, since guided at all timesteps colors become too strong (docs/sampling.md); and
+    that of the plain loss, below them, since guided at all timesteps colors become too strong; and
     for images with a reference, which the other models need not know, and those without any condition, at whose
     prediction classifier-free guidance starts.
 
