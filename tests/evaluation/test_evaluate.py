@@ -99,8 +99,6 @@ def test_raw_samples_and_the_default_output_are_compared_with_real_images_prepar
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "results" / "pokemon-ddpm-64"
 NUMBERS = {"class_word": "type", **json.loads((PUBLISHED / "report.json").read_text(encoding="utf-8"))}
-
-
 ROWS = """
 | all samples | train | 512 | 3,273 | 1.90 (1.25 to 2.54) | 25.2 | 6.71 | 0.72 (0.68 to 0.76) | 0.81 (0.78 to 0.85) |
 | default output at 32 of 64 px | 404 | 404 | 92 % (90 to 94) |

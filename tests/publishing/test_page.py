@@ -453,6 +453,7 @@ def test_fuse_and_doodle(visit, url, pipeline, weights):
         between = pipeline.interpolate({"pokemon_type": "fire"}, {"pokemon_type": "water"}, 5, seeded(1, 2)).images[1]
         assert_same(pixels_of(page, "#large"), to_sprite(between))
         click(page, "Doodle one")
+        page.evaluate("() => { Math.random = () => 0.3; }")
         expect(page.get_by_role("button", name="Bring to life")).to_be_disabled()
         page.get_by_role("radio", name="green").check(force=True)
         box = page.locator("#doodle-canvas").bounding_box()

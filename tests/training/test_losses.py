@@ -108,8 +108,7 @@ def clean_of(label, timestep):
 class LabelTeacher(nn.Module):
     def __init__(self, kind: str):
         super().__init__()
-        self.kind = kind
-        self.conditioner = SpriteConditioner({"type": list(TYPES)}, embedding_dim=4)
+        self.kind, self.conditioner = kind, SpriteConditioner({"type": list(TYPES)}, embedding_dim=4)
 
     def forward(self, sample, timesteps, labels, augmentation, reference):
         assert len(augmentation) == len(sample)
@@ -121,8 +120,7 @@ class LabelTeacher(nn.Module):
 @pytest.mark.parametrize(("scale", "s", "kind"), [(1.0, 1.0, "sample"), (2.0, 0.5, "v_prediction")])
 def test_the_target_is_reached_by_two_guided_steps_of_the_teacher(scale, s, kind, order):
     """Two images: one from 999 to 499, one without conditions from 499 to the clean image."""
-    start, middle, end = [999, 499], [749, 249], [499, -1]
-    batch = batch_at([900, 10])
+    start, middle, end, batch = [999, 499], [749, 249], [499, -1], batch_at([900, 10])
     settings = {"distill_guidance_scale": scale, "prediction_type": kind}
     config, teacher = TrainingConfig(distill_from="a", distill_teacher_steps=4, **settings), tiny_pipeline()
     if order == 1:
@@ -131,7 +129,6 @@ def test_the_target_is_reached_by_two_guided_steps_of_the_teacher(scale, s, kind
     batch.labels["type"][1] = ANY
 
     def guided_clean(now: list[int]) -> torch.Tensor:
-        """uncond + scale (cond - uncond)."""
         pairs = zip(batch.labels["type"][:, 0].tolist(), now, strict=True)
         clean = [clean_of(ANY, t) + scale * (clean_of(label, t) - clean_of(ANY, t)) for label, t in pairs]
         return torch.tensor(clean, dtype=torch.float64).view(-1, 1, 1, 1)
@@ -149,12 +146,10 @@ def test_the_target_is_reached_by_two_guided_steps_of_the_teacher(scale, s, kind
     noisy = alpha * s * batch.clean() + sigma * batch.noise
     reached = step(step(noisy, first, start, middle), second, middle, end)
     expected = (reached - sigma_end / sigma * noisy) / (alpha_end - sigma_end / sigma * alpha)
-    target = loss.target(noisy.float(), batch)
-    torch.testing.assert_close(target.double(), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(loss.target(noisy.float(), batch).double(), expected, rtol=0, atol=1e-5)
     prediction = as_prediction(kind, torch.full((2, 3, 8, 8), 0.3), noisy, alpha, sigma)
     losses = loss(lambda *_: prediction, batch)
-    weight = (alpha / sigma).square().flatten().clamp(min=1)
-    distance = (0.3 - expected).square().mean(dim=(1, 2, 3))
+    weight, distance = (alpha / sigma).square().flatten().clamp(min=1), (0.3 - expected).square().mean(dim=(1, 2, 3))
     torch.testing.assert_close(losses.double(), weight * distance, rtol=1e-4, atol=0)
 
 
