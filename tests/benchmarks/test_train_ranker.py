@@ -35,9 +35,9 @@ def test_the_ranker_learns_what_readers_liked(tmp_path, capsys):
     """Readers like horizontal stripes, which no size nor color explains."""
     stripes = [np.zeros((64, 64, 4), np.uint8) for _ in range(50)]
     for i, each in enumerate(stripes):
-        edge = 8 + i // 2 % 2
+        edge = 6 + i // 2 % 4  # more sprites than size, colors and bodies can explain
         drawn = each[edge:-edge, edge:-edge]
-        drawn[::2] = ((255, 240, 230, 255), (20, 30, 40, 255))[i // 4 % 2]
+        drawn[::2] = ((255, 240, 230, 255), (20, 30, 40, 255))[i // 8 % 2]
         drawn[:] = drawn if i % 2 else drawn.transpose(1, 0, 2).copy()
     rows = [f"{i},{i},{reader},{i % 2},{2 + 2 * (i % 2)}," for i in range(50) for reader in "ab"]
     write_verdicts(tmp_path, Image.fromarray(np.hstack(stripes)), rows)
@@ -55,7 +55,7 @@ def test_the_ranker_learns_what_readers_liked(tmp_path, capsys):
     assert "rank correlation with the readers' quality 0." in said and f"{BODIES[0]}: rank correlation" in said
     ranker, sprites = ranking.load_ranker(str(tmp_path / "model")), as_tensor(map(Image.fromarray, stripes))
     for good, values in ((1, ranker.score(sprites)), (0, ranker.verdicts(sprites)[:, 3])):
-        assert (values[good::2, None] > values[None, 1 - good :: 2]).float().mean() > 0.95
+        assert (values[good::2, None] > values[None, 1 - good :: 2]).float().mean() > 0.85
 
 
 def test_verdicts_are_means_in_which_readers_differ_no_more(tmp_path):
