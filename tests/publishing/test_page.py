@@ -598,7 +598,8 @@ def test_the_lines_for_phaser_play_the_idle_animation(browser, pipeline, tmp_pat
         page = context.new_page()
         page.goto(url)
         for name in ("1-front.png", "1-front-idle.png", "1-front.png"):
-            page.wait_for_function(f"game.scene.scenes[0]?.children.list[0]?.frame.name === '{name}'")
+            shown = f"game.scene.scenes[0]?.children.list[0]?.frame.name === '{name}'"
+            assert page.wait_for_function(shown).json_value()
 
 
 def test_it_is_accessible_and_fits(visit, url, tmp_path):
