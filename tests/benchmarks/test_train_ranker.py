@@ -1,6 +1,8 @@
 """The regression against its normal equations, and what is read of sprites and verdicts."""
 
 import numpy as np
+import pandas
+import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -44,7 +46,7 @@ def test_the_ranker_learns_what_readers_liked(tmp_path, capsys, monkeypatch):
     Image.fromarray(np.hstack(stripes)).save(tmp_path / "backs-1.png")  # of which vertical ones are backs
     rows = ["sprite,front,behind,same,quality", *(f"{i},{i},{1 - i % 2},4,{3 + j}" for i in range(50) for j in (0, 1))]
     (tmp_path / "backs.csv").write_text("\n".join(rows))
-    assert train_ranker.read_backs(tmp_path)[1].back.tolist() == [3.75, 1.0] * 25
+    assert train_ranker.read_backs(tmp_path)[1].back.tolist() == [3.75, 3.25] * 25
     ranking_student(64).save_pretrained(tmp_path / "model")
     width = ranking.SpriteRanker(ranking_student(64)).head.in_features
     probe = {"body.weight": torch.zeros(len(BODIES), width), "body.bias": torch.zeros(len(BODIES))}
@@ -71,3 +73,12 @@ def test_verdicts_are_means_in_which_readers_differ_no_more(tmp_path):
     assert means.usable.tolist() == [0.5, 0.5, 1.0] and means.readings.tolist() == [2] * 3
     looks = ranking.looks(sprites)
     assert np.allclose(looks["size"], 0.5) and np.allclose(looks["darkness"], 1) and looks["colorfulness"][0] < 0.03
+
+
+@pytest.mark.parametrize(("folder", "name"), [("", "verdicts"), ("", "backs"), ("units", "verdicts")])
+def test_verdicts_are_of_sprites(folder, name):
+    """Not of the empty places at the end of a sheet."""
+    folder = train_ranker.FOLDER / folder
+    places = pandas.read_csv(folder / f"{name}.csv").sprite.dropna().unique().astype(int)
+    shown = train_ranker.read_sheets(folder, "sprites" if name == "verdicts" else name)[places, 3].amax(dim=(1, 2)) > 0
+    assert (~shown).sum() <= 1  # one sample was empty
