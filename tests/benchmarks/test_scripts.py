@@ -15,6 +15,7 @@ from benchmarks import compare_models, count_sprites, diffusion_figures, sampler
 from benchmarks.release_model import extrapolate, factor, weighted_sum
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SAMPLERS
+from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from tests.small_archives import write_small_archive
 from tests.test_package import ROOT
 from tests.tiny_models import tiny_pipeline
@@ -70,9 +71,12 @@ def test_diffusion_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_release_model():
     """It moves embeddings away from "any", and adds weights."""
-    table = torch.tensor([[1.0, 2.0], [3.0, -1.0], [1.0, 1.0]])
-    extrapolate(table, factor("color=2")[1])
-    assert table.tolist() == [[1, 3], [5, -3], [1, 1]]
+    conditioner = SpriteConditioner({"type": ["fire"], "color": ["red", "blue"]}, 2)
+    table = conditioner.tables["color_embedding"].weight
+    table.data = torch.tensor([[1.0, 2.0], [3.0, -1.0], [1.0, 1.0]])
+    for text, expected in (("color=2", [[1, 3], [5, -3], [1, 1]]), ("color/blue=0.5", [[1, 3], [3, -1], [1, 1]])):
+        extrapolate(conditioner, *factor(text))
+        assert table.tolist() == expected
     states = [{"a": torch.ones(2, 3), "b": torch.ones(2)}, {"a": torch.full((2, 2), 4.0), "b": torch.full((2,), 4.0)}]
     total = weighted_sum(states, [3.0, -0.5])  # the other knows fewer augmentations
     assert total["a"].tolist() == [[1, 1, 3], [1, 1, 3]] and total["b"].tolist() == [1, 1]
