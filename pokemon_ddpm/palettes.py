@@ -17,6 +17,7 @@ from pokemon_ddpm.preprocessing import as_tensor
 
 SLACK = 1.3  # how much of a color of the palette may be used, times its share
 COST = (1.0, 0.5, 0.5)  # of squared differences of L, a and b in OKLab: shading must stay, a wrong hue may go
+BLACK, BLACK_COST = 0.2, 0.3  # a lightness; and what it costs to fall below it: an area in the color of outlines is torn
 
 # Of shinies: colors below this lightness are outlines, below the second one where most of a sprite is dark; no others
 # become darker than the third one.
@@ -39,7 +40,8 @@ def transport(colors: np.ndarray, counts: np.ndarray, palette: np.ndarray, limit
         colors, palette: uint8 (K, 3) and (M, 3).
         counts, limits: Their numbers of pixels, (K,) and (M,).
     """
-    cost = np.square(oklab(colors)[:, None] - oklab(palette)) @ COST
+    ones, others = oklab(colors)[:, None], oklab(palette)
+    cost = np.square(ones - others) @ COST + BLACK_COST * ((ones[..., 0] >= BLACK) & (others[:, 0] < BLACK))
     rows, columns = np.eye(len(colors)).repeat(len(palette), axis=1), np.tile(np.eye(len(palette)), len(colors))
     most = SLACK * limits / limits.sum()
     plan = linprog(cost.ravel(), A_ub=columns, b_ub=most, A_eq=rows, b_eq=counts / counts.sum(), method="highs").x

@@ -8,6 +8,7 @@ from pokemon_ddpm.pipelines.sprite_preprocessing import oklab
 
 DARK_RED, RED, PINK = (90, 10, 10), (200, 30, 30), (250, 190, 190)
 DARK_BLUE, BLUE, PALE_BLUE = (10, 10, 90), (30, 30, 200), (190, 190, 250)
+OUTLINE, WHITE, GREEN, LIME = (16, 16, 16), (255, 255, 255), (20, 140, 60), (150, 220, 110)
 
 
 def sprite(*rows: tuple) -> Image.Image:
@@ -22,13 +23,17 @@ def test_shades_go_to_shades_of_another_hue() -> None:
     assert share_palette(shared, sprite(RED, DARK_RED, RED, PINK)) == shared
 
 
+def test_an_area_does_not_become_an_outline() -> None:
+    """Even if its color is nearest to black, unless there is no room elsewhere."""
+    dark = (60, 30, 70)
+    assert share_palette(sprite(OUTLINE, dark), sprite(OUTLINE, OUTLINE, RED, RED)) == sprite(OUTLINE, RED)
+    assert share_palette(sprite(dark, dark), sprite(OUTLINE, OUTLINE)) == sprite(OUTLINE, OUTLINE)
+
+
 def test_empty_sprites_give_and_take_no_color() -> None:
     empty, other = Image.new("RGBA", (4, 4), (255, 255, 255, 0)), sprite(RED, BLUE)
     assert share_palette(empty, other) == empty and share_palette(other, empty) == other
     assert recolor(empty, shaded_areas(empty), np.uint8([RED])) == empty
-
-
-OUTLINE, WHITE, GREEN, LIME = (16, 16, 16), (255, 255, 255), (20, 140, 60), (150, 220, 110)
 
 
 def creature(*fills: tuple) -> Image.Image:

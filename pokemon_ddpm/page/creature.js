@@ -7,7 +7,7 @@ import { fromOklab, oklab } from "./sprite.js";
 
 export const CHANGES = { back: { view: "back" }, shiny: { finish: "shiny" }, evolve: {} };
 const DOODLE_STRENGTH = 0.75;
-const COST = [1, 0.5, 0.5]; // of squared differences of L, a and b in OKLab
+const COST = [1, 0.5, 0.5], BLACK = 0.2, BLACK_COST = 0.3; // of squared differences in OKLab, and of becoming black
 const SAME_COLOR = 0.06, MAX_SHIFT = 3; // a distance in OKLab, and pixels
 const DARK = 0.35, DARKEST = 0.2, LEAST = 0.45, SHADING = [0.4, 1, 1], SAME_AREA = 0.08, MIN_AREA = 0.08; // of shinies
 const SHINY_DRAWS = 8, SHINY_CHANGE = 0.08;
@@ -66,7 +66,8 @@ export function sharePalette(pixels, other) {
   const [mine, palette] = [colorCounts(pixels), colorCounts(other)];
   if (!mine.length || !palette.length) return pixels;
   const [from, to] = [mine, palette].map((counts) => counts.map(([value]) => oklab(color(value))));
-  const costs = from.map((a) => to.map((b) => COST.reduce((sum, weight, c) => sum + weight * (a[c] - b[c]) ** 2, 0)));
+  const costs = from.map((a) => to.map((b) => COST.reduce(
+    (sum, weight, c) => sum + weight * (a[c] - b[c]) ** 2, a[0] >= BLACK && b[0] < BLACK ? BLACK_COST : 0)));
   const supplies = mine.map(([, count]) => 10 * count * total(palette));
   const sent = transport(costs, supplies, palette.map(([, count]) => SLACK * count * total(mine)));
   return recolored(pixels, new Map(mine.map(([value], i) => [value, color(palette[sent[i].indexOf(Math.max(...sent[i]))][0])])));
@@ -238,8 +239,7 @@ export async function make(recipe, config, sample, known = new Map(), tries = {}
     } else {
       const part = `${stage}-${conditions.view ?? "front"}${conditions.finish === "shiny" ? "-shiny" : ""}`;
       // A back is refined without its reference, and a next stage has only its colors. See creature.py.
-      const relation = kind === "evolve" ? "next" : "same";
-      const made = async (seed) => {
+      const relation = kind === "evolve" ? "next" : "same", made = async (seed) => {
         const image = kind === "back" ? await sample({ reference, conditions, seed }, false) : undefined;
         return sharePalette(await sample({ conditions, image, seed }), reference.pixels);
       };
