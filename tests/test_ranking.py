@@ -62,6 +62,18 @@ def test_what_was_asked_for_adds_its_log_probability(tmp_path):
     assert torch.equal(again.score(images, {"color": "green", "mood": "sad"}), plain) and blue.std() > 0.1
 
 
+@torch.no_grad()
+def test_sprites_of_one_shape(tmp_path):
+    """By the probabilities of the probe; a ranker without one finds all alike."""
+    student, images = ranking_student(32, {"type": [*TYPES], "shape": ["ball", "fish"]}), sprites(3)
+    ranker = SpriteRanker(student)
+    assert ranker.same_shape(images[:1], images).tolist() == [0, 0, 0]
+    probe = ranker.probes["shape"] = torch.nn.Linear(ranker.head.in_features, 2)
+    ball, fish = probe(ranker.features(images)).softmax(dim=1).T
+    expected = MATCH_WEIGHT * (ball[0] * ball + fish[0] * fish).log()
+    torch.testing.assert_close(ranker.same_shape(images[:1], images), expected)
+
+
 @pytest.mark.parametrize("forged", ["text", "shape", "nan", "huge", "link", "probe"])
 def test_a_forged_ranker_is_refused(tmp_path, forged):
     student, file = ranking_student(32), tmp_path / RANKER_FILE
