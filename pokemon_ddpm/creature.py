@@ -169,17 +169,16 @@ def _samples(
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         return pipeline([creature.type_of(part)] * count, generator=generators, **given, **arguments).images
 
-    if part.relation != "same":
-        return sample(**conditions)
-    samples = sample(reference_image=[reference] * count, **conditions)
-    del conditions["relation"]
-    return sample(image=[*map(to_sprite, samples)], strength=REFINE_STRENGTH, **conditions)
+    if part.relation == "same":
+        samples = sample(reference_image=[reference] * count, **conditions)
+        del conditions["relation"]
+        conditions |= {"image": [*map(to_sprite, samples)], "strength": REFINE_STRENGTH}
+    return sample(**conditions)
 
 
 def _processed(sample: Image.Image, creature: CreatureSettings, reference: Image.Image | None) -> Image.Image:
     # In the middle, where a reference is put, so that all sprites of a creature are in one place.
-    sprite = Image.fromarray(fit_square(np.asarray(to_sprite(sample, None)), sample.width))
-    sprite = reduce_palette(sprite)
+    sprite = reduce_palette(Image.fromarray(fit_square(np.asarray(to_sprite(sample, None)), sample.width)))
     return share_palette(sprite, reference) if creature.shared_palette and reference else sprite
 
 
@@ -191,8 +190,7 @@ def _scores(
     creature: CreatureSettings,
 ) -> tuple[torch.Tensor, list[bool]]:
     """How good sprites are as this part (N,), and whether they are backs with faces."""
-    images = as_tensor(sprites)
-    verdicts = ranker.verdicts(images)
+    verdicts = ranker.verdicts(images := as_tensor(sprites))
     faces, backs = (verdicts[:, VERDICTS.index(name)] for name in ("face", "back"))
     scores, is_back = verdicts @ torch.tensor(WEIGHTS), part.relation == "same"
     if is_back:
@@ -236,15 +234,13 @@ def generate_creature(
         pipeline.conditioner.type_blend(creature.type_of(part))
         for name, value in creature.conditions(part, pipeline).items():
             pipeline.conditioner.attribute_id(name, value)
-    images: dict[str, Image.Image] = {}
-    digest = None
+    images, digest = {}, None
     if front is not None:
         (front,) = pipeline.postprocess(pipeline.prepare_image("front", front, 1) * pipeline.scaling_factor, "pil")
         digest = pixel_digest(front).hex()
         images["1-front"] = reduce_palette(remove_background(front))
-    ranker = ranker_for(pipeline)
     for stage in range(1, creature.stages + 1):
-        sprites, made = generate_stage(pipeline, creature, stage, images, ranker, **settings.arguments())
+        sprites, made = generate_stage(pipeline, creature, stage, images, ranker_for(pipeline), **settings.arguments())
         notes |= made
         for name, image in sprites.items():
             save_image(image, folder / f"{name}.png")
@@ -257,8 +253,8 @@ def generate_creature(
     metadata = []
     for part in parts:
         condition = {"type": creature.type_of(part), **creature.conditions(part, pipeline)}
-        seed, reference = notes[part.name]["seed"], part.reference and f"{part.reference}.png"
-        metadata.append({"condition": condition, "seed": seed, "reference": reference, **notes[part.name]})
+        reference = part.reference and f"{part.reference}.png"
+        metadata.append({"condition": condition, "reference": reference, **notes[part.name]})
     own = ("num_inference_steps", "guidance_scale", "reference_guidance_scale", "image_guidance_scale")
     about = {  # all that decides about a creature
         "model": model_name(settings.model),

@@ -17,7 +17,7 @@ from pokemon_ddpm.preprocessing import as_tensor
 
 SLACK = 1.3  # how much of a color of the palette may be used, times its share
 COST = (1.0, 0.5, 0.5)  # of squared differences of L, a and b in OKLab: shading must stay, a wrong hue may go
-BLACK, BLACK_COST = 0.2, 0.3  # a lightness; and what it costs to fall below it: an area in the color of outlines is torn
+BLACK, BLACK_COST = 0.2, 0.3  # a lightness, and the cost of falling below it: a body has no patches of outlines
 
 # Of shinies: colors below this lightness are outlines, below the second one where most of a sprite is dark; no others
 # become darker than the third one.
