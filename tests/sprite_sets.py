@@ -50,5 +50,4 @@ def as_samples(images: torch.Tensor, types: list[str] | None = None) -> SampleSe
 
 
 def type_names(data: SpriteTensors) -> list[str]:
-    """The first type of each image."""
     return [data.type_names[k] for k in data.labels["type"][:, 0].tolist()]

@@ -322,7 +322,6 @@ def test_metadata_is_a_file_in_the_folder(tmp_path: Path) -> None:
 
 
 def test_names_in_metadata_are_taken_literally(tmp_path: Path) -> None:
-    """Words for missing values are classes."""
     rows = [("1.png", "NA"), ("2.png", "null"), ("3.png", "nan"), ("été.png", "NA")]
     for number, (name, _) in enumerate(rows):
         box_image(0, number).save(tmp_path / name)

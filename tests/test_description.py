@@ -21,7 +21,6 @@ def test_what_a_description_asks_for(text, conditions, unknown):
 
 @pytest.mark.parametrize(("text", "meant", "opposite"), NEGATED)  # written by somebody who had not seen the rules
 def test_no_description_gives_the_opposite(text, meant, opposite):
-    """What is meant is found, or shown as not understood."""
     conditions, unknown = parse_description(text, CONDITIONS)
     assert not any(conditions.get(name) in values for name, values in opposite.items())
     for name, value in meant.items():

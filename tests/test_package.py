@@ -50,7 +50,6 @@ def _build(folder: Path) -> None:
 
 
 def run_in(site: Path, code: str) -> str:
-    """Runs code that imports the package from the wheel."""
     code = f"{WITHOUT_CLONE} sys.path.insert(0, {str(site)!r}); {code}"
     done = subprocess.run([sys.executable, "-B", "-P", "-c", code], cwd=site.parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

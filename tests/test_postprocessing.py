@@ -113,7 +113,6 @@ def test_oklab_has_the_published_values_and_its_inverse_every_color() -> None:
 
 
 def test_a_palette_has_the_means_of_the_clusters_of_ward() -> None:
-    """All in cells of their own."""
     random = np.random.default_rng(1)
     cells = random.choice(12**3, 40, replace=False)
     cells = np.stack([cells // 144, cells // 12 % 12, cells % 12], axis=1)

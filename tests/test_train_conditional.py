@@ -153,7 +153,6 @@ def test_a_mistake_is_one_sentence_and_changes_nothing_of_an_older_run(flags, ru
 
 
 def test_a_student_and_its_teacher(flags, run, finished, tmp_path):
-    """The trained pipeline has guidance, and its student has learned it."""
     teacher = PokemonDDPMPipeline.from_pretrained(finished)
     assert sampler_name(teacher.scheduler) == "sde-dpmsolver++" and teacher.config.guidance_scale == 3
     teacher.save_pretrained(tmp_path / "teacher")

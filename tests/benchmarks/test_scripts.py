@@ -25,7 +25,6 @@ RESULTS = ROOT / "docs" / "results"
 
 
 def test_compare_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
-    """All published reports, and one without accuracies and with variety."""
     report = json.loads((RESULTS / "pokemon-ddpm-32-earlier" / "report.json").read_text(encoding="utf-8"))
     same = {"value": 0.031, "low": 0.02, "high": 0.05}
     none = dict.fromkeys(same)  # without a network for features
@@ -70,7 +69,6 @@ def test_diffusion_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_release_model():
-    """It moves embeddings away from "any", and adds weights."""
     conditioner = SpriteConditioner({"type": ["fire"], "color": ["red", "blue"]}, 2)
     table = conditioner.tables["color_embedding"].weight
     table.data = torch.tensor([[1.0, 2.0], [3.0, -1.0], [1.0, 1.0]])
@@ -84,7 +82,6 @@ def test_release_model():
 
 @pytest.mark.slow
 def test_samplers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Samples are kept."""
     values = {"NUM_IMAGES": 4, "STEPS": (2, 3), "TIMED_BATCH_SIZE": 1, "TIMED_STEPS": 2, "TIMED_TURNS": 1}
     for name, value in values.items():
         monkeypatch.setattr(samplers, name, value)
@@ -100,7 +97,6 @@ def test_samplers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.slow
 def test_train_on_gpu(tmp_path: Path):
-    """Both networks are trained, and continued."""
     (tmp_path / "tiny.json").write_text(json.dumps(NETWORK))
     script, data = ROOT / "benchmarks" / "train_on_gpu.sh", write_small_archive(tmp_path / "small")
     short = "--train_batch_size 2 --mixed_precision no --compile false --num_cpu_threads 1 --checkpointing_steps 1 "

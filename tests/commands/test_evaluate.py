@@ -58,7 +58,6 @@ def report(folder: Path) -> dict:
 
 
 def test_the_report_says_what_was_measured_and_how(model: Path, tmp_path: Path):
-    """Of a model that is given with a slash after its name."""
     folder = tmp_path / "report"
     options = ["--output-dir", folder, "--features", model.parent / "features", "--likelihood"]
     status, output = run("evaluate", "--model", f"{model}/", "--num-samples", COUNT, *options)

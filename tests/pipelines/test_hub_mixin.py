@@ -49,12 +49,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning
 
 @pytest.fixture
 def folder(saved: Path, tmp_path: Path) -> Path:
-    """A copy of it."""
     return Path(shutil.copytree(saved, tmp_path / "model"))
 
 
 def other_pipeline() -> PokemonDDPMPipeline:
-    """A pipeline with weights of 1."""
     pipeline = tiny_pipeline()
     for component in (pipeline.unet, pipeline.conditioner):
         for values in component.parameters():
@@ -149,8 +147,6 @@ class TestSaving:
 
 
 class TestInterruption:
-    """A save into a folder with another model."""
-
     def test_at_any_moment_the_folder_loads_as_before_or_is_refused(self, saved, tmp_path, monkeypatch):
         replace, outcomes = os.replace, []
         while outcomes[-1:] != ["new"]:

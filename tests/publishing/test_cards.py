@@ -174,7 +174,6 @@ class TestEvaluation:
 
 
 def test_the_numbers_and_fields_are_those_of_the_data(small, cache):
-    """Of an archive, and of the starter set."""
     sprites = {name: load_sprites(small, name, cache_dir=cache) for name in ("front", "all")}
     card = dataset_card("ash/pokemon-sprites", sprites)
     data = DatasetCard(card.content).data

@@ -84,7 +84,6 @@ def click(page: Page, name: str) -> None:
 
 
 def forget(page: Page) -> None:
-    """Deletes what the browser keeps."""
     page.evaluate("indexedDB.databases().then((all) => all.forEach(({ name }) => indexedDB.deleteDatabase(name)))")
 
 
@@ -196,7 +195,6 @@ def test_the_first_visit(visit, url, monkeypatch):
 
 
 def test_two_tabs(visit, url):
-    """Neither overwrites the other's."""
     with visit("?type=fire&seed=1") as page:
         expect_sprite(page, "fire 1")
         other = page.context.new_page()

@@ -15,7 +15,6 @@ from tests.tiny_models import tiny_pipeline, tiny_student
 
 @pytest.fixture
 def written(pipeline, tmp_path, monkeypatch):
-    """Writes the page without its export."""
     for each in ("export_onnx", "check_export", "_write_service_worker"):
         monkeypatch.setattr(page, each, lambda *_, **__: None)
 
@@ -28,7 +27,6 @@ def written(pipeline, tmp_path, monkeypatch):
 
 
 def test_a_link_to_the_page_has_a_preview_and_the_page_says_what_it_needs(written, tmp_path, monkeypatch):
-    """A preview with the address alone; the icon is there in any case."""
     plain = written()
     assert "It gets the runtime of the model from cdn.jsdelivr.net." in plain
     assert "<noscript>This page needs JavaScript" in plain

@@ -141,7 +141,6 @@ def test_parts_of_a_creature_are_those_of_python(run):
 
 
 def test_idle_frames_are_those_of_python(run):
-    """Of sprites of 0 to 63 rows, with holes, and with equal rows."""
     rng = np.random.default_rng(0)
     sprites = rng.integers(0, 256, (8, SIDE, SIDE, 4), dtype=np.uint8)
     for i, sprite in enumerate(sprites):

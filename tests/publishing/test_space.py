@@ -25,7 +25,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Space with the released models, only read."""
     folder = tmp_path_factory.mktemp("space")
     write_space(folder)
     return folder

@@ -175,7 +175,6 @@ def wait_until(happens: Callable[[], bool], process: Any = None) -> None:
 
 
 def exit_codes(*processes: Any) -> list[int]:
-    """Waits for the ends of processes."""
     for process in processes:
         process.join(TIMEOUT)
     return [process.exitcode for process in processes]
@@ -191,7 +190,6 @@ def names(run: Path) -> list[str]:
 
 
 def state(checkpoint: Path) -> dict[str, Any]:
-    """The state in a checkpoint's manifest."""
     return json.loads((checkpoint / "manifest.json").read_text())["state"]
 
 

@@ -252,7 +252,6 @@ def test_the_distributions():
 @pytest.mark.parametrize("channels", [3, 4])
 @pytest.mark.parametrize(("top", "left", "height", "width"), [(3, 2, 2, 3), (0, 1, 8, 5)])
 def test_a_translation_keeps_every_pixel_of_the_sprite(channels, top, left, height, width):
-    """It is limited by the margins, up to which it goes."""
     images = boxes(500, SIZE, top, left, height, width)[:, :channels]
     images[:, :, top, left] = images[:, :, top + height - 1, left + width - 1] = 0  # not white
     images[:, 3:, top : top + height, left : left + width] = 255

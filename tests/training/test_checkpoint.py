@@ -71,7 +71,6 @@ def equal(one: Run | dict, other: Run | dict) -> bool:
 
 
 def change_manifest(folder: Path, change) -> None:
-    """Also brings all checksums up to date."""
     manifest = json.loads((folder / "manifest.json").read_text())
     change(manifest)
     manifest["files"] = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in manifest["files"]}
@@ -238,7 +237,6 @@ FORGED += [("files", each) for each in (None, "x", {"model.safetensors": [1]})]
 
 @pytest.mark.parametrize("forgery", FORGED, ids=lambda each: " ".join(str(part)[:20] for part in each))
 def test_what_is_forged_is_refused_before_anything_is_restored(tmp_path, forgery):
-    """In one printable line."""
     folder, run = Run().train(1).save(tmp_path), Run(1).train(1)
     before = run.all()
     forged(folder, *forgery)

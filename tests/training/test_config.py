@@ -132,6 +132,5 @@ def test_class_folders_have_their_own_rules(tmp_path):
     ],
 )
 def test_a_saved_configuration_can_be_read_again(tmp_path, settings):
-    """Without what was meant for one start."""
     TrainingConfig(**settings, push_to_hub=True, overwrite_output_dir=True).save(tmp_path)
     assert parse_config([str(tmp_path / CONFIG_FILE)]) == TrainingConfig(**settings, push_to_hub=True)

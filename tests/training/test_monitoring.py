@@ -89,7 +89,6 @@ def test_a_probe_measures_each_image_twice_the_same_way_each_time():
 
 
 def test_a_run_measures_its_ema_weights_on_held_out_images(tmp_path):
-    """The result depends on nothing but the weights."""
     flags, found = [*tiny_flags(tmp_path), "--validation_steps=1", "--overwrite_output_dir"], []
     for more in (["--train_batch_size=3", "--conditioning_dropout_prob=0.9", *AUGMENTED], []):
         with trainer([*flags, *more]) as run:

@@ -96,7 +96,6 @@ def test_the_network_by_default_and_what_epsilon_needs(tmp_path):
 
 
 def test_the_conditions_of_a_network(tmp_path):
-    """On images that differ in type, color and size."""
 
     def conditioned(trained: str, conditions: str = "", **settings: object) -> str:
         labels = {"type": torch.tensor([[6, 7]]).repeat(4, 1), "color": torch.arange(4)}
