@@ -8,8 +8,8 @@ Of several pipelines it saves a sum of the weights: OUTPUTS=0.6 counts 0.6 times
 those of the first one. A model that is replaced keeps its scheduler and defaults, so the new weights must be for the
 same noise schedule and, where it is a student, steps.
 
-`--extrapolate color=2` moves the embeddings of the colors away from that of "any", and `view/back=1.5` that of one
-value. This is guidance by the color without a further pass of the network.
+`--extrapolate color=2` moves the embeddings of the colors away from that of "any". This is guidance by the color
+without a further pass of the network.
 """
 
 import argparse
@@ -20,7 +20,6 @@ import torch
 
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.hub_mixin import CODE_FILES, INDEX_FILE
-from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 
 NO_CODE = """raise ImportError(
     "This folder is a part of the pokemon-ddpm package and has no code of its own. Load it with "
@@ -45,12 +44,9 @@ def weighted_sum(states: list[dict[str, torch.Tensor]], factors: list[float]) ->
 
 
 @torch.no_grad()
-def extrapolate(conditioner: SpriteConditioner, name: str, scale: float) -> None:
-    """Moves the embeddings of an attribute, or of "ATTRIBUTE/VALUE", away from that of "any", in place."""
-    attribute, _, value = name.partition("/")
-    table = conditioner.tables[f"{attribute}_embedding"].weight
-    rows = [conditioner.attribute_id(attribute, value)] if value else slice(None)
-    table[rows] = torch.lerp(table[-1:].clone(), table[rows], scale)
+def extrapolate(table: torch.Tensor, scale: float) -> None:
+    """Moves the rows of a table of embeddings away from the last one, that of "any", in place."""
+    table.copy_(torch.lerp(table[-1:].clone(), table, scale))
 
 
 def main() -> None:
@@ -58,7 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sources", nargs="+", type=factor, help="folders of trained pipelines, each with =FACTOR")
     parser.add_argument("destination", type=Path, help="folder of the released model")
-    parser.add_argument("--extrapolate", type=factor, default=("", None), metavar="ATTRIBUTE[/VALUE]=FACTOR")
+    parser.add_argument("--extrapolate", type=factor, default=("", None), metavar="ATTRIBUTE=FACTOR")
     arguments = parser.parse_args()
     attribute, scale = arguments.extrapolate
     index = arguments.destination / INDEX_FILE
@@ -70,7 +66,7 @@ def main() -> None:
         network = getattr(pipeline, name)
         network.load_state_dict(weighted_sum([getattr(each, name).state_dict() for each in pipelines], factors))
         if name == "conditioner" and attribute:
-            extrapolate(network, attribute, scale)
+            extrapolate(network.tables[f"{attribute}_embedding"].weight, scale)
         network.half()
     pipeline.save_pretrained(arguments.destination)
     for path in [path for each in CODE_FILES for path in arguments.destination.glob(each)]:  # the package has it

@@ -375,7 +375,7 @@ def test_a_card_is_shown_shared_and_saved(visit, url, weights):
         before = page.locator("#card-image").evaluate("each => each.toDataURL()")
         page.locator("#share").click()
         link, kind = page.evaluate("[shared.url, shared.files[0].type]")
-        best = re.fullmatch(r".*&card=1-back-(\d)\.2-front-(\d)\.3-front-(\d)", link)
+        best = re.fullmatch(r".*&card=1-back-(\d)\.2-front-(\d+)\.3-front-(\d+)", link)
         assert best and kind == "image/png"
         page.locator("#card-link").click()
         expect(page.locator("#card [role=status]")).to_have_text("The link is copied.")
