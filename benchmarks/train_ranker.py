@@ -5,7 +5,7 @@
 
 It is written into the folder of the model, whose probes (fit_probes.py) come before. benchmarks/verdicts has the
 sprites, 50 in a row of sprites-1.png and those after it, and verdicts.csv with the number of the sprite, how it was
-made, and what a reader said; blind_reading.py says how. backs-1.png and backs.csv have the same of backs: whether one
+made, and what a reader said; blind_reading.py says how. backs-*.png and backs.csv have the same of backs: whether one
 is seen from behind, and from 1 to 5 whether it is the closed body of its front's creature, and its quality. Nothing
 but the linear layer is fitted: a few thousand verdicts are too few for a network (fine-tuned for five epochs, it
 ranked no better).
@@ -150,7 +150,7 @@ def main(arguments: list[str] | None = None) -> None:
     # A regression makes more of size, color and body than readers do, and the best samples would all be bipeds. So the
     # verdicts are fitted without what these explain.
     design = torch.from_numpy(np.stack([each - each.mean() for each in appearance.values()], axis=1))
-    targets = targets - design @ torch.linalg.lstsq(design, targets - targets.mean(dim=0)).solution
+    targets = targets - design @ torch.linalg.lstsq(design, targets - targets.mean(dim=0), rcond=1e-9).solution
     weights = torch.from_numpy(1 / (1 + 1 / means.readings.to_numpy(float)))  # a verdict is half chance
     predicted = unseen(features, targets, weights, means.seed)
     scores = (predicted @ torch.tensor(WEIGHTS[: len(OF_FRONTS)], dtype=predicted.dtype)).numpy()

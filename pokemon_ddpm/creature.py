@@ -34,8 +34,8 @@ SHEET_FILE, DESCRIPTION_FILE = "creature.png", "creature.json"
 # By the relation to the reference; a shiny has the drawing of what it recolors, and colors of a real one.
 ATTEMPTS = {None: 8, "same": 8, "next": 16}
 # Backs are refined without their reference from this share of the timesteps on (SDEdit, Meng et al. 2022): body and
-# colors stay, and the details are of the quality that the model has without a reference (2.6 of 5, without it 2.2).
-# Next stages are sampled without one, and get its colors: they are seldom copies then, and have a face twice as often.
+# colors stay, and the details are better (quality 2.6 of 5, unrefined 2.3). Next stages are sampled without one, and
+# get its colors: they are seldom copies then, and have a face twice as often.
 REFINE_STRENGTH = 0.6
 IDLE_MS, IDLE_SCALE = 400, 4  # of a frame of an animation
 
@@ -162,7 +162,7 @@ def _samples(
     reference: Image.Image | None,
     **arguments: Any,
 ) -> list[Image.Image]:
-    """A sample for each seed; of a back refined, processed and with the same noise; see `REFINE_STRENGTH`."""
+    """A sample for each seed; of a back one from its reference, processed and refined from the same noise."""
     count, conditions = len(seeds), creature.conditions(part, pipeline)
 
     def sample(**given: Any) -> list[Image.Image]:

@@ -28,7 +28,7 @@ BODY = "body"  # the probe of `BODIES`; the others are of attributes
 # without it in 44 %; the score is 0.17 lower.
 MATCH_WEIGHT = 0.6
 TIMESTEP = 300  # the best of 20, 100 and 300
-VERDICTS = ("quality", "face", "known", "back")  # 1 to 5; shares of the readers; 1 to 5, as the back of a front
+VERDICTS = ("quality", "face", "known", "back")  # 1 to 5; shares of the readers; 0.5 to 5, as a back
 WEIGHTS = (1.0, 0.8, -2.0, 0.0)  # of the verdicts in a score; sprites of high quality are known ones more often
 BATCH_SIZE = 32
 DARK = 0.3
@@ -107,7 +107,7 @@ class SpriteRanker(nn.Module):
         return scores.cpu()
 
     def same_shape(self, one: Tensor, others: Tensor) -> Tensor:
-        """`MATCH_WEIGHT` times the log probability that a sprite (1, C, S, S) and each of N others have one shape."""
+        """`MATCH_WEIGHT` times the log probability that a sprite and others (N, C, S, S) have one shape, (N,)."""
         if "shape" not in self.probes:
             return torch.zeros(len(others))
         first, second = (self.probes["shape"](self.all_features(each)).softmax(dim=1) for each in (one, others))
