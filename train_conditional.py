@@ -32,7 +32,7 @@ from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from tqdm.auto import tqdm
 
-from pokemon_ddpm.diffusion import ConditionalDenoiser, NoiseSchedule, TimestepResampler, make_scheduler
+from pokemon_ddpm.diffusion import ConditionalDenoiser, NoiseSchedule, make_scheduler
 from pokemon_ddpm.models import network_config, weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.training import checkpoint, run
@@ -157,9 +157,7 @@ class Trainer:
         self.unwrapped = denoiser  # without what Accelerate wraps around it
         self.denoiser, self.optimizer = self.accelerator.prepare(denoiser, optimizer)
         self.ema = EMAModel(denoiser.parameters(), decay=config.ema_decay, foreach=True) if config.use_ema else None
-        by_loss = config.timestep_sampling == "loss_second_moment"
-        self.resampler = TimestepResampler(config.ddpm_num_steps, self.device) if by_loss else None
-        self.tensors = checkpoint.TrainingTensors(denoiser, optimizer, self.ema, self.resampler)
+        self.tensors = checkpoint.TrainingTensors(denoiser, optimizer, self.ema)
 
     @property
     def learning_rate(self) -> float:
@@ -170,22 +168,18 @@ class Trainer:
         """One update. Returns this process's loss and the gradient norm, scalars on the device."""
         config, accelerator = self.config, self.accelerator
         rank, per_pass = accelerator.process_index, config.train_batch_size
-        all_per_pass = per_pass * accelerator.num_processes
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate * group["lr_factor"]
         conditioner = self.unwrapped.conditioner
-        resample = self.resampler and self.resampler.sample
         mirrors = self.unwrapped.unet.config.get("mirrors_references", False)
-        batch = sample_batch(self.data, conditioner, config, self.step, self.batch_size, resample, self.pairs, mirrors)
+        batch = sample_batch(self.data, conditioner, config, self.step, self.batch_size, self.pairs, mirrors)
         total = torch.zeros((), device=self.device)
         for micro_step in range(config.gradient_accumulation_steps):
-            start = micro_step * all_per_pass
-            first = start + rank * per_pass
+            first = (micro_step * accelerator.num_processes + rank) * per_pass
             part = batch.rows(slice(first, first + per_pass))
             torch.manual_seed(derive_seed(config.seed, NETWORK, self.step, rank, micro_step))  # for dropout
             with accelerator.accumulate(self.denoiser):
-                losses = self.losses(self.denoiser, part)
-                loss = losses.mean() if part.weights is None else (part.weights * losses).mean()
+                loss = self.losses(self.denoiser, part).mean()
                 accelerator.backward(loss)
                 total += loss.detach() / config.gradient_accumulation_steps
                 if accelerator.sync_gradients:
@@ -193,9 +187,6 @@ class Trainer:
                     self.skip_if_not_finite(grad_norm, total)
                 self.optimizer.step()
                 self.optimizer.zero_grad()
-            if self.resampler is not None:
-                timesteps = batch.timesteps[start : start + all_per_pass]
-                self.resampler.record(timesteps, accelerator.gather(losses.detach()))
         if self.ema is not None:
             self.ema.step(self.unwrapped.parameters())
         self.step += 1

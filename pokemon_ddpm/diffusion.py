@@ -30,8 +30,6 @@ SAMPLER_SETTINGS: dict[str, dict[str, str | int | bool]] = {
     "sde-dpmsolver++": {"algorithm_type": "sde-dpmsolver++", "solver_order": 2, "solver_type": "midpoint"},
     "unipc": {"solver_order": 2, "solver_type": "bh2"},
 }
-LOSSES_KEPT = 10  # of each timestep, for `TimestepResampler` (Nichol & Dhariwal 2021, section 3.3)
-UNIFORM_SHARE = 0.001  # of its timesteps, so that weights stay bounded and no timestep is left out
 
 
 def make_scheduler(
@@ -357,57 +355,3 @@ def sample_timesteps(
     order = torch.randperm(count, generator=generator, device=device)
     position = (order + torch.rand(count, generator=generator, device=device, dtype=torch.float64)) / count
     return (position * num_train_timesteps).long().clamp(max=num_train_timesteps - 1)
-
-
-class TimestepResampler:
-    """Importance sampling of timesteps by the loss's second moment (Nichol & Dhariwal 2021, equation 18).
-
-    p_t is proportional to sqrt(E[L_t^2]) over the last `LOSSES_KEPT` losses of each timestep, and uniform until every
-    timestep has as many. Nothing here waits for the device.
-
-    Attributes:
-        losses: float32 (T, LOSSES_KEPT), a ring buffer for each timestep.
-        recorded: int64 (T,), number of losses recorded so far.
-    """
-
-    def __init__(self, num_train_timesteps: int, device: torch.device | str = "cpu"):
-        # The last row takes the losses that are not kept.
-        self._losses = torch.zeros(num_train_timesteps + 1, LOSSES_KEPT, device=device)
-        self._recorded = torch.zeros(num_train_timesteps + 1, dtype=torch.int64, device=device)
-        self.losses, self.recorded = self._losses[:-1], self._recorded[:-1]
-
-    def probabilities(self) -> Tensor:
-        """p_t, float64 (T,)."""
-        share = self.losses.double().square().mean(dim=1).sqrt()
-        share = share / share.sum()
-        uniform = torch.full_like(share, 1 / len(share))
-        known = (self.recorded >= LOSSES_KEPT).all() & share.isfinite().all()  # not finite if all losses are 0
-        return torch.where(known, (1 - UNIFORM_SHARE) * share + UNIFORM_SHARE * uniform, uniform)
-
-    def sample(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Timesteps, int64 (count,), and weights 1 / (T p_t), float32 (count,), that keep the loss's expectation."""
-        probabilities = self.probabilities()
-        # Sums of integers do not depend on their order, so CUDA's result is repeatable too.
-        edges = (probabilities * 2**40).long().cumsum(0)
-        position = torch.rand(count, generator=generator, device=generator.device, dtype=torch.float64)
-        position = position.to(edges.device) * edges[-1]
-        timesteps = torch.searchsorted(edges, position.long(), right=True).clamp(max=len(edges) - 1)
-        return timesteps, (1 / (len(edges) * probabilities[timesteps])).float()
-
-    def record(self, timesteps: Tensor, losses: Tensor) -> None:
-        """Adds the unweighted losses (B,) of images at timesteps (B,); values that are not finite are left out."""
-        unused = len(self._losses) - 1
-        timesteps = torch.where(losses.isfinite(), timesteps, unused)
-        timesteps, order = timesteps.sort(stable=True)
-        # The k-th image of a timestep goes k places further; of more than LOSSES_KEPT images the last ones stay.
-        first = torch.searchsorted(timesteps, timesteps)
-        last = torch.searchsorted(timesteps, timesteps, right=True)
-        position = torch.arange(len(timesteps), device=timesteps.device)
-        place = (self._recorded[timesteps] + position - first) % LOSSES_KEPT
-        row = torch.where(last - position > LOSSES_KEPT, unused, timesteps)
-        self._losses[row, place] = losses[order].float()
-        self._recorded.scatter_add_(0, timesteps, torch.ones_like(timesteps))
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """The tensors themselves, which can be set in place."""
-        return {"losses": self.losses, "recorded": self.recorded}

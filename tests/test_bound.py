@@ -6,8 +6,6 @@ deviations of both, which are the four pixels of each image here: no random numb
 """
 
 import math
-import random
-from collections import deque
 from dataclasses import replace
 
 import numpy as np
@@ -16,8 +14,8 @@ import torch
 from diffusers import DDPMScheduler
 
 from pokemon_ddpm import diffusion as vlb
-from pokemon_ddpm.diffusion import LOSSES_KEPT, NoiseSchedule, TimestepResampler, make_scheduler, sample_timesteps
-from tests.test_diffusion import BETAS, PREDICTION_TYPES, as_prediction, chi_square, cosine_betas
+from pokemon_ddpm.diffusion import NoiseSchedule, make_scheduler
+from tests.test_diffusion import BETAS, PREDICTION_TYPES, as_prediction, cosine_betas
 
 T = 100
 BETA = cosine_betas(T)
@@ -173,63 +171,3 @@ def test_with_zero_terminal_snr_the_last_term_is_finite(prediction_type):
 
 
 # Resampled timesteps
-
-
-def probabilities(losses: np.ndarray) -> np.ndarray:
-    """Nichol & Dhariwal 2021, equation 18, with the uniform share."""
-    root = np.sqrt((losses**2).mean(axis=1))
-    return (1 - vlb.UNIFORM_SHARE) * root / root.sum() + vlb.UNIFORM_SHARE / len(losses)
-
-
-def test_sampling_is_uniform_until_every_timestep_has_enough_losses():
-    resampler, generator, late = TimestepResampler(12), torch.Generator().manual_seed(0), 5
-    others = torch.tensor([t for t in range(12) if t != late])
-    for _ in range(30):
-        resampler.record(others, others + 1.0)
-    for _ in range(LOSSES_KEPT):
-        torch.testing.assert_close(resampler.probabilities(), torch.full((12,), 1 / 12, dtype=torch.float64))
-        torch.testing.assert_close(resampler.sample(8, generator)[1], torch.ones(8))
-        resampler.record(torch.tensor([late]), torch.tensor([late + 1.0]))
-    expected = probabilities(np.arange(1.0, 13).reshape(-1, 1).repeat(LOSSES_KEPT, axis=1))
-    np.testing.assert_allclose(resampler.probabilities().numpy(), expected, rtol=1e-12)
-    for _ in range(LOSSES_KEPT):
-        resampler.record(torch.arange(12), torch.zeros(12))
-    assert resampler.probabilities().tolist() == [1 / 12] * 12  # no loss at all
-
-
-def test_importance_sampling_is_unbiased_with_less_variance():
-    resampler, losses = TimestepResampler(20), torch.rand(20, LOSSES_KEPT, generator=torch.Generator().manual_seed(0))
-    losses *= torch.linspace(3, 0.1, 20).unsqueeze(1)
-    for k in range(LOSSES_KEPT):
-        resampler.record(torch.arange(20), losses[:, k])
-    p = probabilities(losses.double().numpy())
-    np.testing.assert_allclose(resampler.probabilities().numpy(), p, rtol=1e-12)
-    timesteps, weights = resampler.sample(100_000, torch.Generator().manual_seed(4))
-    assert timesteps.dtype == torch.int64 and weights.dtype == torch.float32
-    assert chi_square(timesteps, 20, torch.from_numpy(p)) < 43.8  # the 99.9 % quantile for 19 degrees of freedom
-    np.testing.assert_allclose(weights.double().numpy(), 1 / (20 * p[timesteps]), rtol=1e-6)
-    mean_loss = losses.double().mean(dim=1)
-    estimates = weights.double() * mean_loss[timesteps]
-    error = 4 * estimates.std().item() / 100_000**0.5
-    assert estimates.mean().item() == pytest.approx(mean_loss.mean().item(), abs=error)
-    assert estimates.std() < 0.5 * mean_loss[sample_timesteps(100_000, 20, torch.Generator().manual_seed(5))].std()
-    assert torch.equal(resampler.sample(100_000, torch.Generator().manual_seed(4))[0], timesteps)
-
-
-@pytest.mark.parametrize("steps", [1, 3, 40])
-def test_the_ring_buffers_keep_the_last_finite_losses(steps):
-    """Compared with one deque a timestep, for batches of any size with many images of one timestep."""
-    numbers, resampler = random.Random(steps), TimestepResampler(steps)
-    rings, total = [deque(maxlen=LOSSES_KEPT) for _ in range(steps)], [0] * steps
-    for step in range(100):
-        size, highest = numbers.choice([0, 1, 2, 7, 16, 64]), numbers.randint(1, steps)
-        timesteps = [numbers.randrange(highest) for _ in range(size)]
-        losses = [numbers.choice([math.nan, math.inf, -math.inf] + [1000.0 * step + i] * 20) for i in range(size)]
-        for t, loss in zip(timesteps, losses, strict=True):
-            if math.isfinite(loss):
-                rings[t].append(loss)
-                total[t] += 1
-        resampler.record(torch.tensor(timesteps, dtype=torch.int64), torch.tensor(losses, dtype=torch.float64))
-        rows = zip(resampler.losses.tolist(), resampler.recorded.tolist(), strict=True)
-        assert [sorted(row[: min(count, LOSSES_KEPT)]) for row, count in rows] == [sorted(ring) for ring in rings]
-        assert resampler.recorded.tolist() == total

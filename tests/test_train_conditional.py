@@ -24,7 +24,7 @@ from pokemon_ddpm.vocabulary import RELATIONS, TYPES
 from tests.labelled_images import folder_of_classes, parquet
 from tests.tiny_models import tiny_pipeline
 from tests.training import runs
-from tests.training.runs import BY_LOSS, LATEST, contents, exit_codes, forked, names, prints, same, state, train
+from tests.training.runs import LATEST, contents, exit_codes, forked, names, prints, same, state, train
 
 OVERWRITE = "--overwrite_output_dir"
 ENDLESS = ["--max_train_steps=1000000", "--lr_scheduler=constant_with_warmup", "--max_train_seconds=600"]
@@ -62,24 +62,22 @@ def newest(run: Path) -> int:
 
 
 def test_an_update_is_that_of_adamw_by_hand(tmp_path):
-    """With importance weights, clipping and a learning rate of their own, and then the average of the weights."""
+    """With clipping and a learning rate of their own, and then the average of the weights."""
     adam = "adam_beta1=0.5 adam_beta2=0.7 adam_weight_decay=0.3 adam_epsilon=1e-3 max_grad_norm=0.02 ema_decay=0.05"
-    more = [*BY_LOSS, "--lr_warmup_steps=0", *(f"--{each}" for each in adam.split())]
+    more = ["--train_batch_size=32", "--lr_warmup_steps=0", *(f"--{each}" for each in adam.split())]
     with runs.trainer([*runs.tiny_flags(tmp_path, dropout=0.0), *more]) as run:
-        for _ in range(10):
-            run.resampler.record(torch.arange(4), torch.tensor([4.0, 3, 2, 1]))
         run.optimizer.param_groups[0]["lr_factor"] = 2.0
         twin, averages = copy.deepcopy(run.unwrapped), None
         adamw = torch.optim.AdamW(twin.parameters(), lr=1, betas=(0.5, 0.7), weight_decay=0.3, eps=1e-3)
         for step in range(2):
             adamw.param_groups[0]["lr"] = 2 * run.learning_rate
-            batch = batches.sample_batch(run.data, twin.conditioner, run.config, step, 32, run.resampler.sample)
-            loss = (batch.weights * run.losses(twin, batch)).mean()
+            batch = batches.sample_batch(run.data, twin.conditioner, run.config, step, 32)
+            loss = run.losses(twin, batch).mean()
             adamw.zero_grad()
             loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(twin.parameters(), 0.02)
             adamw.step()
-            assert norm > 0.02 and batch.weights.std() > 0.1
+            assert norm > 0.02
             torch.testing.assert_close(run.train_step(), (loss.detach(), norm))
             both = (run.unwrapped, twin)
             ours, theirs = (torch.cat([p.detach().flatten() for p in each.parameters()]) for each in both)
@@ -210,7 +208,7 @@ EVERYTHING = [*runs.AUGMENTED, "--reference_prob=0.5", "--optimizer=muon", "--tr
 EVERYTHING += ["--gradient_accumulation_steps=2"]
 WAYS = {
     "fp32": [],
-    "importance sampling": [*BY_LOSS, "--variance_type=learned_range", "--mixed_precision=bf16", "--no_use_ema"],
+    "learned variance": ["--variance_type=learned_range", "--mixed_precision=bf16", "--no_use_ema"],
     "autoguidance": [*EVERYTHING, "--timestep_sampling=stratified", "--autoguidance_scale=3"],
 }
 
@@ -252,7 +250,7 @@ def test_what_may_change_when_a_run_is_resumed(flags, run, tmp_path, capsys):
 
 def test_a_batch_can_be_divided_over_accumulation_and_processes(tmp_path):
     """Without dropout in the network; the results agree up to rounding."""
-    flags = [*runs.tiny_flags(tmp_path, dropout=0.0), *BY_LOSS, "--validation_steps=4"]
+    flags = [*runs.tiny_flags(tmp_path, dropout=0.0), "--train_batch_size=32", "--validation_steps=4"]
     halves = [*flags, "--train_batch_size=16"]
     one, accumulated, two = (tmp_path / name for name in ("one", "accumulated", "two"))
     train([*flags, f"--output_dir={one}"])
@@ -335,12 +333,12 @@ def test_updates_that_are_not_finite_are_skipped_and_too_many_end_the_run(flags,
     assert names(run)[-1] == "checkpoint-4"  # so `latest` does not return to the diverged weights
 
 
-@pytest.mark.parametrize("file", ["model", "optimizer", "ema", "timesteps"])
+@pytest.mark.parametrize("file", ["model", "optimizer", "ema"])
 def test_what_is_not_finite_is_never_saved(tmp_path, file):
-    with runs.trainer([*runs.tiny_flags(tmp_path), *BY_LOSS]) as run:
+    with runs.trainer(runs.tiny_flags(tmp_path)) as run:
         run.train_step(), run.save_checkpoint(), run.train_step()
         tensors = run.tensors.files()[f"{file}.safetensors"].values()
-        tensor = run.resampler.losses if file == "timesteps" else [each for each in tensors if each.dim()][-1].data
+        tensor = [each for each in tensors if each.dim()][-1].data
         tensor.view(-1)[-1] = torch.inf
         with pytest.raises(ValueError, match="^Update 2: the weights are NaN or infinite, and are not saved. Go back"):
             run.save_checkpoint()

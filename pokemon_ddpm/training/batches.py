@@ -9,7 +9,7 @@ import functools
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -315,7 +315,6 @@ class Batch:
         labels: int64, after condition dropout.
         timesteps: int64 (B,).
         noise: float32 (B, C, S, S).
-        weights: float32 (B,), importance weights of the losses; None for ones.
         augmentation: float32 (B, AUGMENTATION_DIM); None for no augmentation.
         reference: float32 (B, C, S, S) in about [-1, 1], zeros where there is no reference; None for none.
     """
@@ -324,7 +323,6 @@ class Batch:
     labels: dict[str, Tensor]
     timesteps: Tensor
     noise: Tensor
-    weights: Tensor | None = None
     augmentation: Tensor | None = None
     reference: Tensor | None = None
 
@@ -346,7 +344,6 @@ def sample_batch(
     config: TrainingConfig,
     step: int,
     batch_size: int,
-    resample: Callable[[int, torch.Generator], tuple[Tensor, Tensor]] | None = None,
     pairs: ReferencePairs | None = None,
     mirrors_references: bool = False,
 ) -> Batch:
@@ -355,7 +352,6 @@ def sample_batch(
     Args:
         data: The training split, on the device.
         batch_size: Over all processes and accumulation.
-        resample: `TimestepResampler.sample`, for `--timestep_sampling loss_second_moment`.
         pairs: Of the training split, on the device, for `--reference_prob`.
         mirrors_references: See `SpriteUNet2DModel`.
     """
@@ -373,12 +369,8 @@ def sample_batch(
         indices = torch.where(given, targets, indices)
     images = data.images[indices]
     noise = torch.randn(images.shape, generator=generator, device=generator.device).to(device)
-    weights = augmentation = None
-    if resample is not None:
-        timesteps, weights = resample(batch_size, generator)
-    else:
-        stratified = config.timestep_sampling == "stratified"
-        timesteps = sample_timesteps(batch_size, config.ddpm_num_steps, generator, stratified).to(device)
+    stratified, augmentation = config.timestep_sampling == "stratified", None
+    timesteps = sample_timesteps(batch_size, config.ddpm_num_steps, generator, stratified).to(device)
     labels = {name: data.labels[name][indices] for name in conditioner.vocabulary if name != "relation"}
     labels = drop_conditions(labels, conditioner, config.conditioning_dropout_prob, generator)
     mirrored, reference = torch.zeros(batch_size, dtype=torch.bool, device=device), None
@@ -404,4 +396,4 @@ def sample_batch(
         labels["relation"] = torch.where(given, RELATIONS.index("same"), conditioner.any_ids["relation"])
     elif "relation" in conditioner.vocabulary:
         labels["relation"] = torch.full_like(indices, conditioner.any_ids["relation"])
-    return Batch(images, labels, timesteps, noise, weights, augmentation, reference)
+    return Batch(images, labels, timesteps, noise, augmentation, reference)

@@ -18,12 +18,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
-from pokemon_ddpm.diffusion import TimestepResampler
 from pokemon_ddpm.files import write_file
 from pokemon_ddpm.pipelines.file_checks import MAX_BYTES, read_file
 from pokemon_ddpm.training.config import GONE, TrainingConfig, as_text
 
-MODEL, EMA, OPTIMIZER, TIMESTEPS = (f"{name}.safetensors" for name in ("model", "ema", "optimizer", "timesteps"))
+MODEL, EMA, OPTIMIZER = (f"{name}.safetensors" for name in ("model", "ema", "optimizer"))
 MANIFEST = "manifest.json"
 
 Scalar = bool | int | float | str | None
@@ -76,7 +75,6 @@ class TrainingTensors:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     ema: EMAModel | None = None
-    resampler: TimestepResampler | None = None
 
     def files(self) -> dict[str, dict[str, torch.Tensor]]:
         """File name -> its tensors by name."""
@@ -88,8 +86,6 @@ class TrainingTensors:
         }
         if self.ema is not None:
             files[EMA] = dict(zip(dict(self.model.named_parameters()), self.ema.shadow_params, strict=True))
-        if self.resampler is not None:
-            files[TIMESTEPS] = self.resampler.state_dict()
         return files
 
     def load(self, folder: Path, step: int) -> None:

@@ -105,8 +105,8 @@ class TrainingConfig:
     # Objective
     snr_gamma: float = _option(5.0, "gamma of Min-SNR weighting (Hang et al. 2023); 0 gives the simple loss.", low=0)
     snr_floor: float = _option(0.0, "Lowest weight of the error of x_0; 1 is max(SNR, 1) (Salimans & Ho 2022).", low=0)
-    timestep_sampling: Literal["uniform", "stratified", "loss_second_moment"] = _option(
-        "uniform", "How timesteps are sampled: independently, stratified, or by their losses (Nichol & Dhariwal 2021)."
+    timestep_sampling: Literal["uniform", "stratified"] = _option(
+        "uniform", "How timesteps are sampled: independently, or stratified (Kingma et al. 2021)."
     )
     conditioning_dropout_prob: float = _option(0.1, "Share of images trained without conditions.", low=0, below=1)
     reference_prob: float = _option(0.0, "Share of images trained with a reference sprite.", low=0, high=1)
@@ -234,8 +234,6 @@ class TrainingConfig:
         if self.distill_from:
             if steps not in range(2, self.ddpm_num_steps + 1, 2):
                 yield f"--distill_teacher_steps must be even and at most --ddpm_num_steps, not {steps}."
-            if self.timestep_sampling == "loss_second_moment":
-                yield "--distill_from cannot be used with --timestep_sampling loss_second_moment."
             if self.ddpm_num_inference_steps not in (steps // 2, TrainingConfig.ddpm_num_inference_steps):
                 yield f"The student takes {steps // 2} steps; leave out --ddpm_num_inference_steps."
         elif self.ddpm_num_inference_steps > self.ddpm_num_steps:

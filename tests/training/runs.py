@@ -34,8 +34,6 @@ NETWORK = {"block_out_channels": [8, 16], "layers_per_block": 1, "attention_head
 NETWORK |= {"down_block_types": ["DownBlock2D", "AttnDownBlock2D"], "up_block_types": ["AttnUpBlock2D", "UpBlock2D"]}
 NETWORK |= {"dropout": 0.1, "patch_size": 2, "scaling_factor": 0.5}
 AUGMENTED = ["--random_flip", "--translate_prob=0.3", "--hue_prob=0.3"]
-# Importance sampling begins when there are ten losses of each timestep.
-BY_LOSS = ["--timestep_sampling=loss_second_moment", "--ddpm_num_steps=4", "--train_batch_size=32"]
 LATEST = "--resume_from_checkpoint=latest"
 
 

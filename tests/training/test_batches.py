@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from pokemon_ddpm import SpriteConditioner, SpriteTensors
-from pokemon_ddpm.diffusion import TimestepResampler
 from pokemon_ddpm.training import batches
 from pokemon_ddpm.training.batches import BACK_PROB, FORM, Batch, ReferencePairs, augment, batch_indices, derive_seed
 from pokemon_ddpm.training.config import TrainingConfig
@@ -85,8 +84,8 @@ def data() -> SpriteTensors:
     return SpriteTensors(images, {"type": types, "color": torch.arange(60) % 10, "index": torch.arange(60)})
 
 
-def sampled(data: SpriteTensors, step: int = 2, size: int = 24, resample: object = None, **settings: object) -> Batch:
-    return batches.sample_batch(data, TYPE_AND_COLOR, TrainingConfig(**settings), step, size, resample)
+def sampled(data: SpriteTensors, step: int = 2, size: int = 24, **settings: object) -> Batch:
+    return batches.sample_batch(data, TYPE_AND_COLOR, TrainingConfig(**settings), step, size)
 
 
 def tensors_of(batch: Batch) -> dict[str, torch.Tensor]:
@@ -102,7 +101,7 @@ def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -
 
 def test_what_a_batch_contains(data):
     batch, indices = sampled(data), batch_indices(60, 0, 2, 24)
-    assert torch.equal(batch.images, data.images[indices]) and batch.weights is batch.augmentation is None
+    assert torch.equal(batch.images, data.images[indices]) and batch.augmentation is None
     assert batch.labels.keys() == {"type", "color"}
     given = batch.labels["color"] != TYPE_AND_COLOR.any_ids["color"]
     assert given.any() and torch.equal(batch.labels["color"][given], data.labels["color"][indices][given])
@@ -113,23 +112,18 @@ def test_what_a_batch_contains(data):
     torch.testing.assert_close(batch.clean(), batch.images / 127.5 - 1)
 
 
-@pytest.mark.parametrize("sampling", ["uniform", "stratified", "loss_second_moment"])
+@pytest.mark.parametrize("sampling", ["uniform", "stratified"])
 def test_a_batch_is_a_function_of_seed_and_step_and_can_be_sliced(data, sampling):
-    settings, resample = {"random_flip": True, "timestep_sampling": sampling, **AUGMENTED}, None
-    if sampling == "loss_second_moment":
-        resampler = TimestepResampler(1000)
-        for _ in range(10):  # enough losses to be used
-            resampler.record(torch.arange(1000), torch.arange(1000) / 1000 + 0.1)
-        resample = resampler.sample
+    settings = {"random_flip": True, "timestep_sampling": sampling, **AUGMENTED}
     before = torch.get_rng_state()
-    found = [tensors_of(sampled(data, step, resample=resample, seed=5, **settings)) for step in range(3)]
+    found = [tensors_of(sampled(data, step, seed=5, **settings)) for step in range(3)]
     assert torch.equal(torch.get_rng_state(), before)
-    again = sampled(data, 2, resample=resample, seed=5, **settings)
+    again = sampled(data, 2, seed=5, **settings)
     assert_equal(tensors_of(again), found[2])
     for count in (1, 3, 8, 12):
         parts = [tensors_of(again.rows(slice(start, start + count))) for start in range(0, 24, count)]
         assert_equal({name: torch.cat([part[name] for part in parts]) for name in parts[0]}, found[2])
-    for other in (found[1], tensors_of(sampled(data, 2, resample=resample, seed=6, **settings))):
+    for other in (found[1], tensors_of(sampled(data, 2, seed=6, **settings))):
         assert not [name for name in other if torch.equal(other[name], found[2][name])]
 
 

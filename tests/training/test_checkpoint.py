@@ -16,13 +16,12 @@ from diffusers.training_utils import EMAModel
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from pokemon_ddpm.diffusion import TimestepResampler
 from pokemon_ddpm.training import checkpoint
 from pokemon_ddpm.training.checkpoint import TrainingState, TrainingTensors, checkpoints, find_checkpoints, restore
 from pokemon_ddpm.training.config import GONE, TrainingConfig
 from tests.training.runs import names
 
-TENSOR_FILES = [f"{name}.safetensors" for name in ("ema", "model", "optimizer", "timesteps")]
+TENSOR_FILES = [f"{name}.safetensors" for name in ("ema", "model", "optimizer")]
 NETWORK = {"layers_per_block": 1, "dropout": 0.1}
 
 
@@ -31,14 +30,14 @@ def state_at(step: int, skipped: int = 0, **metrics: float) -> TrainingState:
 
 
 class Run:
-    """A tiny network with optimizer, EMA and resampler of losses."""
+    """A tiny network with optimizer and EMA."""
 
     def __init__(self, seed: int = 0, width: int = 5):
         torch.manual_seed(seed)
         self.model = nn.Sequential(nn.Linear(3, width), nn.BatchNorm1d(width), nn.Linear(width, 2))
         optimizer = torch.optim.AdamW(self.model.parameters(), lr=0.01)
         ema = EMAModel(self.model.parameters(), decay=0.9)
-        self.tensors, self.step = TrainingTensors(self.model, optimizer, ema, TimestepResampler(4)), 0
+        self.tensors, self.step = TrainingTensors(self.model, optimizer, ema), 0
 
     def train(self, steps: int) -> "Run":
         tensors = self.tensors
@@ -46,7 +45,6 @@ class Run:
             losses = self.model(torch.randn(8, 3, generator=torch.Generator().manual_seed(self.step))).square().mean(1)
             losses.mean().backward()
             tensors.optimizer.step(), tensors.optimizer.zero_grad(), tensors.ema.step(self.model.parameters())
-            tensors.resampler.record(torch.arange(8) % 4, losses.detach())
             self.step += 1
         return self
 
@@ -150,7 +148,7 @@ def test_an_interruption_at_any_file_operation_of_saving_and_rotation(tmp_path, 
     """Earlier checkpoints or the new one are there, nothing incomplete has their names, and the next save works."""
     prepared, runs = tmp_path / "prepared", [Run().train(1), Run().train(2), Run(1).train(2)]
     for run in runs:
-        run.tensors = replace(run.tensors, ema=None, resampler=None)
+        run.tensors = replace(run.tensors, ema=None)
     for run in runs[:2]:
         run.save(prepared)
     statuses = set()
@@ -161,7 +159,7 @@ def test_an_interruption_at_any_file_operation_of_saving_and_rotation(tmp_path, 
             break
         statuses.add(status)
         last = Run(2)
-        last.tensors = replace(last.tensors, ema=None, resampler=None)
+        last.tensors = replace(last.tensors, ema=None)
         for path in checkpoints(folder):
             last.restore(path)
         assert any(equal(last, run) for run in runs) and ((folder / "checkpoint-1").exists() or equal(last, runs[2]))
@@ -205,7 +203,7 @@ FORGED_TENSORS = [
     *(("optimizer", "0.exp_avg", value) for value in (FLOAT[:1], None, FLOAT + NAN, FLOAT - INF, FLOAT.double())),
     *(("model", "0.bias", value) for value in (torch.zeros(5, dtype=int), torch.zeros(5) - INF, torch.zeros(6), None)),
     ("model", "0.bias", torch.zeros(5).to(torch.float8_e4m3fn)), ("model", "9.bias", torch.zeros(5)),
-    ("ema", "0.bias", torch.zeros(5) + NAN), ("timesteps", "losses", torch.zeros(1)),
+    ("ema", "0.bias", torch.zeros(5) + NAN),
 ]  # fmt: skip
 FORGED_FILES = [
     ("manifest.json", os.mkfifo), ("model.safetensors", os.mkfifo),

@@ -71,7 +71,6 @@ STUDENT = "--distill_from a --distill_teacher_steps 32"
         ("--conditions type colour", "--conditions: unknown attribute 'colour'. Did you mean 'color'?"),
         ("--conditions color view", "--conditions must include type, but is color view."),
         ("--distill_from a", "--distill_teacher_steps must be even and at most --ddpm_num_steps, not None."),
-        (f"{STUDENT} --timestep_sampling loss_second_moment", "--distill_from cannot be used with --timestep_sam"),
         (f"{STUDENT} --snr_gamma 16", "--snr_gamma cannot be used with --distill_from."),
         (f"{STUDENT} --ddpm_num_inference_steps 50", "The student takes 16 steps; leave out"),
         ("--autoguidance_from a", "--autoguidance_from needs --pretrained_model_name_or_path."),

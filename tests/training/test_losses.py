@@ -32,7 +32,7 @@ def batch_at(timesteps: list[int], size: int = 8) -> Batch:
     images = torch.randint(256, (count, 3, size, size), generator=generator, dtype=torch.uint8)
     labels = {"type": torch.tensor([[FIRE, WATER]]).repeat(count, 1)}
     augmentation = torch.zeros(count, AUGMENTATION_DIM)
-    return Batch(images, labels, torch.tensor(timesteps), random(count, 2, size), None, augmentation)
+    return Batch(images, labels, torch.tensor(timesteps), random(count, 2, size), augmentation)
 
 
 def levels(timesteps: list[int]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,7 +11,7 @@ import torch
 from pokemon_ddpm import SpriteTensors
 from pokemon_ddpm.training import run as module
 from pokemon_ddpm.training.run import load_splits
-from tests.training.runs import AUGMENTED, BY_LOSS, nan_in, tiny_flags, trainer
+from tests.training.runs import AUGMENTED, nan_in, tiny_flags, trainer
 
 NAN = math.nan
 
@@ -34,7 +34,7 @@ def test_the_meter_has_the_means_and_the_speed_of_an_interval(monkeypatch):
         assert values["images_per_second"] == 8 * len(updates) / 4
 
 
-@pytest.mark.parametrize("more", [[], ["--mixed_precision=bf16", "--gradient_accumulation_steps=2"], BY_LOSS])
+@pytest.mark.parametrize("more", [[], ["--mixed_precision=bf16", "--gradient_accumulation_steps=2"]])
 def test_a_skipped_update_leaves_weights_and_moments_bit_by_bit(tmp_path, more):
     with trainer([*tiny_flags(tmp_path), *more, *AUGMENTED], sample_batch=nan_in(0, 2)) as run:
 
@@ -48,8 +48,6 @@ def test_a_skipped_update_leaves_weights_and_moments_bit_by_bit(tmp_path, more):
             assert loss.isfinite() == grad_norm.isfinite() == (step in (1, 3))
             assert sum(changed) > 0.8 * len(changed) if step in (1, 3) else not any(changed)
         assert run.skipped_updates() == 2
-        if run.resampler is not None:
-            assert run.resampler.recorded.sum() == 4 * 32 - 2 and run.resampler.losses.isfinite().all()
 
 
 COUNT, T = 70, 1000
@@ -83,7 +81,7 @@ def test_a_probe_measures_each_image_twice_the_same_way_each_time():
     parts = timesteps.sort().values * 2 * COUNT / T  # one timestep in each of equal parts
     assert ((parts - torch.arange(2 * COUNT)).abs() < 1.01).all()
     assert torch.corrcoef(noise.flatten(1)).fill_diagonal_(0).abs().max() < 0.4
-    assert all(batch.weights is batch.augmentation is None and [*batch.labels] == ["type"] for batch in batches)
+    assert all(batch.augmentation is None and [*batch.labels] == ["type"] for batch in batches)
 
     assert sum(measured(probes[0], [], i, 3) for i in range(3)) == pytest.approx(loss, rel=1e-6)
 
