@@ -7,7 +7,6 @@ import { withSteps } from "./making.js";
 import { gameSheet, sheetDescription, squash } from "./sheet.js";
 import { linkOf } from "./stage.js";
 import { find, nameOf, page } from "./state.js";
-import { zip } from "./zip.js";
 
 export const canShare = Boolean(navigator.canShare?.({ url: location.href }));
 export const fileName = (sprite) => (nameOf(sprite).match(/[\p{L}\p{M}\p{N}_]+/gu) ?? ["sprite"]).join("-");
@@ -48,17 +47,13 @@ export async function shareSprite() {
   share({ file: await pngFile(enlarged(shown.pixels, 8), fileName(shown)), link: linkOf(shown.recipe), title: nameOf(shown) });
 }
 
-/** Saves the sprites of a card for a game engine, each with the second frame of an idle animation. */
+/** Saves the sprites of a card for a game engine, each with the second frame of an idle animation, and what describes them. */
 export async function saveSheet({ parts, link }) {
   const sprites = Object.values(parts), columns = sprites.length, { config } = page;
   const pixels = sprites.map((each) => each.pixels), side = Math.sqrt(pixels[0].length / 4);
   const names = ["", "-idle"].flatMap((end) => Object.keys(parts).map((name) => `${name}${end}.png`));
-  const metadata = sprites.map(({ recipe }) => recipe), about = { model: config.name, weights: config.weights, link };
-  const description = sheetDescription("creature.png", side, columns, names, [...metadata, ...metadata], about);
-  const image = await png(gameSheet([...pixels, ...pixels.map(squash)], columns));
-  const files = {
-    "creature.png": new Uint8Array(await image.arrayBuffer()),
-    "creature.json": new TextEncoder().encode(`${JSON.stringify(description, null, 2)}\n`),
-  };
-  download(zip(files), `${fileName(sprites[0])}.zip`);
+  const name = fileName(sprites[0]), metadata = sprites.map(({ recipe }) => recipe), about = { model: config.name, weights: config.weights, link };
+  const description = sheetDescription(`${name}.png`, side, columns, names, [...metadata, ...metadata], about);
+  download(await png(gameSheet([...pixels, ...pixels.map(squash)], columns)), `${name}.png`);
+  download(new Blob([`${JSON.stringify(description, null, 2)}\n`], { type: "application/json" }), `${name}.json`);
 }
