@@ -1,20 +1,33 @@
-"""The conditions in a description such as "a small blue dragon with wings"."""
+"""What a description such as "a small blue whale" asks for: its conditions, and a sketch from which its sprites begin.
+
+What is rare among training images, such as a mushroom, a network does not make of noise alone. So sprites of an animal
+or a thing begin from a sketch of it, with noise (SDEdit, Meng et al. 2022, section 3).
+"""
 
 import json
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from PIL import Image, ImageColor
 
 from pokemon_ddpm.vocabulary import ANY, NONE, USUAL
 
 WORDS_FILE = Path(__file__).parent / "page" / "words.json"  # the page has the same table and rules, description.js
 LONGEST = 3  # words of a phrase
 PLURALS = (("s", ""), ("es", ""), ("ies", "y"), ("ves", "f"))  # endings, and what they replace
-LEFT_OUT = ("relation", "game")  # not what a sprite looks like
+LEFT_OUT = ("relation", "game", "sketch")  # not what a sprite looks like
 MISTAKES = (5, 8, 10)  # letters of a word that can have one mistake, two, or three
 SHORTEST_PART = 3  # letters of a word of a compound
+# In 16x16 cells: "." for the background, "#" for the color, "o" for a lighter one, "x" for eyes. The page has the same
+# table and rules, sketch.js.
+TABLE = json.loads(WORDS_FILE.with_name("sketches.json").read_text(encoding="utf-8"))
+SKETCHES: dict[str, Any] = TABLE["sketches"]
+EYE = (24, 24, 32)
+SKETCH_STRENGTH = 0.5  # as of the pipeline's `image`
 
 
 def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tuple[dict[str, str], list[str]]:
@@ -27,7 +40,8 @@ def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tup
     "big red eyes".
 
     Args:
-        vocabulary: Of the model: attribute -> its values.
+        vocabulary: Of the model: attribute -> its values. With "sketch" -> names of `SKETCHES` an animal or thing is
+            also a sketch, with its color and size where the description has none.
 
     Returns:
         Attribute -> value in the order of the vocabulary, a pair of types as "water/dragon"; and these words.
@@ -42,6 +56,7 @@ def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tup
     for number, span in enumerate(re.split(_denied(table), _plain(text), flags=re.ASCII)):  # every other one is denied
         words, place = [part for word in _words(span) for part in _parts(word, known, right)], 0
         left = 1 if _denies_one(words, fillers, table) else len(words)  # what is still denied
+        sketched = None  # where the last sketch ends
         while place < len(words):
             for length in range(min(LONGEST, len(words) - place), 0, -1):
                 phrase = " ".join(words[place : place + length])
@@ -57,6 +72,10 @@ def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tup
             if is_denied or is_of_part:
                 values = None
             taken = False
+            if values and "sketch" in values:
+                for name in ("sketch", "shape") if sketched == place - length else ():  # a "robot crab" is a crab
+                    found.pop(name, None)
+                sketched, usual_type = place, values.get("type")
             for name, value in (values or {}).items():
                 if name != "type":
                     taken |= found.setdefault(name, value) == value
@@ -67,6 +86,8 @@ def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tup
                 unknown.append(phrase)
     if types:
         found["type"] = "/".join(types)
+    if "sketch" in found:
+        found = usual_conditions(found["sketch"], [each for each in types if each != usual_type]) | found
     return {name: found[name] for name in vocabulary if name in found}, unknown
 
 
@@ -78,7 +99,11 @@ def _synonyms(table: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         for value, words in values.items()
         for word in words.split()
     }
-    return synonyms | table["words"]
+    synonyms |= table["words"]
+    for name, sketch in SKETCHES.items():
+        usual = synonyms.get(name, {})
+        synonyms |= {word: {**usual, **synonyms.get(word, {}), "sketch": name} for word in sketch["words"].split()}
+    return synonyms
 
 
 def _meaning(phrase: str, known: Mapping[str, Mapping[str, str]]) -> Mapping[str, str]:
@@ -154,8 +179,39 @@ def _phrases(
         for value in values:
             if name not in LEFT_OUT and value not in (ANY, NONE, "no", "yes", "base", USUAL.get(name)):
                 phrase = " ".join(_words(value))
-                phrases[phrase] = {name: value}
+                phrases[phrase] = {name: value, **{k: v for k, v in phrases.get(phrase, {}).items() if k == "sketch"}}
                 # Own classes are often plurals. Of other attributes a "head" is not the shape "heads".
                 for end, by in PLURALS if name == "type" else ():
                     phrases.setdefault(re.sub(f"{end}$", by, phrase), {name: value})
     return phrases
+
+
+def usual_conditions(name: str, types: Iterable[str] = ()) -> dict[str, str]:
+    """The color and the size of a sketch where others are not asked for; a cat of ice is blue."""
+    colors = [TABLE["types"][each] for each in types if each in TABLE["types"]]
+    return {"color": (*colors, SKETCHES[name]["color"])[0], "size": TABLE["size"]}
+
+
+def sketch_image(name: str, conditions: Mapping[str, Any], side: int, seed: int) -> Image.Image:
+    """A sketch for the pipeline's `image`: RGBA, transparent around it, with `side` pixels a side.
+
+    Args:
+        name: A key of `SKETCHES`.
+        conditions: Attribute -> value; "color" and "size" count, see `usual_conditions`.
+        seed: Another one, from 0, gives it up to 20 % less width and height, and leans it.
+    """
+    usual = usual_conditions(name)
+    color = ImageColor.getrgb(TABLE["colors"].get(conditions.get("color"), TABLE["colors"][usual["color"]]))
+    length = side * TABLE["sizes"].get(conditions.get("size"), TABLE["sizes"][usual["size"]])
+    width, height, lean = (seed // 5**place % 5 for place in range(3))
+    cells = np.array([[*row] for row in SKETCHES[name]["rows"]])
+    y, x = np.indices((side, side)) + 0.5 - side / 2
+    row = np.floor((y / (length * (16 + height) / 20) + 0.5) * len(cells)).astype(int)
+    column = np.floor(((x - y * (lean - 2) / 10) / (length * (16 + width) / 20) + 0.5) * len(cells)).astype(int)
+    inside = (np.minimum(row, column) >= 0) & (np.maximum(row, column) < len(cells))
+    found = np.where(inside, cells[row * inside, column * inside], ".")
+    lighter = [value + (255 - value) * 13 // 20 for value in color]
+    pixels = np.full((side, side, 4), (255, 255, 255, 0), dtype=np.uint8)
+    for letter, rgb in {"#": color, "o": lighter, "x": EYE}.items():
+        pixels[found == letter] = [*rgb, 255]
+    return Image.fromarray(pixels)

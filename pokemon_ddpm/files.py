@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import warnings
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -65,6 +64,7 @@ class Provenance:
     weights: str | None = None  # digest of network and conditioner in this dtype; None in PNGs of 1.0
     chunk_size: int
     postprocessing: dict = field(default_factory=dict)  # such as {"palette": 16, "min_fragment": 4}; see `generation`
+    sketch: str | None = None  # that it begins from; see `description`
 
     def __post_init__(self) -> None:
         vars(self).update(json.loads(json.dumps(vars(self), allow_nan=False)))
@@ -101,12 +101,9 @@ def read_png(path: str | Path) -> Provenance:
 
 def _parse(text: str) -> Provenance:
     found, types = json.loads(text), {each.name: each.type for each in fields(Provenance)}
-    found = {"weights": None, **found} if isinstance(found, dict) else {}
-    if isinstance(found.get("compiled"), bool):  # by version 1.0.0
+    found = {"weights": None, "sketch": None, **found} if isinstance(found, dict) else {}
+    if isinstance(found.pop("compiled", None), bool):  # of version 1.0.0
         found.setdefault("backend", "torch")
-        if found.pop("compiled"):
-            message = "An image was made with torch.compile, which is no longer supported; without it, the image "
-            warnings.warn(f"{message}may differ by one gray level.", stacklevel=4)
     if found.keys() != types.keys():
         raise ValueError(f"the fields must be {', '.join(types)}")
     for name, kind in types.items():

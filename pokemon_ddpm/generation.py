@@ -9,6 +9,7 @@ import torch
 from accelerate import PartialState
 from PIL import Image
 
+from pokemon_ddpm.description import SKETCH_STRENGTH, SKETCHES, sketch_image
 from pokemon_ddpm.diffusion import make_sampler, sampler_name
 from pokemon_ddpm.files import Provenance, read_png, save_image
 from pokemon_ddpm.models import model_name, weights_digest
@@ -37,11 +38,16 @@ class SpriteRequest:
     pokemon_type: PokemonType = None
     attributes: Mapping[str, AttributeValue] = field(default_factory=dict)  # other ones, such as {"color": "red"}
     number: int | None = None
+    sketch: str | None = None  # that it begins from, one of `SKETCHES`
 
     @property
     def name(self) -> str:
         """The seed, and the number if there is one: "7-0"."""
         return str(self.seed) if self.number is None else f"{self.seed}-{self.number}"
+
+    def picture(self, side: int) -> Image.Image:
+        """What it begins from, if it has a sketch."""
+        return sketch_image(self.sketch, self.attributes, side, self.seed)
 
     @property
     def file_name(self) -> str:
@@ -51,8 +57,8 @@ class SpriteRequest:
             kind = "+".join(f"{name}{weight}" for name, weight in kind.items())
         elif isinstance(kind, tuple):
             kind = "/".join(map(str, kind))
-        parts = [str("any" if kind is None else kind), *map(str, self.attributes.values()), self.name]
-        return "_".join(parts).replace("/", "-") + ".png"
+        parts = [str("any" if kind is None else kind), *map(str, self.attributes.values()), self.sketch, self.name]
+        return "_".join(filter(None, parts)).replace("/", "-") + ".png"
 
 
 def generate(
@@ -66,7 +72,7 @@ def generate(
 
     They are generated in chunks, the last one filled up, so that on one machine a request gives the same image bit by
     bit, alone or among others. (A request without any condition: within one gray level, since a chunk of such requests
-    needs no guidance.) The further arguments of the pipeline are the same for all requests.
+    needs no guidance.) The further arguments of the pipeline are the same for all; all have a sketch, or none has.
 
     Args:
         chunk_size: Samples of a batch. Kernels differ in their last bits between batch sizes.
@@ -74,6 +80,9 @@ def generate(
     names = {name for request in requests for name in request.attributes}
     for start in range(0, len(requests), chunk_size):
         chunk = [requests[min(start + i, len(requests) - 1)] for i in range(chunk_size)]
+        if requests[0].sketch:
+            arguments |= {"image": [each.picture(pipeline.sample_shape[-1]) for each in chunk]}
+            arguments["strength"] = SKETCH_STRENGTH
         images = pipeline(
             [request.pokemon_type for request in chunk],
             generator=[torch.Generator().manual_seed(request.seed) for request in chunk],
@@ -154,6 +163,7 @@ class GenerationSettings:
             weights=getattr(pipeline, "weights", None),
             chunk_size=self.chunk_size,
             postprocessing={name: getattr(self, name) for name in POSTPROCESSING},
+            sketch=request.sketch,
         )
 
 
@@ -172,6 +182,7 @@ def read_settings(path: Path) -> tuple[GenerationSettings, SpriteRequest]:
     attributes = dict(made.condition)
     pokemon_type, postprocessing = _without_lists(attributes.pop("type", None)), made.postprocessing
     known = postprocessing.keys() == set(POSTPROCESSING) and 1 <= made.chunk_size <= CHUNK_SIZE
+    known &= made.sketch is None or made.sketch in SKETCHES
     if not known or made.backend != "torch":
         other = f"another version of this project (backend {made.backend!r})"
         raise ValueError(f"{path} was made by {other}, which cannot be repeated exactly.")
@@ -179,7 +190,7 @@ def read_settings(path: Path) -> tuple[GenerationSettings, SpriteRequest]:
     names = "model scheduler num_inference_steps guidance_scale dtype chunk_size".split()
     values = {name: getattr(made, name) for name in names}
     settings = GenerationSettings(**values, further=further, weights_digest=made.weights, **postprocessing)
-    return settings, SpriteRequest(made.seed, pokemon_type, attributes)
+    return settings, SpriteRequest(made.seed, pokemon_type, attributes, sketch=made.sketch)
 
 
 def _without_lists(value: Any) -> Any:

@@ -168,6 +168,3 @@ def test_with_zero_terminal_snr_the_last_term_is_finite(prediction_type):
     bar = ZERO_SNR.alpha_bar[-2].item()  # x_{T-1} | x_0 is N(sqrt(bar) x_0, 1 - bar), and beta_T is 1
     expected = 0.5 * (-math.log(1 - bar) - 1 + (1 - bar) + bar * S**2)
     assert computed.item() == pytest.approx(expected, rel=1e-5, abs=1e-12)
-
-
-# Resampled timesteps

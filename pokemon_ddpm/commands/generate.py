@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
 from pokemon_ddpm.commands import common
 from pokemon_ddpm.commands.common import MAX_SEED, OWN, BestDtype, FastModel, Guidance, Model, Scheduler, Steps
-from pokemon_ddpm.description import parse_description
+from pokemon_ddpm.description import SKETCHES, parse_description
 from pokemon_ddpm.files import save_image, write_file, write_png
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE, check_enlargement
 from pokemon_ddpm.sheets import check_animation, check_sheet_size, save_animation, sheet_description, sprite_sheet
@@ -106,8 +106,10 @@ def generate(
     pipeline = settings.load()
     candidates = candidates or default_candidates(pipeline)
     if description is not None:
-        given = _described(description, pipeline.conditioner.vocabulary, model) | {k: v for k, v in given.items() if v}
+        given = _described(description, pipeline.conditioner, model) | {k: v for k, v in given.items() if v}
+    (sketch,) = given.pop("sketch", [None])
     requests, labels = make_requests(given, pipeline.conditioner, num_images, seed, same_seeds, candidates)
+    requests = [replace(request, sketch=sketch) for request in requests]
     settings = replace(settings, chunk_size=chunk_size_of(requests, candidates))
     job = Job(pipeline, settings, requests, candidates)
     if output_dir is not None:
@@ -192,8 +194,9 @@ def make_requests(
     return requests, labels if len(labels) > 1 else []
 
 
-def _described(description: str, vocabulary: Mapping[str, Sequence[str]], model: str) -> dict[str, list[str]]:
-    """The conditions of a description; says which they are, and what is not understood."""
+def _described(description: str, conditioner: "SpriteConditioner", model: str) -> dict[str, list[str]]:
+    """The conditions and the sketch of a description; says which they are, and what is not understood."""
+    vocabulary = conditioner.vocabulary | ({"sketch": [*SKETCHES]} if conditioner.has_types else {})
     found, unknown = parse_description(description, vocabulary)
     if not found:
         raise ValueError(f"{description!r} contains no condition of the model; see `pokemon-ddpm describe {model}`.")
@@ -259,6 +262,8 @@ def _write_game_sheet(job: "Job", columns: int, output: Path) -> None:
     (sprites, images), file = _finished(job), output.with_suffix(".json")
     names, chosen = [each.request.file_name for each in sprites], [each.chosen for each in sprites]
     metadata = [{"condition": full_condition(job.pipeline, each), "seed": each.seed} for each in chosen]
+    for each, request in zip(metadata, chosen, strict=True):
+        each |= {"sketch": request.sketch} if request.sketch else {}
     description = sheet_description(output.name, images[0].size, columns, names, metadata)
     save_image(make_game_sheet(images, columns), output)
     write_file(file, json.dumps(description, indent=2) + "\n")

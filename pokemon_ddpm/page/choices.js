@@ -49,7 +49,7 @@ export function readWish() {
   if (!page.names || $("wish").value === wish) return; // the page may still be loading
   wish = $("wish").value;
   const { vocabulary } = page.config;
-  const { conditions: { type = "", ...others }, unknown } = parseDescription(wish, vocabulary, page.words);
+  const { conditions: { type = "", ...others }, unknown } = parseDescription(wish, vocabulary, page.words, page.config.sketches);
   const [first, second] = type.split("/"), found = Object.entries({ ...(first && { type: first }), ...(second && { second }), ...others });
   for (const name of wished) choose(name, ANY);
   const possible = found.filter(([name]) => !(name in EXTRAS) || canMake(EXTRAS[name][0], page.config));

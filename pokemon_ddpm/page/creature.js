@@ -3,10 +3,11 @@
 import { doodlePixels, valuesOf } from "./doodle.js";
 import { sampleSeed } from "./random.js";
 import { centered } from "./sampling.js";
+import { sketchPixels } from "./sketch.js";
 import { fromOklab, oklab } from "./sprite.js";
 
 export const CHANGES = { back: { view: "back" }, shiny: { finish: "shiny" }, evolve: {} };
-const DOODLE_STRENGTH = 0.75;
+const DOODLE_STRENGTH = 0.75, SKETCH_STRENGTH = 0.5;
 const COST = [1, 0.5, 0.5], BLACK = 0.2, BLACK_COST = 0.3; // of squared differences in OKLab, and of becoming black
 const SAME_COLOR = 0.06, MAX_SHIFT = 3; // a distance in OKLab, and pixels
 const DARK = 0.35, DARKEST = 0.2, LEAST = 0.45, SHADING = [0.4, 1, 1], SAME_AREA = 0.08, MIN_AREA = 0.08; // of shinies
@@ -198,8 +199,11 @@ export function overlap(pixels, other) {
 /** How like its reference a sprite is, by relation. */
 export const likeness = { same: sharedDrawing, next: overlap };
 
-/** Where a sprite that was drawn starts from. */
-export const startOf = ({ doodle }, { sample_shape: shape }) => doodle && { image: doodlePixels(valuesOf(doodle), shape[1]), strength: DOODLE_STRENGTH };
+/** Where a sprite of a doodle or a sketch starts from. */
+export function startOf({ doodle, conditions, seed }, { sample_shape: [, side], sketches }) {
+  if (doodle) return { image: doodlePixels(valuesOf(doodle), side), strength: DOODLE_STRENGTH };
+  return conditions.sketch && { image: sketchPixels(conditions, sketches, side, seed), strength: SKETCH_STRENGTH };
+}
 
 /**
  * Makes the sprite of a recipe.

@@ -1,8 +1,10 @@
 // The conditions in a description: the rules of pokemon_ddpm/description.py, with the same table, words.json.
 
+import { usualConditions } from "./sketch.js";
+
 const LONGEST = 3; // words of a phrase
 const PLURALS = [[/s$/, ""], [/es$/, ""], [/ies$/, "y"], [/ves$/, "f"]];
-const UNNAMED = ["any", "none", "no", "yes", "base"], LEFT_OUT = ["relation", "game"];
+const UNNAMED = ["any", "none", "no", "yes", "base"], LEFT_OUT = ["relation", "game", "sketch"];
 const MISTAKES = [5, 8, 10]; // letters of a word that can have one mistake, two, or three
 const SHORTEST_PART = 3; // letters of a word of a compound
 
@@ -28,7 +30,7 @@ function phrases(vocabulary, words, usual) {
     for (const value of values) {
       if ([...UNNAMED, usual[name]].includes(value)) continue;
       const phrase = wordsOf(value).join(" ");
-      known.set(phrase, [[name, value]]);
+      known.set(phrase, [[name, value], ...(known.get(phrase) ?? []).filter(([each]) => each === "sketch")]);
       // Own classes are often plurals. Of other attributes a "head" is not the shape "heads".
       for (const [end, by] of name === "type" ? PLURALS : []) {
         const singular = phrase.replace(end, by);
@@ -40,10 +42,15 @@ function phrases(vocabulary, words, usual) {
 }
 
 /** Phrase -> attribute -> value, of all languages; English goes before the others. */
-function synonyms({ languages, words }) {
+function synonyms({ languages, words }, { sketches }) {
   const found = Object.entries(languages).flatMap(([name, values]) =>
     Object.entries(values).flatMap(([value, list]) => list.split(" ").map((word) => [word, { [name]: value }])));
-  return { ...Object.fromEntries(found), ...words };
+  const all = { ...Object.fromEntries(found), ...words };
+  for (const [sketch, { words }] of Object.entries(sketches)) {
+    const usual = all[sketch];
+    for (const word of words.split(" ")) all[word] = { ...usual, ...all[word], sketch };
+  }
+  return all;
 }
 
 /** [attribute, value] of a phrase, also in the plural; undefined if it is not known. */
@@ -93,14 +100,15 @@ function distanceOf(one, other) {
 }
 
 /** The conditions that a text names, and the words that were not understood; `usual` are values that nobody names. */
-export function parseDescription(text, vocabulary, table, usual = { view: "front", finish: "normal" }) {
-  const known = phrases(vocabulary, synonyms(table), usual), found = {}, types = [], unknown = [];
+export function parseDescription(text, vocabulary, table, sketches, usual = { view: "front", finish: "normal" }) {
+  const known = phrases(vocabulary, synonyms(table, sketches), usual), found = {}, types = [], unknown = [];
+  let usualType;
   const fillers = `${table.ignored} ${table.negations} non`.split(" "), parts = table.parts.split(" ");
   const right = [...fillers, ...parts, ...table.right.split(" ")];
   for (const [number, span] of plain(text).split(denied(table)).entries()) { // every other one is denied
     const words = wordsOf(span).flatMap((word) => partsOf(word, known, right));
     let left = deniesOne(words, fillers, table) ? 1 : words.length; // what is still denied
-    for (let place = 0, length; place < words.length; place += length) {
+    for (let place = 0, length, sketched; place < words.length; place += length) {
       let values, phrase;
       for (length = Math.min(LONGEST, words.length - place); ; length--) {
         phrase = words.slice(place, place + length).join(" ");
@@ -114,6 +122,9 @@ export function parseDescription(text, vocabulary, table, usual = { view: "front
       const isOfPart = next.some((word) => parts.includes(word)) && !fillers.includes(next[0]); // "with" begins something else
       if (isOfPart && values?.every(([name]) => name === "size" || name === "color")) values = null;
       let taken = false;
+      const meant = Object.fromEntries(values ?? []);
+      if (meant.sketch && sketched === place) delete found.sketch, delete found.shape; // a "robot crab" is a crab
+      if (meant.sketch) [sketched, usualType] = [place + length, meant.type];
       for (const [name, value] of values ?? []) {
         if (name !== "type") taken = (found[name] ??= value) === value || taken;
         else if (types.includes(value) || types.length < 2) {
@@ -125,5 +136,7 @@ export function parseDescription(text, vocabulary, table, usual = { view: "front
     }
   }
   if (types.length) found.type = types.join("/");
-  return { conditions: found, unknown };
+  const own = found.sketch && usualConditions(found.sketch, sketches, types.filter((type) => type !== usualType));
+  const all = Object.entries({ ...own, ...found });
+  return { conditions: Object.fromEntries(all.filter(([name]) => vocabulary[name])), unknown };
 }

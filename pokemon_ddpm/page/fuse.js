@@ -1,5 +1,6 @@
 // Two creatures become one: the drawing between them, varied, the best of some.
 
+import { startOf } from "./creature.js";
 import { $, focusAgain, say } from "./dom.js";
 import { between } from "./fusion.js";
 import { keep } from "./list.js";
@@ -19,7 +20,7 @@ export async function fuse() {
   if (!other?.pixels) return;
   await work(`Fusing ${nameOf(one)} and ${nameOf(other)}`, async (signal) => {
     const middle = between(one.recipe, other.recipe), { conditions, seed, to, share } = middle, count = page.config.ranker ? VARIATIONS : 1;
-    const { pixels: image } = await sample({ conditions, seed, towards: to, share }, undefined, signal);
+    const { pixels: image } = await sample({ conditions, seed, towards: to, share, ...startOf(middle, page.config) }, undefined, signal);
     let best = { score: -Infinity };
     for (let i = 0; i < count; i++) {
       const own = sampleSeed(seed, `fused-${to.seed}`, i), { pixels, score } = await sample({ conditions, image, seed: own, asked: {} }, undefined, signal);

@@ -55,20 +55,21 @@ export function rowOf(wanted, seed) {
 
 /** A sprite of its best candidate, which replaces the first one if that is shown at once. */
 export async function bestOf(sprite, { seeds, asked }, row, signal, atOnce = false) {
-  const { conditions } = sprite.recipe, start = startOf(sprite.recipe, page.config);
+  const { conditions } = sprite.recipe;
   const candidates = seeds.map((seed) => {
     const own = [], onStep = (frame, step) => {
       if (step) own.push(frame);
       if (!sprite.pixels) drawFrame(sprite, frame);
     };
-    const made = sample({ conditions, seed, asked, ...start }, onStep, signal);
+    const start = startOf({ ...sprite.recipe, seed }, page.config), made = sample({ conditions, seed, asked, ...start }, onStep, signal);
     made.catch(() => {}); // it fails where it is awaited
-    return { seed, own, made };
+    return { seed, own, made, start };
   });
   let best;
-  for (const { seed, own, made } of candidates) {
+  for (const { seed, own, made, start } of candidates) {
     const { pixels, score } = await made;
-    const value = score - page.config.likeness_weight * Math.max(0, ...row.map((each) => overlap(pixels, each)));
+    const likeness = (conditions.sketch ? overlap(pixels, start.image) : 0) - Math.max(0, ...row.map((each) => overlap(pixels, each)));
+    const value = score + page.config.likeness_weight * likeness;
     if (best && value <= best.value) continue;
     best = { seed, pixels, value, frames: own };
     if (!atOnce || sprite.isTouched) continue;

@@ -36,7 +36,8 @@ async function start() {
     const response = await fetch("config.json");
     if (response.ok) reason = "The page cannot use its model: config.json is damaged.";
     page.config = await response.json();
-    [page.words, page.names, page.cards] = await Promise.all(["words", "names", "cards"].map(async (file) => (await fetch(`${file}.json`)).json()));
+    [page.words, page.names, page.cards, page.config.sketches] = await Promise.all(["words", "names", "cards", "sketches"].map(async (file) => (await fetch(`${file}.json`)).json()));
+    if (!page.config.own_classes) page.config.vocabulary.sketch ??= Object.keys(page.config.sketches.sketches);
     addConditions();
     const recipe = recipeOf(new URLSearchParams(location.search), page.config);
     if (history.state?.choices) restoreChoices(history.state.choices);

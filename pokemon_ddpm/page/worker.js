@@ -40,10 +40,7 @@ async function network(ort, file, providers) {
   const session = await ort.InferenceSession.create(await file, options);
   const kinds = { Int32Array: "int32", Float32Array: "float32" };
   return async (inputs) => {
-    const tensors = Object.entries(inputs).map(([name, [values, shape]]) => [
-      name,
-      new ort.Tensor(kinds[values.constructor.name], values, shape),
-    ]);
+    const tensors = Object.entries(inputs).map(([name, [values, shape]]) => [name, new ort.Tensor(kinds[values.constructor.name], values, shape)]);
     const outputs = await session.run(Object.fromEntries(tensors));
     return Object.fromEntries(Object.entries(outputs).map(([name, { data }]) => [name, data]));
   };
@@ -64,8 +61,8 @@ async function load(config) {
   ort.env.wasm.wasmPaths = runtime.href;
   ort.env.wasm.wasmBinary = await files[2];
   ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(8, navigator.hardwareConcurrency) : 1;
+  const conditioner = await network(ort, files[1], ["wasm"]); // the runtime begins while the larger file is loaded
   const unet = await network(ort, files[0], adapter ? ["webgpu", "wasm"] : ["wasm"]);
-  const conditioner = await network(ort, files[1], ["wasm"]);
   const threads = ort.env.wasm.numThreads; // the runtime sets it to 1 where it cannot start more
   postMessage({ backend: adapter ? "WebGPU" : `WebAssembly, threads: ${threads}` });
   return new Sampler(config, unet, conditioner);
@@ -79,16 +76,13 @@ addEventListener("message", ({ data: { config, id, request } }) => {
   sampler.catch((error) => postMessage({ error: String(error.message ?? error) }));
 });
 
-async function make(loaded, id, request) {
-  let pixels, step = 0;
-  for await (pixels of loaded.sample(request)) postMessage({ id, pixels, step: step++ });
-  return toSprite(pixels, loaded.config.sprite);
-}
-
 async function run(id, request) {
   try {
-    const loaded = await sampler, pixels = await make(loaded, id, request);
-    postMessage({ id, pixels, score: request.asked && loaded.config.ranker ? await loaded.score(pixels, request.asked) : 0, done: true });
+    const loaded = await sampler, { config } = loaded;
+    let sample, step = 0;
+    for await (sample of loaded.sample(request)) postMessage({ id, pixels: sample, step: step++ });
+    const pixels = toSprite(sample, config.sprite);
+    postMessage({ id, pixels, score: request.asked && config.ranker ? await loaded.score(pixels, request.asked) : 0, done: true });
   } catch (error) {
     postMessage({ id, error: String(error.message ?? error) });
   }

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline, generation, studio
+from pokemon_ddpm.description import SKETCH_STRENGTH, sketch_image
 from pokemon_ddpm.diffusion import make_sampler
 from pokemon_ddpm.files import read_png, write_png
 from pokemon_ddpm.generation import SpriteRequest
@@ -128,6 +129,19 @@ def test_a_description_gives_conditions_that_options_change(model: Path, tmp_pat
     assert code == 0 and "Understood: " in output and "Not understood: " in output and "fluffy" in output, output
     request = SpriteRequest(0, "fire", {"size": "small", "color": "blue"}, 0)
     assert read(tmp_path / "a.png") == sprite_sheet(images(request), columns=1, scale=1)
+    code, output = run("generate", "a small mushroom", *options[:4], "--output-dir", tmp_path / "files")
+    request = SpriteRequest(0, "grass", {"color": "red", "size": "small"}, 0, "mushroom")
+    (path,) = (tmp_path / "files").iterdir()
+    assert code == 0 and "sketch mushroom" in output and path.name == request.file_name, output
+    made = read_png(path)
+    more = {"image": sketch_image("mushroom", request.attributes, 16, made.seed), "strength": SKETCH_STRENGTH}
+    generator = torch.Generator().manual_seed(made.seed)
+    (sample,) = full_pipeline()("grass", generator=generator, **request.attributes, **more).images
+    assert read(path) == to_sprite(sample) and made.sketch == "mushroom"
+    assert run("generate", "--like", path, "--output", tmp_path / "b.png")[0] == 0
+    assert (tmp_path / "b.png").read_bytes() == path.read_bytes()
+    write_png(sample, tmp_path / "c.png", replace(made, sketch="teapot"))
+    assert "was made by another version" in run("generate", "--like", tmp_path / "c.png", "--output", path)[1]
     code, output = run("generate", "xyzzy", *options)
     assert code == 2 and "'xyzzy' contains no condition of the model" in output
 

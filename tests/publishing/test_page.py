@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import threading
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from playwright.sync_api import Page, expect
 
 from pokemon_ddpm import RELEASED_FAST_MODEL
 from pokemon_ddpm.creature import ATTEMPTS, REFINE_STRENGTH, CreatureSettings, generate_creature
+from pokemon_ddpm.description import SKETCH_STRENGTH, sketch_image
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
 from pokemon_ddpm.likeness import MAX_LIKENESS, MIN_GROWTH, growth, overlaps, shared_drawing
 from pokemon_ddpm.palettes import SHINY_DRAWS, share_palette, shiny
@@ -305,16 +305,25 @@ def test_what_is_asked_for(visit, pipeline, url, weights):
         field, chips = page.get_by_label("Description"), page.locator("#chips button")
         wish(page, "a small blue jellyfish and shoes, legendary")
         expect(page.locator("#chips")).to_contain_text("Not understood: shoes")
-        expect(chips).to_have_text(["water ×", "blue ×", "legendary ×", "tentacles ×", "small ×"])
+        expect(chips).to_have_text(["water ×", "blue ×", "legendary ×", "tentacles ×", "small ×", "jellyfish ×"])
         observe(page, "#status")
         wish(page, "green snake")  # while the first row is made
         ready(page)
         assert page.evaluate("said.length") and "Canceled." not in page.evaluate("said")
-        expect(page.locator("#title")).to_have_attribute("title", re.compile("^any green squiggle "))
-        expect(chips).to_have_text(["green ×", "squiggle ×"])
-        assert all(title.startswith("any green squiggle ") for title in titles(page)[:4])
+        expect(page.locator("#title")).to_have_attribute("title", re.compile("^any green squiggle large snake "))
+        expect(chips).to_have_text(["green ×", "squiggle ×", "large ×", "snake ×"])
+        assert all(title.startswith("any green squiggle large snake ") for title in titles(page)[:4])
         assert not [title for title in titles(page) if title.startswith("water") and title.count("blue") > 1]
-        page.get_by_role("button", name="Remove squiggle").click()
+        *kept, seed = page.locator("#title").get_attribute("title").split()
+        conditions = dict(zip(("color", "shape", "size"), kept[1:], strict=False))
+        sketch = sketch_image("snake", conditions, SIDE, int(seed))
+        made = pipeline(
+            "any", image=sketch, strength=SKETCH_STRENGTH, generator=seeded(int(seed)), **conditions
+        ).images[0]
+        assert_made_by_pipeline(page, made)
+        assert "&sketch=snake&" in page.url
+        for each in ("squiggle", "large", "snake"):
+            page.get_by_role("button", name=f"Remove {each}").click()
         expect(field).to_be_focused()
         field.press("Enter")  # the same description again does not bring it back
         ready(page)
@@ -380,17 +389,21 @@ def test_a_card_is_shown_shared_and_saved(visit, url, weights):
         page.locator("#card-link").click()
         expect(page.locator("#card [role=status]")).to_have_text("The link is copied.")
         assert page.evaluate("navigator.clipboard.readText()") == link
-        with zipfile.ZipFile(io.BytesIO(saved(page, "Game sheet")[1])) as archive:
-            assert archive.testzip() is None and archive.namelist() == ["creature.png", "creature.json"]
-            description = json.loads(archive.read("creature.json"))
-            sheet = Image.open(archive.open("creature.png")).convert("RGBA")
+        both = [
+            page.expect_download(lambda each, end=end: each.suggested_filename.endswith(end))
+            for end in ("png", "json")
+        ]
+        with both[0] as image, both[1] as text:
+            page.get_by_role("button", name="Game sheet").click()
+        image, text = image.value, text.value
+        description, sheet = json.loads(text.path().read_text()), Image.open(image.path()).convert("RGBA")
         parts = {"1-front": [], "1-front-shiny": ["shiny"], "1-back": ["back"], "2-front": ["evolve"]}
         parts["3-front"] = ["evolve", "evolve"]
         names = [f"{part}{end}.png" for end in ("", "-idle") for part in parts]
         conditions = {"type": "water/fairy", "size": "small"}
         recipes = [{"conditions": conditions, "seed": 5, "makes": makes} for makes in parts.values()]
         about = {"model": "tiny", "weights": weights, "link": link}
-        assert description == sheet_description("creature.png", (SIDE, SIDE), 5, names, 2 * recipes, about)
+        assert description == sheet_description(image.suggested_filename, (SIDE, SIDE), 5, names, 2 * recipes, about)
         assert sheet.size == (5 * SIDE, 2 * SIDE)
         for i in range(5):
             sprite, idle = (sheet.crop((i * SIDE, y, (i + 1) * SIDE, y + SIDE)) for y in (0, SIDE))

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from pokemon_ddpm import SpriteConditioner
-from pokemon_ddpm.description import parse_description
+from pokemon_ddpm.description import SKETCHES, TABLE, parse_description, sketch_image
 from pokemon_ddpm.likeness import MAX_LIKENESS, overlaps, shared_drawing
 from pokemon_ddpm.palettes import SHINY_DRAWS, share_palette, shiny, shiny_table
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
@@ -26,6 +26,7 @@ from pokemon_ddpm.studio import sample_seed
 from pokemon_ddpm.trading_card import CARDS_FILE, NAMES_FILE, creature_name, trading_card
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
 from tests.publishing.page_runs import SIDE, assert_same
+from tests.test_description import SKETCHED
 from tests.test_names import OFFENSIVE, is_species
 from tests.tiny_models import drawing_pipeline
 
@@ -158,13 +159,32 @@ def test_idle_frames_are_those_of_python(run):
 
 def test_descriptions_are_read_as_in_python(run):
     phrases = [text for file in FILES for text, *_ in json.loads((TESTS / file).read_text(encoding="utf-8"))]
-    code = """async ([texts, vocabulary, words]) => {
+    phrases += [text for text, _ in SKETCHED]
+    code = """async ([texts, vocabulary, words, sketches]) => {
         const { parseDescription } = await import("./description.js");
-        return texts.map((text) => parseDescription(text, vocabulary, words)).map(Object.values);
+        return texts.map((text) => parseDescription(text, vocabulary, words, sketches)).map(Object.values);
     }"""
     words = json.loads((SOURCE / "words.json").read_text(encoding="utf-8"))
-    found = run(code, [phrases, {name: list(values) for name, values in CONDITIONS.items()}, words])
-    assert found == [list(parse_description(text, CONDITIONS)) for text in phrases]
+    for more in ({}, {"sketch": [*SKETCHES]}):
+        vocabulary = {name: list(values) for name, values in CONDITIONS.items()} | more
+        found = run(code, [phrases, vocabulary, words, TABLE])
+        assert found == [list(parse_description(text, vocabulary)) for text in phrases]
+
+
+def test_sketches_are_drawn_as_in_python(run):
+    sizes = itertools.cycle([*CONDITIONS["size"], None, "any"])
+    cases = [
+        [{"sketch": name, "color": color, "size": next(sizes)}, seed]
+        for name in SKETCHES
+        for seed, color in enumerate(["any", "blue", None], 2**31 - 99)
+    ]
+    code = """async ([cases, table, side]) => {
+        const { sketchPixels } = await import("./sketch.js");
+        return cases.map(([conditions, seed]) => [...sketchPixels(conditions, table, side, seed)]);
+    }"""
+    for side in (SIDE, 64):
+        expected = [sketch_image(conditions["sketch"], conditions, side, seed) for conditions, seed in cases]
+        assert run(code, [cases, TABLE, side]) == [np.asarray(each).ravel().tolist() for each in expected]
 
 
 def test_names_and_cards_are_those_of_python_and_read_well(run):

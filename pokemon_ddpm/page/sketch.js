@@ -1,0 +1,24 @@
+// Sketches of animals and things, from which the sprites of descriptions start; the rules of pokemon_ddpm/description.py.
+
+const EYE = [24, 24, 32];
+
+/** The color and the size of a sketch where others are not asked for; `table` is sketches.json. */
+export const usualConditions = (name, { sketches, types, size }, asked = []) => ({ color: [...asked.map((type) => types[type]), sketches[name].color].find(Boolean), size });
+
+/** RGBA pixels of the sketch that conditions name, in their color and size. */
+export function sketchPixels(conditions, table, side, seed) {
+  const { rows } = table.sketches[conditions.sketch], usual = usualConditions(conditions.sketch, table);
+  const color = (table.colors[conditions.color] ?? table.colors[usual.color]).match(/\w\w/g).map((digits) => parseInt(digits, 16));
+  const colors = { "#": color, o: color.map((value) => value + Math.floor(((255 - value) * 13) / 20)), x: EYE };
+  const length = side * (table.sizes[conditions.size] ?? table.sizes[usual.size]);
+  const [width, height, lean] = [0, 1, 2].map((place) => Math.floor(seed / 5 ** place) % 5);
+  const pixels = new Uint8ClampedArray(4 * side * side).map((_, i) => (i % 4 === 3 ? 0 : 255));
+  for (let i = 0; i < side * side; i++) {
+    const [y, x] = [Math.floor(i / side), i % side].map((each) => each + 0.5 - side / 2);
+    const row = Math.floor((y / ((length * (16 + height)) / 20) + 0.5) * rows.length);
+    const column = Math.floor(((x - (y * (lean - 2)) / 10) / ((length * (16 + width)) / 20) + 0.5) * rows.length);
+    const rgb = colors[rows[row]?.[column]];
+    if (rgb) pixels.set([...rgb, 255], 4 * i);
+  }
+  return pixels;
+}
