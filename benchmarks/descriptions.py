@@ -1,7 +1,7 @@
 """A sheet of the sprites of phrases, for readers and for the docs, and how many show what was meant.
 
     python benchmarks/descriptions.py --output outputs/phrases.png
-    python benchmarks/descriptions.py --phrases 41-48 --output docs/descriptions.png
+    python benchmarks/descriptions.py --phrases 1-8 --output docs/descriptions.png
 
 Two sets of forty phrases are in verdicts/phrases.json, each by somebody who had seen neither code nor tables, with the
 verdicts of two blind readers. They saw the sheet of a set, and what was meant by the second, and were asked: would
