@@ -33,10 +33,10 @@ MAX_FACE = 0.5  # the ranker's verdict on a back; on one of 101 held-out real on
 SHEET_FILE, DESCRIPTION_FILE = "creature.png", "creature.json"
 # By the relation to the reference; a shiny has the drawing of what it recolors, and colors of a real one.
 ATTEMPTS = {None: 8, "same": 8, "next": 16}
-# Backs are refined without their reference from this share of the timesteps on (SDEdit, Meng et al. 2022): body and
-# colors stay, and the details are better (quality 2.6 of 5, unrefined 2.3). Next stages are sampled without one, and
+# Backs begin from their mirrored front, noised to this share of the timesteps (SDEdit, Meng et al. 2022), whose body
+# they keep, with the embedding of their view so many times as strong. Next stages are sampled without a reference, and
 # get its colors: they are seldom copies then, and have a face twice as often.
-REFINE_STRENGTH = 0.6
+BACK_STRENGTH, VIEW_SCALE = 0.75, 2.0
 IDLE_MS, IDLE_SCALE = 400, 4  # of a frame of an animation
 
 
@@ -162,18 +162,16 @@ def _samples(
     reference: Image.Image | None,
     **arguments: Any,
 ) -> list[Image.Image]:
-    """A sample for each seed; of a back one from its reference, processed and refined from the same noise."""
-    count, conditions = len(seeds), creature.conditions(part, pipeline)
-
-    def sample(**given: Any) -> list[Image.Image]:
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        return pipeline([creature.type_of(part)] * count, generator=generators, **given, **arguments).images
-
-    if part.relation == "same":
-        samples = sample(reference_image=[reference] * count, **conditions)
-        del conditions["relation"]
-        conditions |= {"image": [*map(to_sprite, samples)], "strength": REFINE_STRENGTH}
-    return sample(**conditions)
+    """A sample for each seed, of a back from its mirrored reference."""
+    types, conditions = [creature.type_of(part)] * len(seeds), creature.conditions(part, pipeline)
+    arguments["generator"] = [torch.Generator().manual_seed(seed) for seed in seeds]
+    if part.relation != "same":
+        return pipeline(types, **conditions, **arguments).images
+    values = {name: [value] * len(seeds) for name, value in conditions.items() if name != "relation"}
+    ends = (pipeline.conditioner.encode(types, **values | view) for view in ({"view": [ANY] * len(seeds)}, {}))
+    mirrored = [reference.transpose(Image.Transpose.FLIP_LEFT_RIGHT)] * len(seeds)
+    embeddings = torch.lerp(*ends, VIEW_SCALE)
+    return pipeline(class_embeddings=embeddings, image=mirrored, strength=BACK_STRENGTH, **arguments).images
 
 
 def _processed(sample: Image.Image, creature: CreatureSettings, reference: Image.Image | None) -> Image.Image:
@@ -266,7 +264,8 @@ def generate_creature(
         **asdict(creature),
         "palette": PALETTE_SIZE,
         "noise": "SHA-256 of seed/part/attempt",  # see `studio.sample_seed`
-        "refine_strength": REFINE_STRENGTH,
+        "back_strength": BACK_STRENGTH,
+        "view_scale": VIEW_SCALE,
         "shiny": "palette of a real one",
         "next": "palette",
         "front": digest,  # of a sprite that is given

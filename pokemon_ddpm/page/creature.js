@@ -7,7 +7,7 @@ import { sketchPixels } from "./sketch.js";
 import { fromOklab, oklab } from "./sprite.js";
 
 export const CHANGES = { back: { view: "back" }, shiny: { finish: "shiny" }, evolve: {} };
-const DOODLE_STRENGTH = 0.75, SKETCH_STRENGTH = 0.5;
+const DOODLE_STRENGTH = 0.75, SKETCH_STRENGTH = 0.5, BACK_STRENGTH = 0.75, VIEW_SCALE = 2;
 const COST = [1, 0.5, 0.5], BLACK = 0.2, BLACK_COST = 0.3; // of squared differences in OKLab, and of becoming black
 const SAME_COLOR = 0.06, MAX_SHIFT = 3; // a distance in OKLab, and pixels
 const DARK = 0.35, DARKEST = 0.2, LEAST = 0.45, SHADING = [0.4, 1, 1], SAME_AREA = 0.08, MIN_AREA = 0.08; // of shinies
@@ -185,11 +185,14 @@ function sharedDrawing(pixels, other) {
   return chance < 1 ? (Math.max(...found) - chance) / (1 - chance) : 0;
 }
 
+function mirrored(pixels) {
+  const width = 4 * Math.sqrt(pixels.length / 4);
+  return pixels.map((_, i) => pixels[i + width - 4 - 2 * (i % width) + 2 * (i % 4)]);
+}
+
 /** Intersection over union of the silhouettes in the middle, the better of two facings; see overlaps in likeness.py. */
 export function overlap(pixels, other) {
-  const width = 4 * Math.sqrt(other.length / 4);
-  const mirrored = other.map((_, i) => other[i + width - 4 - 2 * (i % width) + 2 * (i % 4)]);
-  const [one, ...facings] = [pixels, other, mirrored].map((each) => centered(each).filter((_, i) => i % 4 === 3));
+  const [one, ...facings] = [pixels, other, mirrored(other)].map((each) => centered(each).filter((_, i) => i % 4 === 3));
   return Math.max(...facings.map((each) => {
     const [both, either] = [one.filter((a, i) => a && each[i]), one.filter((a, i) => a || each[i])];
     return either.length ? both.length / either.length : 1;
@@ -242,11 +245,9 @@ export async function make(recipe, config, sample, known = new Map(), tries = {}
       pixels = shiny(pixels, origin, (conditions.type ?? "").split("/"), creature.shinies, seed);
     } else {
       const part = `${stage}-${conditions.view ?? "front"}${conditions.finish === "shiny" ? "-shiny" : ""}`;
-      // A back is refined without its reference, and a next stage has only its colors. See creature.py.
-      const relation = kind === "evolve" ? "next" : "same", made = async (seed) => {
-        const image = kind === "back" ? await sample({ reference, conditions, seed }, false) : undefined;
-        return sharePalette(await sample({ conditions, image, seed }), reference.pixels);
-      };
+      // A back begins from its mirrored front, and a next stage has only its colors. See creature.py.
+      const start = kind === "back" ? { image: mirrored(reference.pixels), strength: BACK_STRENGTH, viewScale: VIEW_SCALE } : {};
+      const relation = kind === "evolve" ? "next" : "same", made = async (seed) => sharePalette(await sample({ conditions, seed, ...start }), reference.pixels);
       const faultOf = (found) => {
         if (kind === "evolve" && area(found) < creature.growth * area(reference.pixels)) return 2;
         return likeness[relation](found, reference.pixels) <= creature.likeness[relation] ? 0 : 1;

@@ -115,10 +115,11 @@ export class Sampler {
    * @param request conditions and seed; if wanted, reference, {pixels, conditions} of a sprite of the same creature, or of
    *   its line with conditions.relation; image, pixels to vary, with strength; towards, {conditions, seed}, with share of the way, 0 to 1.
    */
-  async *sample({ conditions, seed, reference, image, strength = VARIATION, towards, share }) {
+  async *sample({ conditions, seed, reference, image, strength = VARIATION, viewScale, towards, share }) {
     const { config } = this;
     const given = { ...config.default_conditions, ...(reference && { relation: "same" }), ...conditions };
     let labels = await this.embedding(given);
+    if (viewScale) labels = lerp(await this.embedding({ ...given, view: "any" }), labels, viewScale);
     let noise = normal(this.size, seed);
     if (towards) {
       labels = lerp(labels, await this.embedding({ ...config.default_conditions, ...towards.conditions }), share);

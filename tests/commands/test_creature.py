@@ -36,9 +36,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
     """The arguments of each later call of the pipeline."""
     found, call = [], creature.PokemonDDPMPipeline.__call__
 
-    def record(self: object, types: object, **arguments: object) -> object:
-        found.append({"types": types, **arguments})
-        return call(self, types, **arguments)
+    def record(self: object, *types: object, **arguments: object) -> object:
+        found.append({"types": types, "conditioner": self.conditioner, **arguments})
+        return call(self, *types, **arguments)
 
     monkeypatch.setattr(creature.PokemonDDPMPipeline, "__call__", record)
     return found
@@ -72,14 +72,6 @@ def test_a_set_is_complete_and_as_described(model: Path, tmp_path: Path, calls: 
     card = trading_card(frames["1-front"]["seed"], ["fire", "flying"], "small")
     assert json.loads((tmp_path / "card.json").read_text(encoding="utf-8")) == card
     assert Image.open(tmp_path / "card.png").size == (1200, 1720)
-    # Backs are refined, from their noise.
-    again = [call for call in calls if "image" in call]
-    calls = [call for call in calls if "image" not in call]
-    for call, first in zip(again, (calls[1], calls[3]), strict=True):
-        assert not {"reference_image", "relation"} & call.keys() and call["strength"] == creature.REFINE_STRENGTH
-        assert (call["view"], call["size"]) == (first["view"], first["size"])
-        noise = [[each.initial_seed() for each in one["generator"]] for one in (call, first)]
-        assert noise[0] == noise[1] and len(call["image"]) == len(noise[0])
     for name in (each for each in NAMES if each.endswith("shiny")):  # the same drawing in other colors
         drawing, recolored = (pixels(tmp_path / f"{each}.png") for each in (name.removesuffix("-shiny"), name))
         assert np.array_equal(drawing[..., 3], recolored[..., 3]) and not np.array_equal(drawing, recolored)
@@ -95,12 +87,20 @@ def test_a_set_is_complete_and_as_described(model: Path, tmp_path: Path, calls: 
         image = pixels(tmp_path / f"{name}.png")
         assert np.array_equal(sheet.crop((x, y, x + width, y + height)), image) and set(image[..., 3].flat) <= {0, 255}
         # What is described is what was asked for, with noise of its own but for shinies.
-        condition = {"type": call["types"][0], **{key: call[key] for key in frame["condition"] if key != "type"}}
-        assert condition == frame["condition"]
-        assert ("reference_image" in call) != name.endswith("-front")  # of its reference a next stage has the colors
-        assert (frame["reference"] is None) == (name == "1-front")
-        if "reference_image" in call:
-            assert np.array_equal(call["reference_image"][0], pixels(tmp_path / frame["reference"]))
+        kind, *values = frame["condition"].values()
+        values = dict(zip([*frame["condition"]][1:], values, strict=True))
+        if name.endswith("-back"):  # from its mirrored front, as a view that is twice as strong
+            encode, count = call["conditioner"].encode, len(call["image"])
+            values.pop("relation")
+            one, any_view = (
+                encode([kind], **{k: [v] for k, v in (values | more).items()}) for more in ({}, {"view": "any"})
+            )
+            torch.testing.assert_close(call["class_embeddings"], (2 * one - any_view).expand(count, -1))
+            assert np.array_equal(call["image"][-1], pixels(tmp_path / frame["reference"])[:, ::-1])
+            assert call["strength"] == 0.75 and "reference_image" not in call
+        else:
+            assert call["types"][0][0] == kind and {key: call[key] for key in values} == values
+        assert (frame["reference"] is None) == (name == "1-front")  # of its reference a next stage has the colors
         seeds = [generator.initial_seed() for generator in call["generator"]]
         assert seeds == [sample_seed(7, name, attempt) for attempt in range(16 if name == "2-front" else 8)]
         assert seeds[frame["attempt"]] == frame["seed"] and len(frame["faults"]) == len(seeds)
@@ -136,7 +136,7 @@ def test_all_parts_have_what_is_drawn_for_the_first_front(model: Path, calls: li
     calls.clear()
     front = ("--front", tmp_path / "set" / "1-front.png")  # nobody knows its conditions: nothing is drawn
     code, output = make(tmp_path / "drawing", tmp_path / "front", "--stages", 2, *front)
-    assert code == 0 and {call["shape"] for call in calls} == {"any"}, output
+    assert code == 0 and {call["shape"] for call in calls if call["types"]} == {"any"}, output
 
 
 class Ranker:
@@ -189,11 +189,11 @@ def test_a_given_front_begins_the_set(model: Path, tmp_path: Path, calls: list[d
     drawing.paste((200, 30, 30), (4, 2, 12, 10))
     drawing.save(tmp_path / "drawing.png")
     code, output = make(model, tmp_path / "set", "--front", tmp_path / "drawing.png")
-    assert code == 0 and len(calls) == 2, output
+    assert code == 0 and len(calls) == 1, output
     front = pixels(tmp_path / "set" / "1-front.png")
     opaque = front[front[..., 3] > 0]
     assert len(opaque) == 64 and (opaque[:, :3] == (200, 30, 30)).all()  # cropped, not enlarged
-    assert all(("image" in call) != ("reference_image" in call) for call in calls)
+    assert np.array_equal(calls[0]["image"][0], front[:, ::-1])
     assert len(json.loads((tmp_path / "set" / "creature.json").read_text())["meta"]["creature"]["front"]) == 64
     gray = np.zeros((9, 9), np.uint16)
     gray[2:8, 2:8] = np.linspace(0x1000, 0xE000, 6)

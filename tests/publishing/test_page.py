@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from safetensors.torch import save_file
 
 pytest.importorskip("playwright", reason="the browser tests need Playwright: pip install playwright")
@@ -20,7 +20,7 @@ pytest.importorskip("playwright", reason="the browser tests need Playwright: pip
 from playwright.sync_api import Page, expect
 
 from pokemon_ddpm import RELEASED_FAST_MODEL
-from pokemon_ddpm.creature import ATTEMPTS, REFINE_STRENGTH, CreatureSettings, generate_creature
+from pokemon_ddpm.creature import ATTEMPTS, BACK_STRENGTH, VIEW_SCALE, CreatureSettings, generate_creature
 from pokemon_ddpm.description import SKETCH_STRENGTH, sketch_image
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
 from pokemon_ddpm.likeness import MAX_LIKENESS, MIN_GROWTH, growth, overlaps, shared_drawing
@@ -138,11 +138,15 @@ def part(pipeline, front: Image.Image, name: str, relation: str = "same", **argu
     """A part of a creature of seed 5: the first attempt without a fault, or else that is no copy."""
     sprites, faults = [], []
     for attempt in range(ATTEMPTS[relation]):
-        seed, given = sample_seed(5, name, attempt), {}
-        if relation == "same":  # refined without its reference
-            sample = pipeline("water", generator=seeded(seed), reference_image=front, **arguments).images[0]
-            given = {"image": to_sprite(sample), "strength": REFINE_STRENGTH}
-        sample = pipeline("water", generator=seeded(seed), **given, **arguments).images[0]
+        seed = sample_seed(5, name, attempt)
+        if relation == "same":  # from its mirrored front
+            values = {key: [value] for key, value in ({"finish": "normal"} | arguments).items()}
+            any_view = pipeline.conditioner.encode(["water"], **values | {"view": ["any"]})
+            stronger = any_view + VIEW_SCALE * (pipeline.conditioner.encode(["water"], **values) - any_view)
+            given = {"image": ImageOps.mirror(front), "strength": BACK_STRENGTH, "class_embeddings": stronger}
+        else:
+            given = {"pokemon_type": "water", **arguments}
+        sample = pipeline(generator=seeded(seed), **given).images[0]
         sprites.append(share_palette(to_sprite(sample), front))
         one, other = (
             as_tensor([Image.fromarray(fit_square(np.asarray(each), SIDE))]) for each in (front, sprites[-1])
@@ -428,7 +432,7 @@ def test_a_card_is_shown_shared_and_saved(visit, url, weights):
         assert page.locator("#card-image").evaluate("each => each.toDataURL()") == before
         names = ("1-back", "2-front", "3-front")
         back, *stages = (sample_seed(5, name, int(each)) for name, each in zip(names, best.groups(), strict=True))
-        assert page.evaluate("requests.map(({ seed }) => seed)") == [5, back, back, *stages]
+        assert page.evaluate("requests.map(({ seed }) => seed)") == [5, back, *stages]
 
 
 def test_fuse_and_doodle(visit, url, pipeline, weights):
