@@ -214,7 +214,7 @@ export function startOf({ doodle, conditions, seed }, { sample_shape: [, side], 
  * A shiny is a drawing in the colors of a real one. Every other part has noise of its own: the first of some attempts that is no
  * copy of its reference and, as a next stage, larger; or else is larger. Backs and next stages have the colors of their references.
  *
- * @param sample A function from a request to pixels; its second argument is false for what is not shown.
+ * @param sample A function from a request to pixels.
  * @param {Map} known What was made for other recipes, so that a sprite of the same creature goes on from there.
  * @param {object} tries Part -> the attempt that is known to be its best; gets those that are found.
  */
@@ -231,7 +231,7 @@ export async function make(recipe, config, sample, known = new Map(), tries = {}
     known.set(partOf(i), { conditions, seed, pixels, noise, stage, origin });
     const [kind, other] = each.split("-");
     const change = { ...CHANGES[kind] };
-    const reference = { pixels, conditions, noise };
+    const reference = pixels;
     if (kind === "evolve") {
       stage++;
       const sizes = vocabulary.size;
@@ -246,11 +246,11 @@ export async function make(recipe, config, sample, known = new Map(), tries = {}
     } else {
       const part = `${stage}-${conditions.view ?? "front"}${conditions.finish === "shiny" ? "-shiny" : ""}`;
       // A back begins from its mirrored front, and a next stage has only its colors. See creature.py.
-      const start = kind === "back" ? { image: mirrored(reference.pixels), strength: BACK_STRENGTH, viewScale: VIEW_SCALE } : {};
-      const relation = kind === "evolve" ? "next" : "same", made = async (seed) => sharePalette(await sample({ conditions, seed, ...start }), reference.pixels);
+      const start = kind === "back" ? { image: mirrored(reference), strength: BACK_STRENGTH, viewScale: VIEW_SCALE } : {};
+      const relation = kind === "evolve" ? "next" : "same", made = async (seed) => sharePalette(await sample({ conditions, seed, ...start }), reference);
       const faultOf = (found) => {
-        if (kind === "evolve" && area(found) < creature.growth * area(reference.pixels)) return 2;
-        return likeness[relation](found, reference.pixels) <= creature.likeness[relation] ? 0 : 1;
+        if (kind === "evolve" && area(found) < creature.growth * area(reference)) return 2;
+        return likeness[relation](found, reference) <= creature.likeness[relation] ? 0 : 1;
       };
       const attempts = [...Array(creature.attempts[relation]).keys()], isKnown = attempts.includes(tries[part]);
       let least = Infinity, own;

@@ -98,10 +98,9 @@ function done(sprite, pixels) {
   if (page.shown === sprite) open(sprite, isFirst);
 }
 
-/** Makes a sprite and keeps the steps of the last image that its recipe shows; onStep gets its noise and the steps. */
+/** Makes a sprite and keeps the steps of the last image that its recipe makes; onStep gets its noise and the steps. */
 export function sampleRecipe(sprite, onStep = () => {}, signal) {
-  return make(sprite.recipe, page.config, async (request, isShown = true) => (await sample(request, (frame, step) => {
-    if (!isShown) return;
+  return make(sprite.recipe, page.config, async (request) => (await sample(request, (frame, step) => {
     if (step) sprite.frames.push(frame);
     else sprite.frames = [];
     onStep(frame);

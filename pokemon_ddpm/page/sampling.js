@@ -49,12 +49,6 @@ function toChannels(pixels) {
   return Float32Array.from({ length: pixels.length }, (_, i) => pixels[(i % size) * 4 + Math.floor(i / size)] / 127.5 - 1);
 }
 
-/** Channels (4, S, S) with left and right exchanged. */
-function mirrored(channels) {
-  const side = Math.sqrt(channels.length / 4);
-  return channels.map((_, i) => channels[i - (i % side) + side - 1 - (i % side)]);
-}
-
 /** Channels (4, S, S) to RGBA pixels with an alpha of 0 or 255, white where it is 0. */
 function toPixels(channels) {
   const size = channels.length / 4;
@@ -81,14 +75,14 @@ export class Sampler {
     return (await this.conditioner({ ids: [ids, [1, ids.length]] })).class_labels;
   }
 
-  /** What the network returns for one sample. */
-  predict(sample, timestep, labels, reference = new Float32Array(this.size)) {
+  /** What the network returns for one sample, without a reference. */
+  predict(sample, timestep, labels) {
     const { sample_shape: shape, inputs: names } = this.config;
     const inputs = {
       sample: [sample, [1, ...shape]],
       timestep: [Float32Array.of(timestep), [1]],
       class_labels: [labels, [1, labels.length]],
-      reference: [reference, [1, ...shape]],
+      reference: [new Float32Array(this.size), [1, ...shape]],
     };
     return this.unet(Object.fromEntries(names.map((name) => [name, inputs[name]])));
   }
@@ -112,12 +106,12 @@ export class Sampler {
   /**
    * Yields the noise, then the clean image as predicted in each step, RGBA pixels; the last one is the sample.
    *
-   * @param request conditions and seed; if wanted, reference, {pixels, conditions} of a sprite of the same creature, or of
-   *   its line with conditions.relation; image, pixels to vary, with strength; towards, {conditions, seed}, with share of the way, 0 to 1.
+   * @param request conditions and seed; if wanted, image, pixels to begin from, with strength; viewScale, how strong the view is;
+   *   towards, {conditions, seed}, with share of the way, 0 to 1.
    */
-  async *sample({ conditions, seed, reference, image, strength = VARIATION, viewScale, towards, share }) {
+  async *sample({ conditions, seed, image, strength = VARIATION, viewScale, towards, share }) {
     const { config } = this;
-    const given = { ...config.default_conditions, ...(reference && { relation: "same" }), ...conditions };
+    const given = { ...config.default_conditions, ...conditions };
     let labels = await this.embedding(given);
     if (viewScale) labels = lerp(await this.embedding({ ...given, view: "any" }), labels, viewScale);
     let noise = normal(this.size, seed);
@@ -125,30 +119,19 @@ export class Sampler {
       labels = lerp(labels, await this.embedding({ ...config.default_conditions, ...towards.conditions }), share);
       noise = slerp(noise, normal(this.size, towards.seed), share);
     }
-    const [view, shown] = [given, reference?.conditions ?? {}].map((each) => this.view(each));
-    let clean = reference ? toChannels(centered(reference.pixels)) : new Float32Array(this.size);
-    const isOtherView = view !== shown && ![view, shown].some((each) => (each ?? "any") === "any");
-    if (config.mirrors_references && isOtherView) clean = mirrored(clean);
-    const sameDrawing = reference && given.relation === "same" && view === shown;
-    const from = image ? toChannels(image) : sameDrawing ? clean : null;
-    const count = config.timesteps.length;
-    const start = from ? count - Math.max(1, Math.floor(count * (image ? strength : config.same_drawing))) : 0;
+    const count = config.timesteps.length, start = image ? count - Math.max(1, Math.floor(count * strength)) : 0;
     const [alpha, sigma] = [config.alpha_bar.map(Math.sqrt), config.alpha_bar.map((value) => Math.sqrt(1 - value))];
     let sample = noise;
-    if (from) sample = noise.map((value, i) => alpha[start] * config.scaling_factor * from[i] + sigma[start] * value);
+    if (image) sample = toChannels(image).map((value, i) => alpha[start] * config.scaling_factor * value + sigma[start] * noise[i]);
     yield toPixels(sample);
     for (let step = start; step < count; step++) {
-      const { prediction } = await this.predict(sample, config.timesteps[step], labels, clean);
+      const { prediction } = await this.predict(sample, config.timesteps[step], labels);
       const predicted = originalSample(config.prediction_type, prediction, sample, alpha[step], sigma[step]);
       yield toPixels(predicted.map((value) => value / config.scaling_factor));
       const [nextAlpha, nextSigma] = step + 1 < count ? [alpha[step + 1], sigma[step + 1]] : [1, 0];
       // DDIM (Song et al. 2021, equation 12)
       sample = sample.map((value, i) => nextAlpha * predicted[i] + (nextSigma / sigma[step]) * (value - alpha[step] * predicted[i]));
     }
-  }
-
-  view(conditions) {
-    return conditions.view ?? this.config.default_conditions.view;
   }
 }
 
