@@ -7,7 +7,7 @@ import { sketchPixels } from "./sketch.js";
 import { fromOklab, oklab } from "./sprite.js";
 
 export const CHANGES = { back: { view: "back" }, shiny: { finish: "shiny" }, evolve: {} };
-const DOODLE_STRENGTH = 0.75, SKETCH_STRENGTH = 0.5, BACK_STRENGTH = 0.75, VIEW_SCALE = 2;
+const DOODLE_STRENGTH = 0.75, SKETCH_STRENGTH = 0.5, BACK_STRENGTH = 0.5, VIEW_SCALE = 4;
 const COST = [1, 0.5, 0.5], BLACK = 0.2, BLACK_COST = 0.3; // of squared differences in OKLab, and of becoming black
 const SAME_COLOR = 0.06, MAX_SHIFT = 3; // a distance in OKLab, and pixels
 const DARK = 0.35, DARKEST = 0.2, LEAST = 0.45, SHADING = [0.4, 1, 1], SAME_AREA = 0.08, MIN_AREA = 0.08; // of shinies
