@@ -30,10 +30,16 @@ export async function openCard(tries) {
   const recipes = Object.entries(cardRecipes(page.shown.recipe, page.config)), own = { parts: {} };
   card = own;
   for (const button of document.querySelectorAll("#card .complete")) button.disabled = true;
-  await work("Making the card", async (signal) => {
+  await work("Making the card", async (signal, controller) => {
+    const begun = {}; // so that the worker goes on while the page draws
     for (const [i, [name, recipe]] of recipes.entries()) {
-      own.parts[name] = await part(recipe, tries, signal);
-      if (card !== own) return; // another one is open
+      own.parts[name] = await (begun[name] ?? part(recipe, tries, signal));
+      if (card !== own) return controller.abort(); // another one is open
+      for (const [other, each] of i ? [] : [...recipes.slice(3), ...recipes.slice(1, 3)]) {
+        begun[other] = Promise.resolve(other === "3-front" && begun["2-front"]).then(() => part(each, tries, signal));
+        begun[other].catch(() => {}); // it fails where it is awaited
+      }
+      await new Promise((resolve) => setTimeout(resolve)); // what was begun is asked for before the page draws
       draw(own, recipes);
       if (!i) $("card").showModal();
       say(i + 1 < recipes.length ? `Making the card: sprite ${i + 2} of ${recipes.length}` : "");

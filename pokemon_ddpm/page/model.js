@@ -1,12 +1,15 @@
 // The worker that runs the networks. It gets two requests at once, so that it never waits, and those that nobody waits for
 // any more cost little.
 
-let worker, last = [Promise.resolve(), Promise.resolve()], requests = 0;
+import { toSprite } from "./sprite.js";
+
+let settings, worker, last = [Promise.resolve(), Promise.resolve()], requests = 0;
 const running = new Map(); // id -> {receive, reject}
 
 /** Loads the networks and returns how they run; onProgress gets {name, loaded, total, retry} of each file. */
 export function load(config, onProgress) {
   worker?.terminate();
+  settings = config.sprite;
   const own = new Worker("worker.js", { type: "module" });
   worker = own;
   return new Promise((resolve, reject) => {
@@ -50,7 +53,7 @@ function ask(request, onStep, signal) {
     const receive = (message) => {
       if (message.error || message.done) running.delete(id);
       if (message.error) reject(new Error(message.error));
-      else if (message.done) resolve(message);
+      else if (message.done) resolve({ ...message, pixels: toSprite(message.pixels, settings) }); // a sprite stays one
       else onStep(message.pixels, message.step);
     };
     running.set(id, { receive, reject });

@@ -81,8 +81,8 @@ async function run(id, request) {
     const loaded = await sampler, { config } = loaded;
     let sample, step = 0;
     for await (sample of loaded.sample(request)) postMessage({ id, pixels: sample, step: step++ });
-    const pixels = toSprite(sample, config.sprite);
-    postMessage({ id, pixels, score: request.asked && config.ranker ? await loaded.score(pixels, request.asked) : 0, done: true });
+    const isScored = request.asked && config.ranker, pixels = isScored ? toSprite(sample, config.sprite) : sample;
+    postMessage({ id, pixels, score: isScored ? await loaded.score(pixels, request.asked) : 0, done: true });
   } catch (error) {
     postMessage({ id, error: String(error.message ?? error) });
   }
