@@ -52,9 +52,8 @@ def main() -> None:
         (sprite,) = generate_sprites(pipeline, [request], arguments.candidates)
         image = to_sprite(sprite.sample).resize((64 * SCALE, 64 * SCALE), Image.Resampling.NEAREST)
         x, y = i % columns * width, i // columns * height
-        text = (
-            unicodedata.normalize("NFKD", phrase["phrase"]).encode("ascii", "ignore").decode()
-        )  # all that the font has
+        # The font has nothing else.
+        text = unicodedata.normalize("NFKD", phrase["phrase"]).encode("ascii", "ignore").decode()
         draw.multiline_text((x + 4, y + 2), "\n".join(textwrap.wrap(text, 21)[:2]), "black", font)
         sheet.paste(image, (x + 4, y + TEXT), image)
     sheet.save(arguments.output)

@@ -167,6 +167,7 @@ def _samples(
     arguments["generator"] = [torch.Generator().manual_seed(seed) for seed in seeds]
     if part.relation != "same":
         return pipeline(types, **conditions, **arguments).images
+    conditions = {**pipeline.config.default_conditions, **conditions}  # which embeddings have to have
     values = {name: [value] * len(seeds) for name, value in conditions.items() if name != "relation"}
     ends = (pipeline.conditioner.encode(types, **values | view) for view in ({"view": [ANY] * len(seeds)}, {}))
     mirrored = [reference.transpose(Image.Transpose.FLIP_LEFT_RIGHT)] * len(seeds)
