@@ -74,10 +74,10 @@ def read_sheets(folder: Path, name: str) -> torch.Tensor:
 def read_backs(folder: Path) -> tuple[torch.Tensor, pandas.DataFrame]:
     """The backs, uint8 (N, 4, S, S), and the mean of what readers said: the verdict, and the front each belongs to.
 
-    The verdict is the mean of "same" and quality, and half a point less for what is not seen from behind.
+    The verdict is the mean of "same" and quality, and a point less for what is not seen from behind.
     """
     table = pandas.read_csv(folder / "backs.csv").dropna(subset=["sprite"])  # without the real ones
-    table["back"] = (table.same + table.quality + table.behind - 1) / 2
+    table["back"] = (table.same + table.quality) / 2 + table.behind - 1
     means = table.groupby("sprite").agg({"back": "mean", "front": "first"})
     return read_sheets(folder, "backs")[means.index.astype(int)].contiguous(), means
 

@@ -28,7 +28,7 @@ BODY = "body"  # the probe of `BODIES`; the others are of attributes
 # without it in 44 %; the score is 0.17 lower.
 MATCH_WEIGHT = 0.6
 TIMESTEP = 300  # the best of 20, 100 and 300
-VERDICTS = ("quality", "face", "known", "back")  # 1 to 5; shares of the readers; 0.5 to 5, as a back
+VERDICTS = ("quality", "face", "known", "back")  # 1 to 5; shares of the readers; 0 to 5, as a back
 WEIGHTS = (1.0, 0.8, -2.0, 0.0)  # of the verdicts in a score; sprites of high quality are known ones more often
 BATCH_SIZE = 32
 DARK = 0.3
@@ -61,9 +61,16 @@ class SpriteRanker(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """What the verdicts are a linear function of, float32 (N, F), of sprites, uint8 (N, C, S, S)."""
-        clean = (images.to(self.noise.device).float() / 127.5 - 1) * self.unet.config.scaling_factor
+        return self.features_of(self.clean(images))
+
+    def clean(self, images: Tensor) -> Tensor:
+        """Sprites, uint8 (N, C, S, S), as samples without noise, float32."""
+        return (images.to(self.noise.device).float() / 127.5 - 1) * self.unet.config.scaling_factor
+
+    def features_of(self, clean: Tensor) -> Tensor:
+        """The `features` of samples without noise, (N, C, S, S)."""
         noisy = self.alpha_bar**0.5 * clean + (1 - self.alpha_bar) ** 0.5 * self.noise
-        predicted, activations = self.predict(noisy, TIMESTEP, self.class_embedding.expand(len(images), -1))
+        predicted, activations = self.predict(noisy, TIMESTEP, self.class_embedding.expand(len(clean), -1))
         error = (predicted - clean).square().mean(dim=(1, 2, 3)).log()[:, None]
         return torch.cat([error, activations], dim=1)
 

@@ -1,9 +1,6 @@
 """Scripts with tiny models, but for those of times; blind readings and references have files of their own."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import compare_models, count_sprites, diffusion_figures, samplers
+from benchmarks import compare_models, count_sprites, diffusion_figures
 from benchmarks.release_model import extrapolate, factor, weighted_sum
-from pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SAMPLERS
-from tests.small_archives import write_small_archive
 from tests.test_package import ROOT
 from tests.tiny_models import tiny_pipeline
-from tests.training.runs import NETWORK
 
 RESULTS = ROOT / "docs" / "results"
 
@@ -76,38 +69,3 @@ def test_release_model():
     states = [{"a": torch.ones(2, 3), "b": torch.ones(2)}, {"a": torch.full((2, 2), 4.0), "b": torch.full((2,), 4.0)}]
     total = weighted_sum(states, [3.0, -0.5])  # the other knows fewer augmentations
     assert total["a"].tolist() == [[1, 1, 3], [1, 1, 3]] and total["b"].tolist() == [1, 1]
-
-
-@pytest.mark.slow
-def test_samplers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Samples are kept."""
-    values = {"NUM_IMAGES": 4, "STEPS": (2, 3), "TIMED_BATCH_SIZE": 1, "TIMED_STEPS": 2, "TIMED_TURNS": 1}
-    for name, value in values.items():
-        monkeypatch.setattr(samplers, name, value)
-    tiny_pipeline(size=32, channels=4).save_pretrained(tmp_path / "model")
-    flags = ["--model", str(tmp_path / "model"), "--work_dir", str(tmp_path / "kept"), "--num_cpu_threads", "1"]
-    found = samplers.measure(samplers.parse(flags))
-    assert [row[:2] for row in found] == [(sampler, steps) for sampler in SAMPLERS for steps in "23"]
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").iterdir()}
-    again = samplers.measure(samplers.parse(flags))
-    assert [row[:2] + row[3:] for row in again] == [row[:2] + row[3:] for row in found]  # without the times
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").iterdir()} == before
-
-
-@pytest.mark.slow
-def test_train_on_gpu(tmp_path: Path):
-    """Both networks are trained, and continued."""
-    (tmp_path / "tiny.json").write_text(json.dumps(NETWORK))
-    script, data = ROOT / "benchmarks" / "train_on_gpu.sh", write_small_archive(tmp_path / "small")
-    short = "--train_batch_size 2 --mixed_precision no --compile false --num_cpu_threads 1 --checkpointing_steps 1 "
-    short += "--resolution 16 --lr_warmup_steps 1 --validation_steps 0 --save_images_steps 0 "
-    short += "--ddpm_num_inference_steps 1 --reference_prob 0"  # which needs a network with room for one
-    flags = [*short.split(), "--model_config_name_or_path", tmp_path / "tiny.json", "--cache_dir", tmp_path / "cache"]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    for steps in ("1", "2"):
-        command = ["bash", script, data, tmp_path / "gpu", "40", *flags, "--max_train_steps", steps]
-        subprocess.run(command, env={**os.environ, "PATH": path}, check=True)
-    for network in ("packed", "base"):
-        folder = tmp_path / "gpu" / network
-        assert sorted(each.name for each in folder.glob("checkpoint-*")) == ["checkpoint-1", "checkpoint-2"]
-        assert PokemonDDPMPipeline.from_pretrained(folder).sample_shape == (4, 16, 16)

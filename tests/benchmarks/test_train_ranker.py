@@ -45,7 +45,7 @@ def test_the_ranker_learns_what_readers_liked(tmp_path, capsys, monkeypatch):
     Image.fromarray(np.hstack(stripes)).save(tmp_path / "backs-1.png")  # of which vertical ones are backs
     rows = ["sprite,front,behind,same,quality", *(f"{i},{i},{1 - i % 2},4,{3 + j}" for i in range(50) for j in (0, 1))]
     (tmp_path / "backs.csv").write_text("\n".join(rows))
-    assert train_ranker.read_backs(tmp_path)[1].back.tolist() == [3.75, 3.25] * 25
+    assert train_ranker.read_backs(tmp_path)[1].back.tolist() == [3.75, 2.75] * 25
     ranking_student(64).save_pretrained(tmp_path / "model")
     width = ranking.SpriteRanker(ranking_student(64)).head.in_features
     probe = {"body.weight": torch.zeros(len(BODIES), width), "body.bias": torch.zeros(len(BODIES))}
