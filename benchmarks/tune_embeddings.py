@@ -4,10 +4,10 @@
     python benchmarks/release_model.py outputs/tuned pokemon_ddpm/released/pokemon-ddpm-64-fast
 
 The ranker is differentiable, and so are four steps: the gradient of the verdicts goes back through all of them (Clark
-et al. 2024, *Directly Fine-Tuning Diffusion Models on Differentiable Rewards*). Learned are the embeddings of `TABLES`,
-but of "any", with which the ranker sees. By the verdicts alone all sprites would become one creature. So the colors and
-shapes that were drawn have to be seen, bodies should be as different as possible, and samples of one type lose where
-they are alike: by the overlap of their silhouettes, and by a kernel of their features as in `variety.rke`.
+et al. 2024, *Directly Fine-Tuning Diffusion Models on Differentiable Rewards*). Learned are the embeddings of
+`TABLES`, but of "any", with which the ranker sees. By the verdicts alone all sprites would become one creature. So the
+colors and shapes that were drawn have to be seen, bodies should be as different as possible, and samples of one type
+lose where they are alike: by the overlap of silhouettes, and by a kernel of their features as in `variety.rke`.
 
 Then the embedding of "back" is learned from the verdict on backs, sampled from mirrored fronts as in creature.py.
 """
@@ -30,7 +30,8 @@ from pokemon_ddpm.preprocessing import as_tensor
 from pokemon_ddpm.ranking import BODY, VERDICTS, WEIGHTS, SpriteRanker, read_ranker
 
 TYPES_PER_BATCH, ROW = 2, 8  # sprites of one type
-TABLES = ("view", "color", "shape", "size")
+TABLES = ("view", "color", "shape", "size", "type")
+PUT_BACK = ("type",)  # what learns along, but is recognized less often then
 MATCHED = ("color", "shape")
 # Weights in the reward, beside that of the verdicts, which is 1.
 MATCH, BODIES, OVERLAP, KERNEL = 0.3, 0.5, 6.0, 3.0
@@ -161,9 +162,12 @@ def tune_fronts(samples: Samples, rng: np.random.Generator) -> None:
         conditions = samples.conditions(chosen, seeds)
         return reward(samples(conditioner.encode(chosen, **conditions), seeds), conditions)
 
+    before = {name: conditioner.tables[f"{name}_embedding"].weight.detach().clone() for name in PUT_BACK}
     learn(tables, FRONT_STEPS, FRONT_RATE, batch)
     for table in tables:
         table.requires_grad_(False)
+    for name, weight in before.items():
+        conditioner.tables[f"{name}_embedding"].weight.copy_(weight)
 
 
 def tune_backs(samples: Samples, rng: np.random.Generator) -> None:

@@ -143,7 +143,6 @@ def test_columns_of_another_kind_are_refused() -> None:
 
 
 def test_a_named_data_set_is_loaded(tmp_path: Path, cache: Path) -> None:
-    """Parquet is loaded by tests/test_train_conditional.py."""
     labelled(LABELS).save_to_disk(tmp_path / "arrow")
     rows = load_named(str(tmp_path / "arrow"), None, "train", cache)
     assert tensors(rows).digest() == tensors(labelled(LABELS)).digest()

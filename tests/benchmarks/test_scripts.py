@@ -17,7 +17,6 @@ RESULTS = ROOT / "docs" / "results"
 
 
 def test_compare_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
-    """All published reports, and one without accuracies and with variety."""
     report = json.loads((RESULTS / "pokemon-ddpm-32-earlier" / "report.json").read_text(encoding="utf-8"))
     same = {"value": 0.031, "low": 0.02, "high": 0.05}
     none = dict.fromkeys(same)  # without a network for features
@@ -62,7 +61,6 @@ def test_diffusion_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_release_model():
-    """It moves embeddings away from "any", and adds weights."""
     table = torch.tensor([[1.0, 2.0], [3.0, -1.0], [1.0, 1.0]])
     extrapolate(table, factor("color=2")[1])
     assert table.tolist() == [[1, 3], [5, -3], [1, 1]]

@@ -9,16 +9,16 @@ from pokemon_ddpm import PokemonDDPMPipeline, SpriteConditioner
 from pokemon_ddpm.likeness import overlaps
 from pokemon_ddpm.ranking import PROBES_FILE, RANKER_FILE, SpriteRanker
 from pokemon_ddpm.vocabulary import BODIES
-from tests.tiny_models import drawing_pipeline, ranking_student
+from tests.tiny_models import drawing_pipeline, ranking_student, seeded
 
 
 @pytest.fixture
 def model(tmp_path):
-    config = dict(drawing_pipeline().conditioner.config)
-    known = config["vocabulary"] = {**config["vocabulary"], "size": ["small", "large"], "view": ["front", "back"]}
+    config = drawing_pipeline().conditioner.config
+    known = {**config["vocabulary"], "size": ["small", "large"], "view": ["front", "back"]}
     pipeline, folder = ranking_student(64, known), tmp_path / "model"
-    width = pipeline.conditioner.config.embedding_dim
-    pipeline.conditioner = SpriteConditioner(**config | {"embedding_dim": width}).half().float()
+    config |= {"vocabulary": known, "embedding_dim": pipeline.conditioner.config.embedding_dim}
+    pipeline.conditioner = SpriteConditioner(**config).half().float()
     pipeline.register_to_config(default_conditions={"view": "front"})
     pipeline.save_pretrained(folder)
     head = SpriteRanker(pipeline).head
@@ -44,9 +44,8 @@ def test_gradients_are_differences(model):
     pipeline = PokemonDDPMPipeline.from_pretrained(model)
     samples, types, seeds = tune_embeddings.Samples(pipeline, None), ["fire"] * 4, [*range(4)]
     embeddings = pipeline.conditioner.encode(types, **samples.conditions(types, seeds)).detach().requires_grad_()
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    latents = pipeline(types, generator=generators, output_type="latent").images
-    torch.testing.assert_close(samples(embeddings, seeds), latents)
+    expected = pipeline(types, generator=seeded(*seeds), output_type="latent").images
+    torch.testing.assert_close(samples(embeddings, seeds), expected)
     direction = torch.randn(embeddings.shape, generator=torch.Generator().manual_seed(0))
     (gradient,) = torch.autograd.grad(samples(embeddings, seeds).square().mean(), embeddings)
     ends = [samples(embeddings + sign * 0.01 * direction, seeds).square().mean() for sign in (1, -1)]

@@ -57,7 +57,6 @@ def colors(file: Path) -> set[tuple[int, ...]]:
 
 
 def test_a_set_is_complete_and_as_described(model: Path, tmp_path: Path, calls: list[dict]) -> None:
-    """With idle animations, and a next stage of another type."""
     code, output = make(model, tmp_path, "--stages", 2, "--stage-type", "fire/dragon", "--idle")
     assert code == 0 and output.endswith(f"8 sprites and a card in {tmp_path}")
     files = {f"{name}{end}" for name in NAMES for end in (".png", ".gif")}

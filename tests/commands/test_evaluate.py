@@ -118,7 +118,6 @@ def test_mistakes_are_reported_before_anything_is_generated(model, tmp_path, mon
 
 
 def test_own_classes_from_features_to_report(tmp_path: Path):
-    """Of a folder with a sub-folder for each class, and with a bad image; in RGBA."""
     classes = ["cat", "dog", "fox"]
     data = folder_of_classes(tmp_path / "art", dict.fromkeys(classes, 90))
     (data / "cat" / "torn.png").write_bytes(b"no image")

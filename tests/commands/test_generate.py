@@ -204,7 +204,6 @@ def test_a_file_is_generated_again_bit_by_bit(files, tmp_path: Path, options: st
 
 
 def test_candidates_are_named_and_recorded(files, tmp_path: Path, monkeypatch) -> None:
-    """The file has seed and number of the request in its name and the chosen seed inside."""
     monkeypatch.setattr(studio, "ranker_for", lambda _: SimpleNamespace(score=last))
     names = sorted(files("--type", "fire", "--num-images", 2, "--seed", 5, "--candidates", 3))
     assert names == ["fire_5-0_best-of-3.png", "fire_5-1_best-of-3.png"]

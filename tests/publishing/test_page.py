@@ -284,7 +284,6 @@ def test_a_link_makes_the_sprite_of_the_pipeline_and_what_follows_from_it(visit,
 
 @pytest.mark.slow
 def test_a_link_makes_the_sprite_of_the_released_student(browser, folder, tmp_path):
-    """50 seeds, types in turn: 99 % of all pixels are those of Python."""
     pipeline = GenerationSettings(RELEASED_FAST_MODEL).load("cpu")
     write_pages({"student": pipeline}, tmp_path, print, str(folder / "runtime"))
     equal = []

@@ -218,7 +218,6 @@ def test_names_and_cards_are_those_of_python_and_read_well(run):
 
 
 def test_recipes_of_links(run):
-    """Back and forth with attributes of any name, two creatures or a drawing; what names nothing is refused."""
     vocabulary = {name: list(values) for name, values in CONDITIONS.items()} | {"relation": ["same", "next"]}
     vocabulary |= {"seed": ["pea"], "make": ["ford"], "doodle": ["dandy"]}
     recipes = [

@@ -40,7 +40,6 @@ def tiny() -> UNet2DModel:
     ],
 )
 def test_presets(name, resolution, channels, count, attentions, groups, activation, dropout):
-    """`count`: parameters, with those of the conditioner of the types."""
     with torch.device("meta"):
         unet = build_unet(unet_config(name), resolution, channels)
     parameters = [*unet.parameters(), *build_conditioner(unet).parameters()]
