@@ -3,11 +3,12 @@
     python benchmarks/tune_embeddings.py pokemon_ddpm/released/pokemon-ddpm-64-fast outputs/tuned
     python benchmarks/release_model.py outputs/tuned pokemon_ddpm/released/pokemon-ddpm-64-fast
 
-The ranker is differentiable, and so are four steps: the gradient of the verdicts goes back through all of them (Clark
-et al. 2024, *Directly Fine-Tuning Diffusion Models on Differentiable Rewards*). Learned are the embeddings of
-`TABLES`, but of "any", with which the ranker sees. By the verdicts alone all sprites would become one creature. So the
-colors and shapes that were drawn have to be seen, bodies should be as different as possible, and samples of one type
-lose where they are alike: by the overlap of silhouettes, and by a kernel of their features as in `variety.rke`.
+The released model has been tuned already: of it, this makes another one. The ranker is differentiable, and so are four
+steps: the gradient of the verdicts goes back through all of them (Clark et al. 2024, *Directly Fine-Tuning Diffusion
+Models on Differentiable Rewards*). Learned are the embeddings of `TABLES`, without "back" and "any", with which the
+ranker sees. By the verdicts alone all sprites would become one creature. So the colors and shapes that were drawn
+have to be seen, bodies should be as different as possible, and samples of one type lose where they are alike: by the
+overlap of silhouettes, and by a kernel of their features as in `variety.rke`.
 
 Then the embedding of "back" is learned from the verdict on backs, sampled from mirrored fronts as in creature.py.
 """
@@ -31,11 +32,10 @@ from pokemon_ddpm.ranking import BODY, VERDICTS, WEIGHTS, SpriteRanker, read_ran
 
 TYPES_PER_BATCH, ROW = 2, 8  # sprites of one type
 TABLES = ("view", "color", "shape", "size", "type")
-PUT_BACK = ("type",)  # what learns along, but is recognized less often then
+PUT_BACK = ("type",)  # which learn along, but are put back, since they were recognized less often
 MATCHED = ("color", "shape")
 # Weights in the reward, beside that of the verdicts, which is 1.
 MATCH, BODIES, OVERLAP, KERNEL = 0.3, 0.5, 6.0, 3.0
-USUAL_OVERLAP = 0.5  # of silhouettes, up to which two are not alike
 MEMORY = 0.9  # of the share of each body, from batch to batch
 FRONT_STEPS, FRONT_RATE = 200, 0.01
 BACK_STEPS, BACK_RATE = 100, 0.03
@@ -78,12 +78,16 @@ class Samples:
 
 
 def mean_overlap(latents: Tensor) -> Tensor:
-    """By how much the silhouettes of each row overlap more than usual, the better facing: their soft IoU, a mean."""
+    """The mean over pairs of a row of the soft IoU of their silhouettes, in the better of two facings.
+
+    The alpha of latents is from about -0.5 to 0.5, and that of silhouettes here from 1/4 to 3/4: common background
+    counts, too, so that no pair is without a gradient.
+    """
     alpha = (latents[:, 3] + 1).clamp(0, 2) / 2
     one, mirrored = (each.reshape(-1, ROW, alpha[0].numel()) for each in (alpha, alpha.flip(2)))
     pairs = [(one[:, :, None], each[:, None]) for each in (one, mirrored)]
     overlap = torch.stack([torch.minimum(*pair).sum(-1) / torch.maximum(*pair).sum(-1) for pair in pairs]).amax(dim=0)
-    return _mean_of_pairs((overlap - USUAL_OVERLAP).clamp_min(0))
+    return _mean_of_pairs(overlap)
 
 
 def _mean_of_pairs(matrices: Tensor) -> Tensor:
@@ -119,9 +123,9 @@ class FrontReward:
         for name in MATCHED:
             wanted, values = conditions[name], ranker.values(name)
             known = [i for i, value in enumerate(wanted) if value in values]
-            places = torch.tensor([values.index(wanted[i]) for i in known])
-            likely = ranker.probes[name](features[known]).log_softmax(dim=1)
-            reward = reward + MATCH * likely.gather(1, places[:, None]).mean()
+            places = torch.tensor([values.index(wanted[i]) for i in known], dtype=torch.int64)
+            likely = ranker.probes[name](features[known]).log_softmax(dim=1).gather(1, places[:, None])
+            reward = reward + MATCH * likely.sum() / max(1, len(known))
         alike = _mean_of_pairs((-self.distances(features) / self.usual).exp())
         return reward - OVERLAP * mean_overlap(latents) - KERNEL * alike, score
 
@@ -204,7 +208,10 @@ def main(arguments: list[str] | None = None) -> None:
     pipeline.set_progress_bar_config(disable=True)
     for network in (pipeline.unet, pipeline.conditioner):
         network.requires_grad_(False)
-    samples, rng = Samples(pipeline, read_ranker(own, options.model)), np.random.default_rng(0)
+    ranker, rng = read_ranker(own, options.model), np.random.default_rng(0)
+    if ranker is None or not {BODY, *MATCHED} <= {*ranker.probes}:
+        parser.error(f"{options.model} has no ranker with probes; see train_ranker.py and fit_probes.py.")
+    samples = Samples(pipeline, ranker)
     for tune in (tune_fronts, tune_backs):
         tune(samples, rng)
         pipeline.save_pretrained(options.output)
