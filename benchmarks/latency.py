@@ -56,9 +56,8 @@ def warm_variants(model: str, distilled: list[str]) -> dict[str, Callable[[], ob
             for count in (1, MANY):
                 variants[f"{count} warm, {precision}, {Path(each).name}"] = partial(pipeline, ["fire"] * count)
             candidates = default_candidates(pipeline)
-            for chunk_size in {4, chunk_size_of([FIRE], candidates)}:  # versions before 1.1 had chunks of four
-                name = f"1 generated, best of {candidates}, {precision} in chunks of {chunk_size}, {Path(each).name}"
-                variants[name] = partial(sprites, pipeline, candidates, chunk_size)
+            name = f"1 generated, best of {candidates}, {precision}, {Path(each).name}"
+            variants[name] = partial(sprites, pipeline, candidates, chunk_size_of(pipeline, [FIRE], candidates))
     channels_last = load(model)
     channels_last.unet.to(memory_format=torch.channels_last)
     return {**variants, "1 warm, fp32, channels-last": partial(channels_last, ["fire"])}

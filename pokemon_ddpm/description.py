@@ -27,7 +27,7 @@ SHORTEST_PART = 3  # letters of a word of a compound
 TABLE = json.loads(WORDS_FILE.with_name("sketches.json").read_text(encoding="utf-8"))
 SKETCHES: dict[str, Any] = TABLE["sketches"]
 EYE = (24, 24, 32)
-SKETCH_STRENGTH = 0.5  # as of the pipeline's `image`
+SKETCH_STRENGTH, DRAWN_STRENGTH = 0.5, 0.75  # as of the pipeline's `image`; of a drawn one only the pose stays
 
 
 def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tuple[dict[str, str], list[str]]:
@@ -184,6 +184,23 @@ def _phrases(
                 for end, by in PLURALS if name == "type" else ():
                     phrases.setdefault(re.sub(f"{end}$", by, phrase), {name: value})
     return phrases
+
+
+def drawn_sketch(types: Iterable[str], shape: str | None, seed: int) -> str | None:
+    """A sketch for one of these types, by chance, or one of a shape that is asked for; None where none is known.
+
+    A network likes one pose best, and makes it of most noise.
+
+    Args:
+        types: Without any, all sketches are for them.
+        seed: From 0; the same in page/sketch.js.
+    """
+    chosen = {*types}
+    names = [name for name, each in SKETCHES.items() if not chosen or chosen & {*each["types"].split()}]
+    if shape not in (None, ANY):
+        of_shape = [name for name, each in SKETCHES.items() if each["shape"] == shape]
+        names = [name for name in of_shape if name in names] or of_shape
+    return names[seed // 5**3 % len(names)] if names else None
 
 
 def usual_conditions(name: str, types: Iterable[str] = ()) -> dict[str, str]:

@@ -65,6 +65,7 @@ class Provenance:
     chunk_size: int
     postprocessing: dict = field(default_factory=dict)  # such as {"palette": 16, "min_fragment": 4}; see `generation`
     sketch: str | None = None  # that it begins from; see `description`
+    strength: int | float | None = None  # with which it does; None without a sketch, and in files of before
 
     def __post_init__(self) -> None:
         vars(self).update(json.loads(json.dumps(vars(self), allow_nan=False)))
@@ -101,7 +102,7 @@ def read_png(path: str | Path) -> Provenance:
 
 def _parse(text: str) -> Provenance:
     found, types = json.loads(text), {each.name: each.type for each in fields(Provenance)}
-    found = {"weights": None, "sketch": None, **found} if isinstance(found, dict) else {}
+    found = {**dict.fromkeys(("weights", "sketch", "strength")), **found} if isinstance(found, dict) else {}
     if isinstance(found.pop("compiled", None), bool):  # of version 1.0.0
         found.setdefault("backend", "torch")
     if found.keys() != types.keys():

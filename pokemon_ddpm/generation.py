@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ class SpriteRequest:
     attributes: Mapping[str, AttributeValue] = field(default_factory=dict)  # other ones, such as {"color": "red"}
     number: int | None = None
     sketch: str | None = None  # that it begins from, one of `SKETCHES`
+    strength: float = SKETCH_STRENGTH  # with which it does, as of the pipeline's `image`
 
     @property
     def name(self) -> str:
@@ -72,24 +74,28 @@ def generate(
 
     They are generated in chunks, the last one filled up, so that on one machine a request gives the same image bit by
     bit, alone or among others. (A request without any condition: within one gray level, since a chunk of such requests
-    needs no guidance.) The further arguments of the pipeline are the same for all; all have a sketch, or none has.
+    needs no guidance.) A chunk begins from sketches with one strength, or from noise. The further arguments of the
+    pipeline are the same for all.
 
     Args:
         chunk_size: Samples of a batch. Kernels differ in their last bits between batch sizes.
     """
     names = {name for request in requests for name in request.attributes}
-    for start in range(0, len(requests), chunk_size):
-        chunk = [requests[min(start + i, len(requests) - 1)] for i in range(chunk_size)]
-        if requests[0].sketch:
-            arguments |= {"image": [each.picture(pipeline.sample_shape[-1]) for each in chunk]}
-            arguments["strength"] = SKETCH_STRENGTH
-        images = pipeline(
-            [request.pokemon_type for request in chunk],
-            generator=[torch.Generator().manual_seed(request.seed) for request in chunk],
-            **{name: [request.attributes.get(name) for request in chunk] for name in names},
-            **arguments,
-        ).images
-        yield from images[: len(requests) - start]
+    for strength, group in groupby(requests, lambda request: request.strength if request.sketch else None):
+        alike = list(group)
+        for start in range(0, len(alike), chunk_size):
+            chunk, begin = [alike[min(start + i, len(alike) - 1)] for i in range(chunk_size)], {}
+            if strength is not None:
+                pictures = [each.picture(pipeline.sample_shape[-1]) for each in chunk]
+                begin = {"image": pictures, "strength": strength}
+            images = pipeline(
+                [request.pokemon_type for request in chunk],
+                generator=[torch.Generator().manual_seed(request.seed) for request in chunk],
+                **begin,
+                **{name: [request.attributes.get(name) for request in chunk] for name in names},
+                **arguments,
+            ).images
+            yield from images[: len(alike) - start]
 
 
 def save_type_sheet(pipeline: PokemonDDPMPipeline, path: Path, seed: int, columns: int = 2) -> None:
@@ -164,6 +170,7 @@ class GenerationSettings:
             chunk_size=self.chunk_size,
             postprocessing={name: getattr(self, name) for name in POSTPROCESSING},
             sketch=request.sketch,
+            strength=request.strength if request.sketch else None,
         )
 
 
@@ -190,7 +197,8 @@ def read_settings(path: Path) -> tuple[GenerationSettings, SpriteRequest]:
     names = "model scheduler num_inference_steps guidance_scale dtype chunk_size".split()
     values = {name: getattr(made, name) for name in names}
     settings = GenerationSettings(**values, further=further, weights_digest=made.weights, **postprocessing)
-    return settings, SpriteRequest(made.seed, pokemon_type, attributes, sketch=made.sketch)
+    start = {"sketch": made.sketch, "strength": SKETCH_STRENGTH if made.strength is None else made.strength}
+    return settings, SpriteRequest(made.seed, pokemon_type, attributes, **start)
 
 
 def _without_lists(value: Any) -> Any:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from pokemon_ddpm import PokemonDDPMPipeline, studio
+from pokemon_ddpm.description import DRAWN_STRENGTH, SKETCH_STRENGTH, SKETCHES, drawn_sketch
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate, read_settings
 from pokemon_ddpm.likeness import overlaps
 from pokemon_ddpm.postprocessing import to_sprite
@@ -73,12 +74,24 @@ def test_samples_are_generated_ahead_unless_the_ranker_has_the_same_network(monk
 def test_candidates_share_what_is_drawn_and_the_record_repeats_it(tmp_path):
     pipeline, conditioner = (found := drawing_pipeline()), found.conditioner
     requests = [SpriteRequest(7, "fire", {"shape": "any"}, 3), SpriteRequest(7, None, {"color": None}, 4)]
-    sprites = list(generate_sprites(pipeline, requests, 3, Reddest(), num_inference_steps=2))
+    requests += [SpriteRequest(7, "ice", {"shape": "legs"}, 5), SpriteRequest(7, "ice", {}, 6, sketch="whale")]
+    sprites = list(generate_sprites(pipeline, requests, 5, Reddest(), num_inference_steps=4))
     for request, sprite in zip(requests, sprites, strict=True):
         drawn = conditioner.draw(request.pokemon_type, request.attributes, sample_seed(7, request.number))
-        assert drawn and sprite.chosen.attributes == {**request.attributes, **drawn}
-        alone = next(generate(pipeline, [sprite.chosen], num_inference_steps=2))
+        attributes, place = {**request.attributes, **drawn}, candidates_of(pipeline, request, 5).index(sprite.chosen)
+        sketch, strength = request.sketch, SKETCH_STRENGTH
+        if place > 2 and not sketch and attributes["shape"] != "legs":  # which no sketch has
+            sketch, strength = (
+                drawn_sketch([request.pokemon_type] * bool(request.pokemon_type), None, sprite.chosen.seed),
+                DRAWN_STRENGTH,
+            )
+            attributes["shape"] = request.attributes.get("shape") or SKETCHES[sketch]["shape"]
+        assert drawn and sprite.chosen == replace(
+            request, seed=sprite.chosen.seed, attributes=attributes, number=None, sketch=sketch, strength=strength
+        )
+        alone = next(generate(pipeline, [sprite.chosen], num_inference_steps=4))
         assert alone.tobytes() == sprite.sample.tobytes()
+    assert DRAWN_STRENGTH in [each.chosen.strength for each in sprites]
     # One candidate is what the pipeline makes of its seed.
     (only,) = generate_sprites(pipeline, [requests[0]], 1, num_inference_steps=2)
     seeds = [torch.Generator().manual_seed(sample_seed(7, 3)) for _ in range(8)]

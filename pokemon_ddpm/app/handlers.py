@@ -112,7 +112,7 @@ def new_job(models: Models, settings: Mapping[str, Any]) -> Job:
     requests = [SpriteRequest(seed, each, attributes, i) for i, each in enumerate(types)]
     sampler = () if is_distilled(pipeline.scheduler) else (None, steps, guidance_scale)
     candidates = default_candidates(pipeline)
-    chosen = GenerationSettings(model, *sampler, chunk_size=chunk_size_of(requests, candidates), **PROCESSED)
+    chosen = GenerationSettings(model, *sampler, chunk_size=chunk_size_of(pipeline, requests, candidates), **PROCESSED)
     return Job(pipeline, chosen, requests, candidates)
 
 

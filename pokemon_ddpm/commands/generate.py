@@ -110,7 +110,7 @@ def generate(
     (sketch,) = given.pop("sketch", [None])
     requests, labels = make_requests(given, pipeline.conditioner, num_images, seed, same_seeds, candidates)
     requests = [replace(request, sketch=sketch) for request in requests]
-    settings = replace(settings, chunk_size=chunk_size_of(requests, candidates))
+    settings = replace(settings, chunk_size=chunk_size_of(pipeline, requests, candidates))
     job = Job(pipeline, settings, requests, candidates)
     if output_dir is not None:
         check_enlargement(*pipeline.sample_shape[1:], settings.scale)
@@ -263,7 +263,7 @@ def _write_game_sheet(job: "Job", columns: int, output: Path) -> None:
     names, chosen = [each.request.file_name for each in sprites], [each.chosen for each in sprites]
     metadata = [{"condition": full_condition(job.pipeline, each), "seed": each.seed} for each in chosen]
     for each, request in zip(metadata, chosen, strict=True):
-        each |= {"sketch": request.sketch} if request.sketch else {}
+        each |= {"sketch": request.sketch, "strength": request.strength} if request.sketch else {}
     description = sheet_description(output.name, images[0].size, columns, names, metadata)
     save_image(make_game_sheet(images, columns), output)
     write_file(file, json.dumps(description, indent=2) + "\n")
@@ -279,6 +279,8 @@ def _write_animation(job: "Job", layout: Callable[[Sequence[Image.Image]], Image
     for sprite in _sprites(job, with_steps=True):
         predictions = [step.pred_original_sample for step in sprite.steps]
         frames.append([settings.postprocess(frame) for frame in [*predictions, sprite.sample]])
+    longest = max(map(len, frames))  # one that begins from a sketch has fewer steps
+    frames = [each[:1] * (longest - len(each)) + each for each in frames]
     save_animation([layout(sprites) for sprites in zip(*frames, strict=True)], output)
 
 

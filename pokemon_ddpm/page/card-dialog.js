@@ -34,7 +34,7 @@ export async function openCard(tries) {
     const begun = {}; // so that the worker goes on while the page draws
     for (const [i, [name, recipe]] of recipes.entries()) {
       own.parts[name] = await (begun[name] ?? part(recipe, tries, signal));
-      if (card !== own) return controller.abort(); // another one is open
+      if (card !== own) return say("", controller.abort()); // another one is open, or none
       for (const [other, each] of i ? [] : [...recipes.slice(3), ...recipes.slice(1, 3)]) {
         begun[other] = Promise.resolve(other === "3-front" && begun["2-front"]).then(() => part(each, tries, signal));
         begun[other].catch(() => {}); // it fails where it is awaited

@@ -6,7 +6,7 @@ import { ANY, canMake, NONE } from "./recipe.js";
 import { colorOf, page } from "./state.js";
 
 const EXTRAS = { view: ["back", "from behind"], finish: ["shiny", "shiny"] }; // what a sprite is made into, and its chip
-const LEFT_OUT = ["view", "finish", "relation"]; // no conditions of a first sprite
+const LEFT_OUT = ["view", "finish", "relation", "pose"]; // no conditions that are chosen
 export const CALLED = { legendary: { yes: "legendary", no: "not legendary" } };
 
 let wish = ""; // the description that was read last
@@ -16,8 +16,9 @@ let extras = new Set(); // of EXTRAS
 export function addConditions() {
   if ($("types").querySelector("input")) return;
   const { vocabulary, own_classes: own } = page.config, { type: types, ...attributes } = vocabulary;
+  const first = own ? types[Math.floor(Math.random() * types.length)] : ANY;
   for (const type of [...types, ANY]) {
-    const input = element("input", { type: "radio", name: "type", value: type, checked: type === (own ? types[0] : ANY) });
+    const input = element("input", { type: "radio", name: "type", value: type, checked: type === first });
     const label = element("label", {}, input, element("span", { textContent: type }));
     label.style.setProperty("--type", colorOf(type));
     $("types").append(label);
@@ -55,7 +56,13 @@ export function readWish() {
   const possible = found.filter(([name]) => !(name in EXTRAS) || canMake(EXTRAS[name][0], page.config));
   for (const [name, value] of possible) choose(name, value);
   wished = possible.map(([name]) => name);
-  showChips(unknown);
+  showChips(unknown.length || found.length || !wish.trim() ? unknown : [wish.trim()]); // it may be in letters that no word has
+}
+
+/** What is chosen by hand does not go with the description. */
+export function chooseByHand({ target: { id, name } }) {
+  wished = wished.filter((each) => each !== (id || name));
+  showChips();
 }
 
 /** A button for each chosen value, which removes it, and the words that were not understood. */

@@ -7,7 +7,7 @@ import { sketchPixels } from "./sketch.js";
 import { fromOklab, oklab } from "./sprite.js";
 
 export const CHANGES = { back: { view: "back" }, shiny: { finish: "shiny" }, evolve: {} };
-const DOODLE_STRENGTH = 0.75, SKETCH_STRENGTH = 0.5, BACK_STRENGTH = 0.5, VIEW_SCALE = 4;
+const DOODLE_STRENGTH = 0.75, SKETCH_STRENGTH = 0.5, POSE_STRENGTH = 0.75, BACK_STRENGTH = 0.5, VIEW_SCALE = 4;
 const COST = [1, 0.5, 0.5], BLACK = 0.2, BLACK_COST = 0.3; // of squared differences in OKLab, and of becoming black
 const SAME_COLOR = 0.06, MAX_SHIFT = 3; // a distance in OKLab, and pixels
 const DARK = 0.35, DARKEST = 0.2, LEAST = 0.45, SHADING = [0.4, 1, 1], SAME_AREA = 0.08, MIN_AREA = 0.08; // of shinies
@@ -16,7 +16,6 @@ const SLACK = 13; // tenths: how much of a color of the palette may be used, tim
 
 /**
  * How much is sent from each supply to each place at the least cost: successive shortest paths (Bellman & Ford).
- *
  * @param {number[][]} costs Of each supply, to each place.
  * @param {number[]} supplies Whole numbers, all of which are sent.
  * @param {number[]} room Whole numbers of the places, in total at least as much.
@@ -143,7 +142,6 @@ function colorChange(pixels, other) {
 
 /**
  * Gives a sprite the colors of a real shiny; see shiny in palettes.py.
- *
  * @param {Uint8ClampedArray} front The first front of its creature, of these types.
  * @param {object} shinies Type -> palettes of six hexadecimal digits a color.
  * @param {number} seed Of the creature.
@@ -202,10 +200,11 @@ export function overlap(pixels, other) {
 /** How like its reference a sprite is, by relation. */
 export const likeness = { same: sharedDrawing, next: overlap };
 
-/** Where a sprite of a doodle or a sketch starts from. */
+/** What a sprite of a doodle or a sketch starts from; of one that was drawn only the pose stays. */
 export function startOf({ doodle, conditions, seed }, { sample_shape: [, side], sketches }) {
   if (doodle) return { image: doodlePixels(valuesOf(doodle), side), strength: DOODLE_STRENGTH };
-  return conditions.sketch && { image: sketchPixels(conditions, sketches, side, seed), strength: SKETCH_STRENGTH };
+  const { sketch, pose } = conditions, image = (sketch || pose) && sketchPixels(sketch ?? pose, conditions, sketches, side, seed);
+  return image && { image, strength: sketch ? SKETCH_STRENGTH : POSE_STRENGTH };
 }
 
 /**
@@ -213,7 +212,6 @@ export function startOf({ doodle, conditions, seed }, { sample_shape: [, side], 
  *
  * A shiny is a drawing in the colors of a real one. Every other part has noise of its own: the first of some attempts that is no
  * copy of its reference and, as a next stage, larger; or else is larger. Backs and next stages have the colors of their references.
- *
  * @param sample A function from a request to pixels.
  * @param {Map} known What was made for other recipes, so that a sprite of the same creature goes on from there.
  * @param {object} tries Part -> the attempt that is known to be its best; gets those that are found.

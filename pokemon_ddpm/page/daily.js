@@ -1,5 +1,6 @@
 // What a date or one number decides: the creature of the day, and a starter trio.
 
+import { startOf } from "./creature.js";
 import { ofDay, today } from "./days.js";
 import { $, say } from "./dom.js";
 import { generate, rowOf, spriteOf, work } from "./making.js";
@@ -10,15 +11,15 @@ import { page, randomSeed } from "./state.js";
 const STARTERS = ["grass", "fire", "water"];
 
 export async function creatureOfTheDay(date = today()) {
-  const { seed, type } = ofDay(date, page.config.vocabulary.type), [{ conditions, seeds }] = rowOf([{ type }], seed);
+  const { seed, type } = ofDay(date, page.config.vocabulary.type), [{ candidates }] = rowOf([{ type }], seed);
   await work("The creature of the day is about to hatch", async (signal) => {
     let best = { score: -Infinity };
-    for (const each of seeds) {
-      const { score } = await sample({ conditions, seed: each, asked: {} }, undefined, signal);
+    for (const each of candidates) {
+      const { score } = await sample({ ...each, asked: {}, ...startOf(each, page.config) }, undefined, signal);
       const rounded = Math.round(10 * score); // processors differ in the last digits
-      if (rounded > best.score) best = { score: rounded, seed: each };
+      if (rounded > best.score) best = { ...each, score: rounded };
     }
-    await spriteOf({ conditions, seed: best.seed, makes: [] }, signal);
+    await spriteOf({ conditions: best.conditions, seed: best.seed, makes: [] }, signal);
     say(`The creature of ${date}, the same for everybody.`);
   });
 }

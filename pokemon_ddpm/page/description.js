@@ -4,7 +4,7 @@ import { usualConditions } from "./sketch.js";
 
 const LONGEST = 3; // words of a phrase
 const PLURALS = [[/s$/, ""], [/es$/, ""], [/ies$/, "y"], [/ves$/, "f"]];
-const UNNAMED = ["any", "none", "no", "yes", "base"], LEFT_OUT = ["relation", "game", "sketch"];
+const UNNAMED = ["any", "none", "no", "yes", "base"], LEFT_OUT = ["relation", "game", "sketch", "pose"];
 const MISTAKES = [5, 8, 10]; // letters of a word that can have one mistake, two, or three
 const SHORTEST_PART = 3; // letters of a word of a compound
 
@@ -54,8 +54,7 @@ function synonyms({ languages, words }, { sketches }) {
 }
 
 /** [attribute, value] of a phrase, also in the plural; undefined if it is not known. */
-const meaning = (phrase, known) =>
-  known.get([phrase, ...PLURALS.map(([end, by]) => phrase.replace(end, by))].find((each) => known.has(each)));
+const meaning = (phrase, known) => known.get([phrase, ...PLURALS.map(([end, by]) => phrase.replace(end, by))].find((each) => known.has(each)));
 
 /** The two known words of a compound, or else the word. */
 function partsOf(word, known, right) {

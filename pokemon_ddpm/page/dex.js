@@ -52,14 +52,16 @@ export function remove(sprite) {
   say(`${nameOf(sprite)} is deleted.`, () => {
     undo();
     open(sprite);
-    if ($("dex").open) show();
+    refresh();
   });
 }
+
+export const refresh = () => $("dex").open && show();
 
 /** Shows another sprite in place of one that is gone. */
 export function gone(sprite) {
   if (page.made.includes(sprite)) forget(sprite);
-  if ($("dex").open) show();
+  refresh();
   if (page.shown !== sprite) return;
   const next = finished()[0];
   if (next) open(next);
@@ -117,7 +119,6 @@ function deleteAll() {
 }
 
 $("dex-open").onclick = () => {
-  say("");
   show();
   $("dex").showModal();
 };

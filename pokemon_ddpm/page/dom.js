@@ -27,14 +27,14 @@ for (const button of document.querySelectorAll(".undo")) button.onclick = () => 
 
 export function fail(reason) {
   say(reason);
-  $("retry").hidden = false;
+  [$("retry").hidden, $("loaded").value] = [false, 0];
 }
 
 export function download(blob, name) {
   const link = element("a", { href: URL.createObjectURL(blob), download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-  say(`Saved as ${name}.`);
+  say(`Saved as ${name}.`, undone);
 }
 
 /** Puts the focus back on a button that lost it when it was disabled. */

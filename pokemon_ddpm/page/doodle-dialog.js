@@ -41,8 +41,8 @@ async function makeCreature() {
   const known = vocabulary.color?.includes(own) ? { color: own } : {}, doodle = doodleOf(values);
   $("doodle").close();
   if (!valuesOf(doodle)) return;
-  const asked = { ...known, ...conditions };
-  await generateRow([{ conditions: asked, asked, seeds: seedsOf(randomSeed(), 0), doodle }], "Your drawing comes to life", makes);
+  const asked = { ...known, ...conditions }, candidates = seedsOf(randomSeed(), 0).map((seed) => ({ conditions: asked, seed }));
+  await generateRow([{ asked, candidates, doodle }], "Your drawing comes to life", makes);
 }
 
 Object.entries(DOODLE_COLORS).concat([["eraser", null]]).forEach(([name, rgb], i, all) => {

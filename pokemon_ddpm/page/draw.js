@@ -14,7 +14,6 @@ function pick(rows, key) {
 
 /**
  * Attribute -> value, of those that are not given; without those that are any.
- *
  * @param config The export's config.json, with training_conditions or null.
  */
 export function drawConditions({ training_conditions: table, vocabulary }, conditions, seed) {

@@ -1,4 +1,4 @@
-// The list of sprites, and what the browser keeps of it: the newest hundred, and all with a heart.
+// The list of sprites, and what the browser keeps of it: the newest ones, and all with a heart.
 
 import { draw } from "./canvas.js";
 import { $, element, say } from "./dom.js";
@@ -6,7 +6,7 @@ import { isRecipe } from "./recipe.js";
 import { colorOf, idOf, nameOf, page, typesOf } from "./state.js";
 import { deleteSprite, openStore, putSprite, storedSprites } from "./store.js";
 
-const MOST = 100; // without a heart
+const MOST = 500; // without a heart
 const STORED = `pokemon-ddpm-sprites ${new URL("./", location).pathname}`; // a host has one storage for all its pages
 
 let onOpen = () => {};
@@ -36,6 +36,7 @@ export function label(sprite) {
   [button.children[1].textContent, button.title] = [nameOf(sprite), idOf(sprite)];
   button.style.setProperty("--type", colorOf(typesOf(sprite)[0]));
   sprite.item.classList.toggle("heart", Boolean(sprite.heart));
+  sprite.item.classList.toggle("shiny", sprite.recipe.makes.includes("shiny"));
 }
 
 /** Shows a finished sprite. */
@@ -57,6 +58,7 @@ const count = () => ($("dex-count").textContent = page.made.filter(({ pixels }) 
 
 /** Keeps a sprite in the browser, and lets go of the oldest ones without a heart. */
 export async function keep(sprite) {
+  if (!page.made.includes(sprite)) return; // it was deleted while it was made
   const { recipe, pixels, time, heart, name, weights = page.config.weights, parents } = sprite;
   const isKept = await putSprite({ id: idOf(sprite), recipe, pixels, time, heart, name, weights, parents });
   if (heart) navigator.storage?.persist?.(); // the browser then asks before it clears them
@@ -101,17 +103,19 @@ export function show(records) {
     known.set(idOf(sprite), sprite);
     if (!sprite.pixels) finish(sprite, pixels);
     else label(sprite);
+    if (page.shown === sprite) onOpen(sprite);
   }
 }
 
-/** Opens what the browser has kept; `open` shows a sprite, and gone gets one that another tab deleted. */
-export async function restore(open, gone) {
+/** Opens what the browser has kept; `open` shows a sprite, gone gets one that another tab deleted, and changed is called after its changes. */
+export async function restore(open, gone, changed) {
   onOpen = open;
   if (page.made.length) return;
   await openStore(STORED, (id, record) => {
     const sprite = page.made.find((each) => idOf(each) === id);
     if (record) show([record]);
     else if (sprite?.pixels) gone(sprite);
+    changed();
   });
   show(await storedSprites());
 }

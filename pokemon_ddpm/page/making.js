@@ -8,8 +8,9 @@ import { addSprite, finish, keep, label, takeOut } from "./list.js";
 import { sample } from "./model.js";
 import { sampleSeed } from "./random.js";
 import { canMake, isSurprise } from "./recipe.js";
+import { withPose } from "./sketch.js";
 import { drawFrame, following, open, showName } from "./stage.js";
-import { find, idOf, page, randomSeed } from "./state.js";
+import { find, idOf, nameOf, page, randomSeed } from "./state.js";
 
 const AT_ONCE = 4, CANDIDATES = 4;
 
@@ -38,7 +39,15 @@ export async function work(title, todo) {
 /** The seeds of the candidates of one sprite of a row. */
 export const seedsOf = (seed, number) => Array.from({ length: page.config.ranker ? CANDIDATES : 1 }, (_, candidate) => sampleSeed(seed, number, candidate));
 
-/** The conditions and seeds of a row of sprites: what is not given is drawn, unlike that of those before, as far as it can. */
+const inOrder = (conditions) => Object.fromEntries(Object.keys(page.config.vocabulary).filter((name) => name in conditions).map((name) => [name, conditions[name]])); // as in a link
+
+/** What a sprite is chosen from: seeds and conditions, of which the second half have a drawn pose; see studio.py. */
+function candidatesOf(conditions, asked, seeds) {
+  const { vocabulary, training_conditions: table, sketches } = page.config, hasPose = vocabulary.pose && table?.drawn.includes("shape") && !asked.sketch;
+  return seeds.map((seed, i) => ({ seed, conditions: inOrder(hasPose && 2 * i >= seeds.length ? withPose(conditions, asked, sketches, seed) : conditions) }));
+}
+
+/** The candidates of a row of sprites: what is not given is drawn, unlike that of those before, as far as it can. */
 export function rowOf(wanted, seed) {
   const found = [], seen = new Set();
   for (let number = 0; found.length < wanted.length; number++) {
@@ -47,31 +56,29 @@ export function rowOf(wanted, seed) {
     const key = [conditions.type, drawn.color, drawn.shape].join();
     if ((drawn.color || drawn.shape) && seen.has(key) && number < 4 * wanted.length) continue;
     seen.add(key);
-    const all = { ...conditions, ...drawn }, order = Object.keys(page.config.vocabulary); // as in a link
-    found.push({ conditions: Object.fromEntries(order.filter((name) => name in all).map((name) => [name, all[name]])), asked: conditions, seeds });
+    found.push({ asked: conditions, candidates: candidatesOf({ ...conditions, ...drawn }, conditions, seeds) });
   }
   return found;
 }
 
 /** A sprite of its best candidate, which replaces the first one if that is shown at once. */
-export async function bestOf(sprite, { seeds, asked }, row, signal, atOnce = false) {
-  const { conditions } = sprite.recipe;
-  const candidates = seeds.map((seed) => {
+export async function bestOf(sprite, { candidates, asked }, row, signal, atOnce = false) {
+  const begun = candidates.map(({ conditions, seed }) => {
     const own = [], onStep = (frame, step) => {
       if (step) own.push(frame);
       if (!sprite.pixels) drawFrame(sprite, frame);
     };
-    const start = startOf({ ...sprite.recipe, seed }, page.config), made = sample({ conditions, seed, asked, ...start }, onStep, signal);
+    const start = startOf({ ...sprite.recipe, conditions, seed }, page.config), made = sample({ conditions, seed, asked, ...start }, onStep, signal);
     made.catch(() => {}); // it fails where it is awaited
-    return { seed, own, made, start };
+    return { conditions, seed, own, made, start };
   });
   let best;
-  for (const { seed, own, made, start } of candidates) {
+  for (const { conditions, seed, own, made, start } of begun) {
     const { pixels, score } = await made;
-    const likeness = (conditions.sketch ? overlap(pixels, start.image) : 0) - Math.max(0, ...row.map((each) => overlap(pixels, each)));
+    const likeness = (asked.sketch ? overlap(pixels, start.image) : 0) - Math.max(0, ...row.map((each) => overlap(pixels, each)));
     const value = score + page.config.likeness_weight * likeness;
     if (best && value <= best.value) continue;
-    best = { seed, pixels, value, frames: own };
+    best = { conditions, seed, pixels, value, frames: own };
     if (!atOnce || sprite.isTouched) continue;
     await settle(sprite, best, signal);
   }
@@ -79,10 +86,10 @@ export async function bestOf(sprite, { seeds, asked }, row, signal, atOnce = fal
 }
 
 /** Makes a candidate the sprite, in the shiny colors that are asked for, or that one of many has. */
-async function settle(sprite, { seed, pixels, frames }, signal) {
+async function settle(sprite, { conditions, seed, pixels, frames }, signal) {
   const { makes: wanted = [] } = sprite, isRare = !wanted.length && isSurprise(seed) && canMake("shiny", page.config);
   const makes = isRare ? ["shiny"] : wanted.filter((each) => canMake(each, page.config));
-  sprite.recipe = { ...sprite.recipe, seed, makes };
+  sprite.recipe = { ...sprite.recipe, conditions, seed, makes };
   sprite.frames = frames;
   sprite.idle = sprite.tries = null;
   if (makes.length) pixels = await sampleRecipe(sprite, () => {}, signal);
@@ -95,7 +102,7 @@ function done(sprite, pixels) {
   if (twin) [sprite.heart, sprite.name] = [twin.heart, twin.name];
   if (twin) takeOut(twin);
   finish(sprite, pixels);
-  if (page.shown === sprite) open(sprite, isFirst);
+  if (page.made.includes(sprite) && (page.shown ?? sprite) === sprite) open(sprite, isFirst); // nothing is shown once all are deleted
 }
 
 /** Makes a sprite and keeps the steps of the last image that its recipe makes; onStep gets its noise and the steps. */
@@ -116,8 +123,8 @@ export async function generateRow(rows, title, makes = []) {
   return work(title, async (signal, own) => {
     batch = own;
     const begin = performance.now(), now = Date.now(), isFirst = !page.made.length, pixels = [];
-    const sprites = rows.map(({ conditions, seeds, doodle }, i) => {
-      return Object.assign(addSprite({ conditions, seed: seeds[0], makes: [], ...(doodle && { doodle }) }, now - i / 10), { makes, isHatching: true });
+    const sprites = rows.map(({ candidates: [first], doodle }, i) => {
+      return Object.assign(addSprite({ ...first, makes: [], ...(doodle && { doodle }) }, now - i / 10), { makes, isHatching: true });
     });
     open(sprites[0]);
     try {
@@ -160,9 +167,10 @@ export function generateChosen() {
   return generate(Array(AT_ONCE).fill(conditions), `Generating ${AT_ONCE} sprites`, undefined, makes);
 }
 
-/** Four sprites of four types. */
+/** Four sprites of four types, or of the one that is chosen. */
 export function surprise(makes = []) {
-  return generate(someTypes(AT_ONCE).map((type) => ({ type })), "Something is about to hatch", undefined, makes);
+  const { type } = chosen().conditions, types = type ? Array(AT_ONCE).fill(type) : someTypes(AT_ONCE);
+  return generate(types.map((type) => ({ type })), "Something is about to hatch", undefined, makes);
 }
 
 /** Different types by chance, as far as there are so many. */
@@ -194,10 +202,10 @@ export async function spriteOf(recipe, signal, isShown = true) {
 
 /** Makes what a button says of the shown sprite. */
 export async function makeOf(button) {
-  const recipes = following(page.shown.recipe, button.dataset.make);
+  const name = nameOf(page.shown), kind = button.dataset.make, recipes = following(page.shown.recipe, kind);
   await work("Generating", async (signal) => {
     for (const recipe of recipes) await spriteOf(recipe, signal);
-    say("");
+    say(kind === "evolve" ? `${name} evolved into ${nameOf(page.shown)}!` : "");
   });
   focusAgain(button);
 }

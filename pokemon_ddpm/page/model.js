@@ -33,7 +33,6 @@ export function load(config, onProgress) {
 
 /**
  * Makes a sprite: {pixels, score}, the score where the request has asked, the conditions that were asked for.
- *
  * @param request As of Sampler.sample.
  * @param onStep Gets the pixels after each step, and its number, from the noise as step 0.
  * @param {AbortSignal} signal

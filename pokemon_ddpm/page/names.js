@@ -22,6 +22,6 @@ export function nameOf(type, seed, stage, { begin, middle, end, avoid }) {
 export function blend(one, other, stage, names) {
   const [first, second] = [one, other].map(([type, seed]) => nameOf(type, seed, stage, names));
   const both = first.slice(0, Math.ceil(first.length / 2)) + second.slice(Math.floor(second.length / 2));
-  const isAvoided = names.avoid.split(" ").some((part) => both.toLowerCase().includes(part));
+  const isAvoided = [first, second].includes(both) || names.avoid.split(" ").some((part) => both.toLowerCase().includes(part));
   return isAvoided ? nameOf(one[0], `${one[1]}-${other[1]}`, stage, names) : both;
 }

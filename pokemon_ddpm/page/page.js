@@ -5,9 +5,9 @@ import "./cry.js";
 import "./doodle-dialog.js";
 import "./fuse.js";
 import { openCard, triesOf } from "./card-dialog.js";
-import { addConditions, choose, readWish, restoreChoices, showChips } from "./choices.js";
+import { addConditions, choose, chooseByHand, readWish, restoreChoices } from "./choices.js";
 import { creatureOfTheDay, haveStarters, starters } from "./daily.js";
-import { gone } from "./dex.js";
+import { gone, refresh } from "./dex.js";
 import { $, fail, say } from "./dom.js";
 import { restore } from "./list.js";
 import { cancel, generateChosen, makeOf, spriteOf, surprise, work } from "./making.js";
@@ -34,10 +34,10 @@ async function start() {
   let reason = "config.json cannot be downloaded. Check the connection.";
   try {
     const response = await fetch("config.json");
-    if (response.ok) reason = "The page cannot use its model: config.json is damaged.";
+    if (response.ok) reason = "The page cannot use its model: config.json or another file is damaged.";
     page.config = await response.json();
     [page.words, page.names, page.cards, page.config.sketches] = await Promise.all(["words", "names", "cards", "sketches"].map(async (file) => (await fetch(`${file}.json`)).json()));
-    if (!page.config.own_classes) page.config.vocabulary.sketch ??= Object.keys(page.config.sketches.sketches);
+    if (!page.config.own_classes) page.config.vocabulary.sketch = page.config.vocabulary.pose = Object.keys(page.config.sketches.sketches);
     addConditions();
     const recipe = recipeOf(new URLSearchParams(location.search), page.config);
     if (history.state?.choices) restoreChoices(history.state.choices);
@@ -76,7 +76,7 @@ async function ready(backend) {
   $("trio").hidden = !haveStarters();
   $("status").ariaLive = "polite";
   say("");
-  await restore(open, gone);
+  await restore(open, gone, refresh);
   $("credits").textContent = `Model ${page.config.name}, ${backend}.`;
   const parameters = new URLSearchParams(location.search), isAsked = isWanted;
   isWanted = false;
@@ -100,7 +100,7 @@ function touch(event) {
 
 async function fromLink(parameters) {
   const recipe = recipeOf(parameters, page.config);
-  if (!recipe) return say("This link names no sprite.");
+  if (!recipe) return (await generateChosen()) && say("This link names no sprite. Here are others.");
   if (!(await work(find(recipe) ? "" : "It is about to hatch", (signal) => spriteOf(recipe, signal)))) return;
   say("");
   if (parameters.has("card")) await openCard(isOfModel(parameters, page.config.weights) ? triesOf(parameters.get("card")) : {});
@@ -130,11 +130,8 @@ $("wish").onkeydown = ({ key }) => {
   if ($("generate").disabled) isWanted = true;
   else generateChosen();
 };
-$("types").onchange = () => follow(page.shown);
-$("attributes").onchange = () => {
-  showChips();
-  follow(page.shown);
-};
+for (const id of ["types", "attributes"]) $(id).addEventListener("change", chooseByHand);
+for (const [id, kind] of [["types", "change"], ["attributes", "change"], ["chips", "click"]]) $(id).addEventListener(kind, () => follow(page.shown));
 $("retry").onclick = start;
 $("link").textContent = canShare ? "Share" : "Copy link";
 $("link").onclick = shareSprite;

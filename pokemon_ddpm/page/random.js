@@ -48,7 +48,6 @@ export function normal(size, seed) {
 
 /**
  * The seed of a sample: the first 31 bits of the SHA-256 of "seed/part/candidate", so that neighboring seeds share nothing.
- *
  * @param part The number of a sprite, or the name of a creature's, such as "2-back".
  */
 export const sampleSeed = (seed, part, candidate) => sha256(`${seed}/${part}/${candidate}`)[0] >>> 1;

@@ -11,7 +11,7 @@ function conditionIds(vocabulary, conditions) {
   const typeId = (name) => [...types, "none", "any"].indexOf(name ?? "any");
   const ids = [typeId(wanted[0]), typeId(wanted[1])];
   for (const [name, values] of Object.entries(vocabulary)) {
-    if (name !== "type" && name !== "sketch") ids.push([...values, "any"].indexOf(conditions[name] ?? "any"));
+    if (!["type", "sketch", "pose"].includes(name)) ids.push([...values, "any"].indexOf(conditions[name] ?? "any"));
   }
   if (ids.includes(-1)) throw new Error(`Unknown conditions: ${JSON.stringify(conditions)}`);
   return Int32Array.from(ids);

@@ -53,7 +53,7 @@ export async function saveSheet({ parts, link }) {
   const pixels = sprites.map((each) => each.pixels), side = Math.sqrt(pixels[0].length / 4);
   const names = ["", "-idle"].flatMap((end) => Object.keys(parts).map((name) => `${name}${end}.png`));
   const name = fileName(sprites[0]), metadata = sprites.map(({ recipe }) => recipe), about = { model: config.name, weights: config.weights, link };
-  const description = sheetDescription(`${name}.png`, side, columns, names, [...metadata, ...metadata], about);
-  download(await png(gameSheet([...pixels, ...pixels.map(squash)], columns)), `${name}.png`);
-  download(new Blob([`${JSON.stringify(description, null, 2)}\n`], { type: "application/json" }), `${name}.json`);
+  const description = sheetDescription(`${name}-sheet.png`, side, columns, names, [...metadata, ...metadata], about);
+  download(await png(gameSheet([...pixels, ...pixels.map(squash)], columns)), `${name}-sheet.png`);
+  download(new Blob([`${JSON.stringify(description, null, 2)}\n`], { type: "application/json" }), `${name}-sheet.json`);
 }

@@ -18,10 +18,7 @@ export function sheetDescription(image, side, columns, names, metadata, about) {
   const frames = names.map((filename, i) => ({
     filename,
     frame: { ...whole, x: (i % columns) * side, y: Math.floor(i / columns) * side },
-    rotated: false,
-    trimmed: false,
-    spriteSourceSize: whole,
-    sourceSize: { w: side, h: side },
+    rotated: false, trimmed: false, spriteSourceSize: whole, sourceSize: { w: side, h: side },
     ...metadata[i],
   }));
   const size = { w: columns * side, h: Math.ceil(names.length / columns) * side };

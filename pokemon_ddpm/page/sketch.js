@@ -5,9 +5,19 @@ const EYE = [24, 24, 32];
 /** The color and the size of a sketch where others are not asked for; `table` is sketches.json. */
 export const usualConditions = (name, { sketches, types, size }, asked = []) => ({ color: [...asked.map((type) => types[type]), sketches[name].color].find(Boolean), size });
 
-/** RGBA pixels of the sketch that conditions name, in their color and size. */
-export function sketchPixels(conditions, table, side, seed) {
-  const { rows } = table.sketches[conditions.sketch], usual = usualConditions(conditions.sketch, table);
+/** Conditions with a pose: a sketch for one of these types, or of the shape that was asked for; see drawn_sketch there. */
+export function withPose({ type = "", ...conditions }, { shape }, { sketches }, seed) {
+  const types = type.split("/").filter((each) => Object.values(sketches).some((sketch) => sketch.types.split(" ").includes(each)));
+  const all = Object.keys(sketches), ofShape = all.filter((name) => sketches[name].shape === shape);
+  let names = all.filter((name) => !types.length || types.some((each) => sketches[name].types.split(" ").includes(each)));
+  if (shape) names = ofShape.some((name) => names.includes(name)) ? ofShape.filter((name) => names.includes(name)) : ofShape;
+  const pose = names[Math.floor(seed / 5 ** 3) % names.length];
+  return { ...(type && { type }), ...conditions, ...(pose && { shape: shape ?? sketches[pose].shape, pose }) };
+}
+
+/** RGBA pixels of a sketch in the color and size of conditions. */
+export function sketchPixels(name, conditions, table, side, seed) {
+  const { rows } = table.sketches[name], usual = usualConditions(name, table);
   const color = (table.colors[conditions.color] ?? table.colors[usual.color]).match(/\w\w/g).map((digits) => parseInt(digits, 16));
   const colors = { "#": color, o: color.map((value) => value + Math.floor(((255 - value) * 13) / 20)), x: EYE };
   const length = side * (table.sizes[conditions.size] ?? table.sizes[usual.size]);

@@ -25,9 +25,9 @@ export function open(sprite, isHatching = false) {
   showSteps(sprite);
   showParents(sprite);
   $("trio-link").hidden = sprite.trio === undefined;
+  $("heart").ariaPressed = Boolean(sprite.heart);
   if (!sprite.pixels) return;
   drawLarge(sprite.pixels);
-  $("heart").ariaPressed = Boolean(sprite.heart);
   offer(sprite);
   follow(sprite);
 }
@@ -114,7 +114,8 @@ export const canFuse = (sprite) => sprite.pixels && isOwn(sprite) && !sprite.rec
 export function following({ makes, ...recipe }, kind) {
   const changes = { set: SET, vary: [[`vary-${randomSeed()}`]] }[kind] ?? [[kind]];
   const before = kind === "evolve" ? makes.filter((each) => each !== "back") : makes;
-  return changes.map((change) => ({ ...recipe, makes: [...before, ...change] }));
+  const both = kind === "back" && before.at(-1) === "shiny"; // the shiny of a back is one sprite, whatever was made first
+  return changes.map((change) => ({ ...recipe, makes: both ? [...before.slice(0, -1), "back", "shiny"] : [...before, ...change] }));
 }
 
 export function linkOf(recipe) {

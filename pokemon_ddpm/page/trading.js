@@ -5,7 +5,6 @@ import { ANY, conditionsOf, nameFor } from "./recipe.js";
 
 /**
  * {name, number, hp, types, moves: [{name, type, damage}], weakness, rare, text} of a creature.
- *
  * @param recipe Of its front.
  * @param cards, names The tables of cards.json and names.json.
  */

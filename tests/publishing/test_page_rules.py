@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from pokemon_ddpm import SpriteConditioner
-from pokemon_ddpm.description import SKETCHES, TABLE, parse_description, sketch_image
+from pokemon_ddpm.description import SKETCHES, TABLE, drawn_sketch, parse_description, sketch_image
 from pokemon_ddpm.likeness import MAX_LIKENESS, overlaps, shared_drawing
 from pokemon_ddpm.palettes import SHINY_DRAWS, share_palette, shiny, shiny_table
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
@@ -174,17 +174,40 @@ def test_descriptions_are_read_as_in_python(run):
 def test_sketches_are_drawn_as_in_python(run):
     sizes = itertools.cycle([*CONDITIONS["size"], None, "any"])
     cases = [
-        [{"sketch": name, "color": color, "size": next(sizes)}, seed]
+        [name, {"color": color, "size": next(sizes)}, seed]
         for name in SKETCHES
         for seed, color in enumerate(["any", "blue", None], 2**31 - 99)
     ]
     code = """async ([cases, table, side]) => {
         const { sketchPixels } = await import("./sketch.js");
-        return cases.map(([conditions, seed]) => [...sketchPixels(conditions, table, side, seed)]);
+        return cases.map(([name, conditions, seed]) => [...sketchPixels(name, conditions, table, side, seed)]);
     }"""
     for side in (SIDE, 64):
-        expected = [sketch_image(conditions["sketch"], conditions, side, seed) for conditions, seed in cases]
+        expected = [sketch_image(name, conditions, side, seed) for name, conditions, seed in cases]
         assert run(code, [cases, TABLE, side]) == [np.asarray(each).ravel().tolist() for each in expected]
+
+
+def test_poses_are_drawn_as_in_python(run):
+    types = [(), *((name,) for name in TYPES), ("fire", "water")]
+    cases = [
+        [list(own), shape, seed]
+        for own, seed in itertools.product(types, [*SEEDS, 126, 251])
+        for shape in (None, *CONDITIONS["shape"][seed % 3 :: 5])
+    ]
+    code = """async ([cases, table]) => {
+        const { withPose } = await import("./sketch.js");
+        return cases.map(([types, shape, seed]) => {
+            const type = types.length ? { type: types.join("/") } : {}, asked = shape ? { shape } : {};
+            const all = { ...type, color: "red", shape: shape ?? "arms" };
+            const { pose, ...conditions } = withPose(all, asked, table, seed);
+            return [pose, conditions];
+        });
+    }"""
+    for (own, shape, seed), (pose, conditions) in zip(cases, run(code, [cases, TABLE]), strict=True):
+        assert pose == drawn_sketch(own, shape, seed)
+        assert conditions == {"color": "red", "shape": shape or SKETCHES[pose]["shape"]} | (
+            {"type": "/".join(own)} if own else {}
+        )
 
 
 def test_names_and_cards_are_those_of_python_and_read_well(run):
