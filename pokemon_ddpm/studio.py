@@ -1,6 +1,7 @@
 """One way from a request to its sprite: conditions are drawn, candidates generated, and the best of them is chosen."""
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -32,8 +33,8 @@ from pokemon_ddpm.ranking import RANKING_MODELS, SpriteRanker, ranker_for
 
 CANDIDATES = 8  # by default, where a sample takes a few passes of the network only
 # What a candidate gains for its overlap with the sketch that was asked for, and loses for the largest with those
-# before it in its row. With 4 and 5 readers saw no more different creatures in a row, and liked the drawings less.
-LIKENESS_WEIGHT = 3.0
+# before it in its row; with more of it readers saw no more different creatures, and liked the drawings less.
+SKETCH_WEIGHT, LIKENESS_WEIGHT = 8.0, 3.0
 ROW_SIZE = 16  # at most
 
 
@@ -96,8 +97,9 @@ def sample_seed(seed: int, part: int | str, candidate: int = 0) -> int:
 def candidates_of(pipeline: PokemonDDPMPipeline, request: SpriteRequest, count: int) -> list[SpriteRequest]:
     """The single samples among which one is chosen; without a number and for one, that of the request's own seed.
 
-    They share the conditions that are drawn for the first one, see `SpriteConditioner.draw`. The second half begins
-    from drawn sketches, see `drawn_sketch`, and has their shapes.
+    They share the conditions that are drawn for the first one, see `SpriteConditioner.draw`. Half of them begin from
+    drawn sketches, see `drawn_sketch`, and have their shapes; of every other number the first half, so that the halves
+    of two neighbors are one chunk.
     """
     seeds = [sample_seed(request.seed, request.number or 0, candidate) for candidate in range(count)]
     if request.number is None and count == 1:
@@ -110,7 +112,8 @@ def candidates_of(pipeline: PokemonDDPMPipeline, request: SpriteRequest, count: 
         return found
     slots, names = {slot for _, pair in conditioner.type_blend(kind) for slot in pair}, conditioner.vocabulary["type"]
     types, shape = [name for slot, name in enumerate(names) if slot in slots], conditions.get("shape")
-    for i in range(count - count // 2, count):
+    half = count // 2
+    for i in range(half) if (request.number or 0) % 2 else range(count - half, count):
         if sketch := drawn_sketch(types, shape, seeds[i]):
             own = {"shape": shape or SKETCHES[sketch]["shape"]}
             found[i] = replace(found[i], attributes=attributes | own, sketch=sketch, strength=DRAWN_STRENGTH)
@@ -201,19 +204,22 @@ def generate_sprites(
                 scores = ranker.score(as_tensor(sprites), requests[place].attributes)
                 if requests[place].sketch:
                     pictures = as_tensor([each.chosen.picture(sprites[0].width) for each in made])
-                    scores = scores + LIKENESS_WEIGHT * overlaps(as_tensor(sprites), pictures).diagonal()
+                    scores = scores + SKETCH_WEIGHT * overlaps(as_tensor(sprites), pictures).diagonal()
                 chosen = best(sprites, scores, row=row)
                 row.append(sprites[chosen])
             yield made[chosen]
 
 
 def _ahead(items: Iterator[Any]) -> Iterator[Any]:
-    """Yields items while another thread makes the next one: torch and numpy do most of the work without Python."""
-    with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(next, items, None)
-        while (item := future.result()) is not None:
-            future = pool.submit(next, items, None)
+    """Yields items while another thread makes the next chunk: torch and numpy do most of the work without Python."""
+    pool = ThreadPoolExecutor(1)
+    try:
+        futures = deque(pool.submit(next, items, None) for _ in range(CHUNK_SIZE))
+        while (item := futures.popleft().result()) is not None:
+            futures.append(pool.submit(next, items, None))
             yield item
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True, eq=False)

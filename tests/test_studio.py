@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pokemon_ddpm import PokemonDDPMPipeline, studio
-from pokemon_ddpm.description import DRAWN_STRENGTH, SKETCH_STRENGTH, SKETCHES, drawn_sketch
+from pokemon_ddpm.description import SKETCHES, drawn_sketch
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate, read_settings
 from pokemon_ddpm.likeness import overlaps
 from pokemon_ddpm.postprocessing import to_sprite
@@ -71,27 +71,28 @@ def test_samples_are_generated_ahead_unless_the_ranker_has_the_same_network(monk
     assert (threads == {threading.main_thread()}) == is_shared and len(threads) == 1
 
 
-def test_candidates_share_what_is_drawn_and_the_record_repeats_it(tmp_path):
+def test_candidates_share_what_is_drawn_half_have_a_sketch_and_the_record_repeats_them(tmp_path):
     pipeline, conditioner = (found := drawing_pipeline()), found.conditioner
     requests = [SpriteRequest(7, "fire", {"shape": "any"}, 3), SpriteRequest(7, None, {"color": None}, 4)]
     requests += [SpriteRequest(7, "ice", {"shape": "legs"}, 5), SpriteRequest(7, "ice", {}, 6, sketch="whale")]
     sprites = list(generate_sprites(pipeline, requests, 5, Reddest(), num_inference_steps=4))
-    for request, sprite in zip(requests, sprites, strict=True):
-        drawn = conditioner.draw(request.pokemon_type, request.attributes, sample_seed(7, request.number))
-        attributes, place = {**request.attributes, **drawn}, candidates_of(pipeline, request, 5).index(sprite.chosen)
-        sketch, strength = request.sketch, SKETCH_STRENGTH
-        if place > 2 and not sketch and attributes["shape"] != "legs":  # which no sketch has
-            sketch, strength = (
-                drawn_sketch([request.pokemon_type] * bool(request.pokemon_type), None, sprite.chosen.seed),
-                DRAWN_STRENGTH,
-            )
-            attributes["shape"] = request.attributes.get("shape") or SKETCHES[sketch]["shape"]
-        assert drawn and sprite.chosen == replace(
-            request, seed=sprite.chosen.seed, attributes=attributes, number=None, sketch=sketch, strength=strength
+    halves = ([0, 1], [3, 4], [], [])  # no sketch has legs
+    for request, sprite, places in zip(requests, sprites, halves, strict=True):
+        drawn, expected = (
+            conditioner.draw(request.pokemon_type, request.attributes, sample_seed(7, request.number)),
+            [],
         )
+        for i, seed in enumerate(sample_seed(7, request.number, candidate) for candidate in range(5)):
+            each = replace(request, seed=seed, attributes={**request.attributes, **drawn}, number=None)
+            if i in places:
+                sketch = drawn_sketch(filter(None, [request.pokemon_type]), None, seed)
+                shape = request.attributes.get("shape", SKETCHES[sketch]["shape"])
+                each = replace(each, attributes=each.attributes | {"shape": shape}, sketch=sketch, strength=0.75)
+            expected.append(each)
+        assert drawn and candidates_of(pipeline, request, 5) == expected and sprite.chosen in expected
         alone = next(generate(pipeline, [sprite.chosen], num_inference_steps=4))
         assert alone.tobytes() == sprite.sample.tobytes()
-    assert DRAWN_STRENGTH in [each.chosen.strength for each in sprites]
+    assert 0.75 in [each.chosen.strength for each in sprites]
     # One candidate is what the pipeline makes of its seed.
     (only,) = generate_sprites(pipeline, [requests[0]], 1, num_inference_steps=2)
     seeds = [torch.Generator().manual_seed(sample_seed(7, 3)) for _ in range(8)]

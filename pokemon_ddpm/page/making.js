@@ -75,8 +75,8 @@ export async function bestOf(sprite, { candidates, asked }, row, signal, atOnce 
   let best;
   for (const { conditions, seed, own, made, start } of begun) {
     const { pixels, score } = await made;
-    const likeness = (asked.sketch ? overlap(pixels, start.image) : 0) - Math.max(0, ...row.map((each) => overlap(pixels, each)));
-    const value = score + page.config.likeness_weight * likeness;
+    const drawn = asked.sketch ? overlap(pixels, start.image) : 0, alike = Math.max(0, ...row.map((each) => overlap(pixels, each)));
+    const value = score + page.config.sketch_weight * drawn - page.config.likeness_weight * alike;
     if (best && value <= best.value) continue;
     best = { conditions, seed, pixels, value, frames: own };
     if (!atOnce || sprite.isTouched) continue;

@@ -23,7 +23,7 @@ from pokemon_ddpm.publishing.cards import license_of
 from pokemon_ddpm.publishing.onnx_export import CONDITIONER_FILE, CONFIG_FILE, UNET_FILE, check_export, export_onnx
 from pokemon_ddpm.ranking import SpriteRanker, read_ranker
 from pokemon_ddpm.sheets import sprite_sheet
-from pokemon_ddpm.studio import CANDIDATES, LIKENESS_WEIGHT, generate_sprites
+from pokemon_ddpm.studio import CANDIDATES, LIKENESS_WEIGHT, SKETCH_WEIGHT, generate_sprites
 from pokemon_ddpm.vocabulary import TYPE_COLORS
 
 SOURCE = Path(__file__).parents[1] / "page"
@@ -171,7 +171,8 @@ def _write_page(
     save_image(intro.quantize(INTRO_COLORS), folder / INTRO_FILE)
     # A color for each class, of the lightness of the types' colors.
     colors = {each: TYPE_COLORS.get(each, f"oklch(53% 0.12 {360 * i // len(types)})") for i, each in enumerate(types)}
-    entries = {"type_colors": colors, "creature": CREATURE, "likeness_weight": LIKENESS_WEIGHT}
+    entries = {"type_colors": colors, "creature": CREATURE, "sketch_weight": SKETCH_WEIGHT}
+    entries["likeness_weight"] = LIKENESS_WEIGHT
     entries |= {"own_classes": True} if own else {}
     name = Path(name).resolve().name if Path(name).is_dir() else name  # without a path on this machine
     runtime = runtime.removesuffix("/") + "/"
