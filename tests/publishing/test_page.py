@@ -19,9 +19,9 @@ pytest.importorskip("playwright", reason="the browser tests need Playwright: pip
 
 from playwright.sync_api import Page, expect
 
-from pokemon_ddpm import RELEASED_FAST_MODEL
+from pokemon_ddpm import RELEASED_FAST_MODEL, SpriteConditioner
 from pokemon_ddpm.creature import ATTEMPTS, BACK_STRENGTH, VIEW_SCALE, CreatureSettings, generate_creature
-from pokemon_ddpm.description import SKETCH_STRENGTH, sketch_image
+from pokemon_ddpm.description import DRAWN_STRENGTH, SKETCH_STRENGTH, SKETCHES, sketch_image
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
 from pokemon_ddpm.likeness import MAX_LIKENESS, MIN_GROWTH, growth, overlaps, shared_drawing
 from pokemon_ddpm.palettes import SHINY_DRAWS, share_palette, shiny
@@ -34,7 +34,7 @@ from pokemon_ddpm.ranking import RANKER_FILE, SpriteRanker
 from pokemon_ddpm.sheets import sheet_description, squash
 from pokemon_ddpm.studio import generate_sprites, sample_seed
 from pokemon_ddpm.trading_card import trading_card
-from pokemon_ddpm.vocabulary import TYPES
+from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
 from tests.app.test_browser import CHROMIUM, TIMEOUT_MS
 from tests.publishing.conftest import FAST, PHONE
 from tests.publishing.page_runs import SIDE, Handler, assert_same, equal_pixels, npm_package, pixels_of, served
@@ -55,6 +55,10 @@ SHARE = """
         return post.call(this, message);
     };
 """  # a browser that shares, and what it asks the worker for
+SLOW = """
+    const post = Worker.prototype.postMessage;
+    Worker.prototype.postMessage = function (message) { setTimeout(() => post.call(this, message), 300); };
+"""
 BATCH = re.compile(r"^4 sprites in ")
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium (Debian: apt-get install chromium)"),
@@ -341,10 +345,18 @@ def test_what_is_asked_for(visit, pipeline, url, weights):
         ready(page)
         assert all(title.startswith("water/dragon ") for title in titles(page)[:4])
         assert all({"back", "shiny"} <= {*title.split()} for title in titles(page)[:4])
+        page.get_by_role("radio", name="ghost").check(force=True)  # by hand: it does not go with the description
+        expect(chips).to_have_text(["dragon ×", "shiny ×", "from behind ×"])
+        wish(page, "синий дракон")
+        expect(page.locator("#chips")).to_have_text("Not understood: синий дракон")
+        ready(page)
+        click(page, "Surprise me")  # of the chosen type
+        ready(page)
+        assert all(title.startswith("ghost ") for title in titles(page)[:4])
+        page.get_by_role("radio", name="any").check(force=True)
         field.fill("")
         field.press("Tab")
         expect(chips).to_have_count(0)
-        expect(page.get_by_role("radio", name="any")).to_be_checked()
         page.get_by_text("Second type and attributes").click()
         page.get_by_role("radio", name="fire").check(force=True)
         page.get_by_label("second type").select_option("flying")
@@ -859,3 +871,73 @@ def test_a_second_model_has_own_classes(browser, pipeline, folder, tmp_path):
         assert_same(pixels_of(page, "#made canvas"), to_sprite(image))
         page.goto(f"{url}?type=elves&seed=5&make=evolve")
         expect(page.locator("#status")).to_have_text("This link names no sprite. Here are others.")
+
+
+def test_poses_are_drawn_for_half_of_the_candidates(browser, folder, tmp_path):
+    """The link of a chosen one makes the sprite that the pipeline makes from its sketch."""
+    student = ranking_student(SIDE, {name: list(values) for name, values in CONDITIONS.items()})
+    table = {
+        "attributes": ["color", "shape"],
+        "drawn": ["color", "shape"],
+        "rows": [f"{i} {i} 18 {i} {i}" for i in range(10)],
+    }
+    student.conditioner = SpriteConditioner(**student.conditioner.config | {"training_conditions": table})
+    student.save_pretrained(tmp_path / "model")
+    save_file(SpriteRanker(student).head.state_dict(), tmp_path / "model" / RANKER_FILE)
+    (tmp_path / "page").mkdir()
+    write_pages({str(tmp_path / "model"): student}, tmp_path / "page", print, str(folder / "runtime"))
+    with served(tmp_path / "page") as url, browser.new_context(service_workers="block", **PHONE) as context:
+        page = context.new_page()
+        page.add_init_script(SHARE)
+        page.goto(url)
+        ready(page)
+        assert page.evaluate("requests.map(({ image, strength }) => image ? strength : 1)") == 4 * [1, 1, 0.75, 0.75]
+        posed = [each.split() for each in titles(page) if each.split()[-2] in SKETCHES]
+        for name, color, shape, pose, seed in posed[:2]:
+            assert shape == SKETCHES[pose]["shape"] and name in SKETCHES[pose]["types"].split()
+            given = {"color": color, "shape": shape, "generator": seeded(int(seed))}
+            image = student(
+                name, image=sketch_image(pose, given, SIDE, int(seed)), strength=DRAWN_STRENGTH, **given
+            ).images[0]
+            page.goto(f"{url}?type={name}&color={color}&shape={shape}&pose={pose}&seed={seed}")
+            expect_sprite(page, f"{name} {color} {shape} {pose} {seed}")
+            assert_same(pixels_of(page, "#large"), to_sprite(image))
+        assert posed
+
+
+def test_slips_of_a_visitor(visit, url):
+    """What is deleted while it is made stays so; another tab sees hearts; the shiny of a back is one sprite."""
+    with visit(None) as page:
+        page.add_init_script(f"if (!location.search) {{ {SLOW} }}")
+        page.goto(url)
+        expect(page.locator("#made button:enabled")).to_have_count(1)
+        first = page.locator("#title").get_attribute("title")
+        click(page, "Delete")
+        ready(page)
+        assert first not in titles(page) and len(titles(page)) == 3
+        expect(page.locator("#gif")).to_be_enabled()  # another one is shown
+        page.goto(f"{url}?type=water&seed=5")
+        expect_sprite(page, "water 5")
+        with page.context.expect_page() as other:
+            page.evaluate("open(location.href)")
+        other = other.value
+        expect_sprite(other, "water 5")
+        other.get_by_role("button", name="My Dex").click()
+        page.get_by_role("button", name="Heart", exact=True).click()
+        expect(other.locator("#dex-list .heart[aria-pressed=true]")).to_have_count(1)
+        expect(other.locator("#heart")).to_have_attribute("aria-pressed", "true")
+        other.close()
+        for names in (("Shiny", "Back"), ("Back", "Shiny")):
+            for name in names:
+                click(page, name)
+                ready(page)
+            expect_sprite(page, "water 5 back shiny")
+            page.locator("#made button[title='water 5']").click()
+        expect(page.locator("#made .shiny")).to_have_count(2)
+        click(page, "Evolve")
+        expect(page.locator("#status")).to_have_text(re.compile(r"^\w+ evolved into \w+!$"))
+        click(page, "Delete")
+        click(page, "PNG")
+        page.get_by_role("button", name="My Dex").click()
+        page.locator("#dex").get_by_role("button", name="Undo").click()
+        expect_sprite(page, "water 5 evolve")
