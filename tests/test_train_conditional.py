@@ -405,6 +405,16 @@ def test_two_processes_stop_at_the_same_update_and_are_resumed_exactly_after_a_k
     assert same(run / f"checkpoint-{steps}", unbroken / f"checkpoint-{steps}")
 
 
+@pytest.mark.slow
+def test_a_compiled_run_has_the_same_losses(tmp_path, run, unbroken):
+    """Without dropout in the network, which compiled kernels sample in another way."""
+    flags = [*runs.tiny_flags(tmp_path, dropout=0.0), "--validation_steps=4", "--save_images_steps=4"]
+    train([*flags, f"--output_dir={unbroken}"])
+    train([*flags, "--compile"])
+    metrics = [state(folder / "checkpoint-4")["metrics"] for folder in (run, unbroken)]
+    assert metrics[0] == pytest.approx(metrics[1], rel=1e-3)
+
+
 @pytest.fixture
 def pushing(flags) -> list[str]:
     hub = ["--push_to_hub", "--hub_model_id=ash/model", "--hub_private_repo"]

@@ -8,8 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import compare_models, count_sprites, diffusion_figures
+from benchmarks import compare_models, count_sprites, diffusion_figures, samplers
 from benchmarks.release_model import extrapolate, factor, weighted_sum
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SAMPLERS
 from tests.test_package import ROOT
 from tests.tiny_models import tiny_pipeline
 
@@ -67,3 +68,19 @@ def test_release_model():
     states = [{"a": torch.ones(2, 3), "b": torch.ones(2)}, {"a": torch.full((2, 2), 4.0), "b": torch.full((2,), 4.0)}]
     total = weighted_sum(states, [3.0, -0.5])  # the other knows fewer augmentations
     assert total["a"].tolist() == [[1, 1, 3], [1, 1, 3]] and total["b"].tolist() == [1, 1]
+
+
+@pytest.mark.slow
+def test_samplers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Samples are kept."""
+    values = {"NUM_IMAGES": 4, "STEPS": (2, 3), "TIMED_BATCH_SIZE": 1, "TIMED_STEPS": 2, "TIMED_TURNS": 1}
+    for name, value in values.items():
+        monkeypatch.setattr(samplers, name, value)
+    tiny_pipeline(size=32, channels=4).save_pretrained(tmp_path / "model")
+    flags = ["--model", str(tmp_path / "model"), "--work_dir", str(tmp_path / "kept"), "--num_cpu_threads", "1"]
+    found = samplers.measure(samplers.parse(flags))
+    assert [row[:2] for row in found] == [(sampler, steps) for sampler in SAMPLERS for steps in "23"]
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").iterdir()}
+    again = samplers.measure(samplers.parse(flags))
+    assert [row[:2] + row[3:] for row in again] == [row[:2] + row[3:] for row in found]  # without the times
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").iterdir()} == before
