@@ -35,8 +35,7 @@ export function label(sprite) {
   const [button] = sprite.item.children;
   [button.children[1].textContent, button.title] = [nameOf(sprite), idOf(sprite)];
   button.style.setProperty("--type", colorOf(typesOf(sprite)[0]));
-  sprite.item.classList.toggle("heart", Boolean(sprite.heart));
-  sprite.item.classList.toggle("shiny", sprite.recipe.makes.includes("shiny"));
+  for (const [name, is] of [["heart", sprite.heart], ["shiny", sprite.recipe.makes.includes("shiny")]]) sprite.item.classList.toggle(name, Boolean(is));
 }
 
 /** Shows a finished sprite. */

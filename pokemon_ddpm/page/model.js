@@ -31,6 +31,9 @@ export function load(config, onProgress) {
   });
 }
 
+/** Keeps what the worker has loaded for visits without a connection, in the cache of a service worker. */
+export const keepFiles = ({ scope }) => worker?.postMessage({ scope });
+
 /**
  * Makes a sprite: {pixels, score}, the score where the request has asked, the conditions that were asked for.
  * @param request As of Sampler.sample.

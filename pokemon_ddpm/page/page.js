@@ -11,7 +11,7 @@ import { gone, refresh } from "./dex.js";
 import { $, fail, say } from "./dom.js";
 import { restore } from "./list.js";
 import { cancel, generateChosen, makeOf, spriteOf, surprise, work } from "./making.js";
-import { load } from "./model.js";
+import { keepFiles, load } from "./model.js";
 import { ANY, isOfModel, recipeOf } from "./recipe.js";
 import { canShare, save, shareSprite } from "./saving.js";
 import { follow, open, showName } from "./stage.js";
@@ -28,8 +28,7 @@ newVersion.then(() => $("loaded").hidden || location.reload()); // it would load
 /** Shows the types at once, and the name of a linked sprite, then loads the model. */
 async function start() {
   [$("retry").hidden, downloads] = [true, {}];
-  const soon = new Promise((resolve) => setTimeout(resolve, 3000)); // a forced reload has no service worker, nor has plain http
-  const kept = Promise.race([soon, keepOffline().catch(() => {})]);
+  navigator.serviceWorker?.register("service-worker.js").catch(() => {}); // plain http has none
   say("Loading the model");
   let reason = "config.json cannot be downloaded. Check the connection.";
   try {
@@ -51,7 +50,6 @@ async function start() {
     document.querySelectorAll("#types label, #attributes label").forEach((label) => label.remove());
     return fail(reason);
   }
-  await kept;
   try {
     ready(await load(page.config, progress));
   } catch (error) {
@@ -72,6 +70,7 @@ function progress({ name, loaded = 0, total = 0, retry }) {
 
 async function ready(backend) {
   $("loaded").hidden = true;
+  navigator.serviceWorker?.ready.then(keepFiles); // what was loaded without it
   for (const id of ["generate", "surprise", "doodle-open", "day", "trio", "dex-open"]) $(id).disabled = false;
   $("trio").hidden = !haveStarters();
   $("status").ariaLive = "polite";
@@ -107,14 +106,6 @@ async function fromLink(parameters) {
   if (isOfModel(parameters, page.config.weights)) return;
   say("Another model made the sprite of this link. Here is what this model makes.");
   newVersion.then(() => location.reload()); // it may have that model
-}
-
-/** Registers the service worker, which then keeps what the page loads. */
-async function keepOffline() {
-  await navigator.serviceWorker.register("service-worker.js");
-  // The page of another model in the folder above may control this one until it has a service worker of its own.
-  if (isKept()) return;
-  await new Promise((resolve) => navigator.serviceWorker.addEventListener("controllerchange", resolve, { once: true }));
 }
 
 $("generate").onclick = generateChosen;

@@ -11,7 +11,6 @@ let database = null, channel = null;
 
 /**
  * Opens the collection of this page; without one, as in a frame of another origin, nothing is kept.
- * @param {string} name
  * @param onChange Gets the id of a record that another tab changed, and the record, undefined if it is gone.
  */
 export async function openStore(name, onChange) {

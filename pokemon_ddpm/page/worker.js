@@ -63,14 +63,25 @@ async function load(config) {
   ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(8, navigator.hardwareConcurrency) : 1;
   const conditioner = await network(ort, files[1], ["wasm"]); // the runtime begins while the larger file is loaded
   const unet = await network(ort, files[0], adapter ? ["webgpu", "wasm"] : ["wasm"]);
+  if (self.caches) loaded = await Promise.all(wanted.map(async (file, i) => [file, await files[i]]));
   const threads = ort.env.wasm.numThreads; // the runtime sets it to 1 where it cannot start more
   postMessage({ backend: adapter ? "WebGPU" : `WebAssembly, threads: ${threads}` });
   return new Sampler(config, unet, conditioner);
 }
 
-let sampler, queue = Promise.resolve();
+/** Puts what was loaded into the cache of the service worker of a scope, which keeps only what it has fetched itself. */
+async function keep(scope) {
+  const name = (await caches.keys()).find((each) => each.startsWith(`pokemon-ddpm ${scope} `)), cache = await caches.open(name);
+  const runtime = performance.getEntriesByType("resource").filter(({ name }) => nameOf(name).startsWith("ort")).map(({ name }) => [name]);
+  for (const [url, bytes] of [...loaded.splice(0), ...runtime]) {
+    if (!(await cache.match(url))) await (bytes ? cache.put(url, new Response(bytes)) : cache.add(url)).catch(() => {}); // without room for it
+  }
+}
 
-addEventListener("message", ({ data: { config, id, request } }) => {
+let sampler, queue = Promise.resolve(), loaded = [];
+
+addEventListener("message", ({ data: { config, id, request, scope } }) => {
+  if (scope) return keep(scope);
   if (!config) return (queue = queue.then(() => run(id, request)));
   sampler = load(config);
   sampler.catch((error) => postMessage({ error: String(error.message ?? error) }));

@@ -91,6 +91,16 @@ def forget(page: Page) -> None:
     page.evaluate("indexedDB.databases().then((all) => all.forEach(({ name }) => indexedDB.deleteDatabase(name)))")
 
 
+def wait_until_kept(page: Page) -> None:
+    """Waits until the service worker has all that the page needs without a connection."""
+    code = """async () => {
+        const name = (await caches.keys()).find((each) => each.startsWith(`pokemon-ddpm ${new URL("./", location)} `));
+        const urls = (await (await caches.open(name)).keys()).map(({ url }) => url);
+        return ["unet.onnx", ".wasm", "ort.wasm.min.mjs"].every((end) => urls.some((url) => url.endsWith(end)));
+    }"""
+    page.wait_for_function(code)
+
+
 def wish(page: Page, text: str) -> None:
     page.get_by_label("Description").fill(text)
     page.get_by_label("Description").press("Enter")
@@ -189,6 +199,7 @@ def test_the_first_visit(visit, url, monkeypatch):
         page.locator("#made button").nth(2).click()
         name = page.locator("#title").get_attribute("title")
         shown = pixels_of(page, "#large")
+        wait_until_kept(page)
         page.context.set_offline(True)
         page.reload()
         ready(page)
@@ -801,6 +812,7 @@ def test_a_new_version_replaces_all_of_the_one_before(browser, folder, tmp_path,
         ready(page)
         one, two = sorted(page.evaluate("caches.keys()"))
         assert one.startswith(f"pokemon-ddpm {url} Newest ") and two == other
+        wait_until_kept(page)
         context.set_offline(True)  # the new version also has the model and the runtime
         page.reload()
         ready(page)
@@ -828,8 +840,10 @@ def test_a_second_model_has_own_classes(browser, pipeline, folder, tmp_path):
         page.add_init_script(SHARE)
         page.goto(url)
         ready(page)
+        wait_until_kept(page)
         page.get_by_role("link", name="units").click()
         ready(page)
+        wait_until_kept(page)
         context.set_offline(True)  # after one visit
         page.get_by_role("link", name="tiny").click()
         ready(page)
