@@ -19,7 +19,14 @@ atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
 
 import pytest  # noqa: E402
 
-LONG = ("test_page.py", "test_docs.py", "test_train_conditional.py", "test_package.py", "test_notebook.py")
+LONG = (
+    "test_page.py",
+    "test_page_models.py",
+    "test_docs.py",
+    "test_train_conditional.py",
+    "test_package.py",
+    "test_notebook.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

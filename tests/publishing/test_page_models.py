@@ -1,0 +1,340 @@
+"""The page while it loads, with other models and versions, and beside other tools, in Chromium."""
+
+import itertools
+import os
+import re
+import shutil
+
+import pytest
+from safetensors.torch import save_file
+
+pytest.importorskip("playwright", reason="the browser tests need Playwright: pip install playwright")
+
+from playwright.sync_api import expect
+
+from pokemon_ddpm import SpriteConditioner
+from pokemon_ddpm.creature import CreatureSettings, generate_creature
+from pokemon_ddpm.description import DRAWN_STRENGTH, SKETCHES, sketch_image
+from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
+from pokemon_ddpm.postprocessing import to_sprite
+from pokemon_ddpm.publishing.hub import ISOLATED
+from pokemon_ddpm.publishing.page import write_pages
+from pokemon_ddpm.ranking import RANKER_FILE, SpriteRanker
+from pokemon_ddpm.studio import generate_sprites
+from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
+from tests.app.test_browser import CHROMIUM, TIMEOUT_MS
+from tests.publishing.conftest import FAST, PHONE
+from tests.publishing.page_runs import SIDE, Handler, assert_same, npm_package, pixels_of, served
+from tests.publishing.page_visits import (
+    PAGE_MARKS,
+    SHARE,
+    assert_made_by_pipeline,
+    click,
+    expect_sprite,
+    forget,
+    observe,
+    ready,
+    titles,
+    wait_until_kept,
+    wish,
+)
+from tests.test_package import ROOT
+from tests.tiny_models import RELATIONS, ranking_student, seeded
+from tests.training.runs import wait_until
+
+AXE = "axe-core@4.14.1"
+PHASER = "phaser@3.90.0"
+WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]  # computed on the CPU
+pytestmark = PAGE_MARKS
+
+
+def test_the_lines_for_phaser_play_the_idle_animation(browser, pipeline, tmp_path):
+    """Those of docs/generation.md, with the sheet of `pokemon-ddpm creature --idle`."""
+    (lines,) = re.findall(r"```js\n(.*?)```", (ROOT / "docs" / "generation.md").read_text(encoding="utf-8"), re.DOTALL)
+    shutil.copy(npm_package(PHASER, tmp_path) / "dist" / "phaser.min.js", tmp_path)
+    list(generate_creature(pipeline, GenerationSettings("tiny"), CreatureSettings("fire", 7), tmp_path, idle=True))
+    preload, create = lines.split("\n\n")
+    scene = f"{{ preload() {{\n{preload}\n}}, create() {{\n{create}\n}} }}"
+    start = f"const game = new Phaser.Game({{ pixelArt: true, scene: {scene} }});"
+    (tmp_path / "index.html").write_text(f'<script src="phaser.min.js"></script><script>{start}</script>')
+    with served(tmp_path) as url, browser.new_context() as context:
+        page = context.new_page()
+        page.goto(url)
+        for name in ("1-front.png", "1-front-idle.png", "1-front.png"):
+            shown = f"game.scene.scenes[0]?.children.list[0]?.frame.name === '{name}'"
+            assert page.wait_for_function(shown).json_value()
+
+
+def test_it_is_accessible_and_fits(visit, url, tmp_path):
+    """axe finds nothing; all targets have 44 pixels; a large sprite, types and Generate are on the first screen."""
+    axe = (npm_package(AXE, tmp_path) / "axe.min.js").read_text(encoding="utf-8")
+    small = """() => [...document.querySelectorAll("button, #types span, select, #wish, input:not([type])")]
+        .filter((each) => each.checkVisibility())
+        .filter((each) => Math.min(each.getBoundingClientRect().width, each.getBoundingClientRect().height) < 43.5)
+        .map((each) => each.outerHTML)"""
+    with visit(None) as page:
+        page.add_init_script(SHARE)
+        page.goto(f"{url}?type=water&seed=5")
+        expect_sprite(page, "water 5")
+        wish(page, "small red dragon")
+        ready(page)
+        page.evaluate(axe)
+        for name in (None, "Card", "Doodle one", "My Dex"):
+            if name:
+                page.get_by_role("button", name=name).first.click()
+                expect(page.locator("dialog[open]")).to_be_visible()
+                ready(page)
+            for (width, height), scheme in itertools.product(((360, 640), (1280, 900)), ("light", "dark")):
+                page.set_viewport_size({"width": width, "height": height})
+                page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+                result = page.evaluate("axe.run()")
+                assert not result["violations"], (name, result["violations"])
+                assert "color-contrast" in {rule["id"] for rule in result["passes"]}
+                assert not page.evaluate(small)
+            if name:
+                page.keyboard.press("Escape")
+        wish(page, "")
+        ready(page)
+        for width, height, side, *names in (
+            *((360, 640, 192, "#types"), (320, 568, 192), (640, 360, 128), (390, 844, 320, "#types")),
+            (1280, 900, 450, "#types", "#actions", "#made"),
+        ):
+            page.set_viewport_size({"width": width, "height": height})
+            assert page.evaluate("document.documentElement.scrollWidth") == width
+            boxes = [
+                page.locator(each).bounding_box() for each in ("#large", "#link", "#surprise", "#generate", *names)
+            ]
+            assert boxes[0]["width"] >= side
+            assert all(0 <= box["y"] <= height - box["height"] for box in boxes), (width, boxes)
+        page.set_viewport_size({"width": 360, "height": 640})
+        click(page, "Card")
+        expect(page.locator("#card[open]")).to_be_visible()
+        boxes = [page.locator(each).bounding_box() for each in ("#card-image", "#share", "#card .close")]
+        assert boxes[0]["width"] >= 256 and all(0 <= box["y"] <= 640 - box["height"] for box in boxes), boxes
+
+
+def test_while_the_model_loads(visit, url):
+    """A sprite comes out of noise; a type can be chosen, and be described, of which the first sprites are."""
+    held, words = [], []
+    with visit(None, service_workers="block") as page:
+        page.route("**/unet.onnx", lambda route: held.append(route))
+        page.goto(f"{url}?type=water&seed=5")
+        expect(page.locator("#title")).to_have_attribute("title", "water 5")
+        expect(page.locator("#intro")).to_have_class("noise")
+        wait_until(lambda: page.evaluate("1") and held)
+        page.route("**/words.json", lambda route: words.append(route))
+        page.goto(url, wait_until="commit")
+        page.locator("#wish").fill("red")
+        page.locator("#wish").press("Enter")  # before the words are there
+        wait_until(lambda: page.evaluate("1") and words)
+        words.pop().continue_()
+        page.get_by_role("radio", name="ghost").check(force=True)
+        style = page.locator("#intro").evaluate("each => ({...getComputedStyle(each)})")
+        assert style["animationName"] == "none" and style["backgroundSize"].startswith("400% 100%")  # of four images
+        assert page.evaluate("fetch('intro.png').then((found) => found.ok)")
+        wait_until(lambda: page.evaluate("1") and len(held) == 2)
+        held.pop().continue_()
+        ready(page)
+        assert len(titles(page)) == 4 and all(title.startswith("ghost red ") for title in titles(page))
+        expect(page.locator("#intro")).to_be_hidden()
+
+
+def test_what_fails_can_be_tried_again(browser, url, monkeypatch):
+    """A damaged configuration, a download that breaks off, and the runtime, of another origin; where it cannot be
+    reached, this is the last word. It has threads, and attributes have any name.
+    """
+    monkeypatch.setattr(Handler, "extra_headers", ISOLATED)
+    Handler.broken[:] = ["/unet.onnx"]
+    with browser.new_context(service_workers="block") as context:
+        config = context.request.get(f"{url}config.json").json()
+        config["runtime"] = f"{url.replace('127.0.0.1', 'localhost')}runtime/"
+        names = {"status": ["new"], "generate": ["now"], "second": ["one"], "seed": ["pea"], "make": ["ford"]}
+        answers = [{**config["vocabulary"], **names}, {"type": ["fire"], "color": None}, None]
+        context.route(
+            "**/config.json",
+            lambda route: route.fulfill(json={**config, "vocabulary": answers.pop() if answers[1:] else answers[0]}),
+        )
+        page = context.new_page()
+        page.goto(url)
+        for _ in range(2):
+            expect(page.locator("#status")).to_contain_text("config.json or another file is damaged")
+            click(page, "Try again")
+        expect(page.locator("#status")).to_have_text("The download of unet.onnx broke off. Trying again.")
+        ready(page)
+        assert not Handler.broken and page.evaluate("crossOriginIsolated")
+        threads = min(8, page.evaluate("navigator.hardwareConcurrency"))
+        expect(page.locator("#credits")).to_have_text(f"Model tiny, WebAssembly, threads: {threads}.")
+        expect(page.locator("#types input")).to_have_count(len(TYPES) + 1)
+        page.locator("select[name=status]").select_option("new")
+        conditions = page.evaluate("[...document.querySelectorAll('#attributes select')].map(({value}) => value)")
+        assert conditions[0] == "any" and "new" in conditions
+        assert page.evaluate("document.querySelectorAll('#status, #generate, #second').length") == 3
+        context.route("**/runtime/*", lambda route: route.abort())
+        page.goto(url)
+        message = re.compile("^The runtime cannot be loaded from localhost")
+        expect(page.locator("#status")).to_have_text(message)
+        page.wait_for_timeout(2500)  # other downloads go on, and are tried again after a second
+        expect(page.locator("#status")).to_have_text(message)
+        context.unroute("**/runtime/*")
+        click(page, "Try again")
+        ready(page)
+        expect(page.locator("#generate")).to_be_enabled()
+
+
+def test_webgpu(browser, url, pipeline):
+    with browser.browser_type.launch(executable_path=CHROMIUM, args=[FAST, *WEBGPU]) as gpu:
+        page = gpu.new_page(reduced_motion="reduce")  # #large is the sprite, not a frame of its idle animation
+        failures = []
+        page.on("console", lambda message: failures.append(message.text) if message.type == "error" else None)
+        page.goto(url)
+        if not page.evaluate("async () => Boolean(await navigator.gpu?.requestAdapter())"):
+            pytest.skip("this Chromium has no SwiftShader")
+        page.goto(f"{url}?type=water&seed=5")
+        expect(page.locator("#gif")).to_be_enabled(timeout=5 * TIMEOUT_MS)  # it compiles shaders
+        expect(page.locator("#credits")).to_have_text("Model tiny, WebGPU.")
+        assert_made_by_pipeline(page, pipeline("water", generator=seeded(5)).images[0], exactly=False)
+        assert not failures
+
+
+def publish_version(folder, title, page):
+    """Another version of the page in `folder`, which the browser then finds, as it does after a while by itself."""
+    for name, old, new in (
+        ("index.html", r"<h1>\w+", f"<h1>{title}"),
+        ("service-worker.js", r"CACHE = `\$\{OWN\}", f"CACHE = `${{OWN}}{title} "),
+    ):
+        path = folder / name
+        path.write_text(re.sub(old, new, path.read_text(encoding="utf-8")), encoding="utf-8")
+        os.utime(path, (2**31 + len(title),) * 2)  # the server compares whole seconds
+    page.evaluate("navigator.serviceWorker.getRegistration().then((found) => void found.update())")
+
+
+def test_a_new_version_replaces_all_of_the_one_before(browser, folder, tmp_path, monkeypatch):
+    """Also where the server lets the browser keep files for an hour; what another page on this host keeps stays."""
+    monkeypatch.setattr(Handler, "extra_headers", {"Cache-Control": "max-age=3600"})
+    shutil.copytree(folder, tmp_path / "page")
+    with served(tmp_path / "page") as url, browser.new_context() as context:
+        page = context.new_page()
+        page.goto(url)
+        ready(page)
+        other = f"pokemon-ddpm {url}other/ 1"
+        page.evaluate("name => caches.open(name).then(() => {})", other)
+        for text in ("old", "new"):
+            (tmp_path / "page" / "post.txt").write_text(text)
+            assert page.evaluate("fetch('post.txt', {cache: 'reload'}).then((found) => found.text())") == text
+        page.goto(f"{url}?type=water&seed=5&w=01234567")
+        expect(page.locator("#status")).to_contain_text("Another model made the sprite of this link.")
+        model = (tmp_path / "page" / "conditioner.onnx").rename(tmp_path / "conditioner.onnx")  # for a while
+        publish_version(tmp_path / "page", "Newer", page)
+        expect(page.locator("h1")).to_have_text(re.compile("^Newer "))  # which may have the model of the link
+        expect(page.get_by_role("button", name="Try again")).to_be_visible()
+        shutil.copyfile(model, tmp_path / "page" / "conditioner.onnx")
+        publish_version(tmp_path / "page", "Newest", page)
+        expect(page.locator("h1")).to_have_text(re.compile("^Newest "))  # at once, since no model is loaded
+        ready(page)
+        one, two = sorted(page.evaluate("caches.keys()"))
+        assert one.startswith(f"pokemon-ddpm {url} Newest ") and two == other
+        wait_until_kept(page)
+        context.set_offline(True)  # the new version also has the model and the runtime
+        page.reload()
+        ready(page)
+
+
+def test_a_second_model_has_own_classes(browser, pipeline, folder, tmp_path):
+    """Classes for types and nothing of Pokémon but the link; only what the model has learned can be made.
+
+    It has a ranker, so each sprite is the best of four seeds, unlike those before it.
+    """
+    vocabulary = {"type": ["orcs", "elves"], "action": ["attack", "idle"], "view": ["front", "back"]}
+    student = ranking_student(32, {**vocabulary, "relation": list(RELATIONS)})
+    student.register_to_config(default_conditions={"view": "front"})
+    student.save_pretrained(tmp_path / "units")
+    ranker = SpriteRanker(student)
+    save_file(ranker.head.state_dict(), tmp_path / "units" / RANKER_FILE)
+    card, site = tmp_path / "units" / "README.md", tmp_path / "page"
+    card.write_text(card.read_text(encoding="utf-8").replace("---\n", "---\nlicense: gpl-3.0\n", 1), encoding="utf-8")
+    (tmp_path / "units" / "LICENSE").write_text("Free.", encoding="utf-8")
+    site.mkdir()
+    models = {"user/tiny": pipeline, str(tmp_path / "units"): student}
+    write_pages(models, site, print, str(folder / "runtime"))
+    with served(site) as url, browser.new_context(**PHONE) as context:
+        page = context.new_page()
+        page.add_init_script(SHARE)
+        page.goto(url)
+        ready(page)
+        wait_until_kept(page)
+        page.get_by_role("link", name="units").click()
+        ready(page)
+        wait_until_kept(page)
+        context.set_offline(True)  # after one visit
+        page.get_by_role("link", name="tiny").click()
+        ready(page)
+        assert page.url.split("?")[0] == url
+        page.get_by_role("link", name="units").click()
+        ready(page)
+        context.set_offline(False)
+        url += "units/"
+        assert page.url.split("?")[0] == url and "Pok" not in page.content() and "Nintendo" not in page.content()
+        for link, start in {"card": "---\nlicense: gpl-3.0\n", "license": "Free."}.items():
+            path = page.get_by_role("link", name=link, exact=True).get_attribute("href")
+            assert page.request.get(url + path).text().startswith(start)
+        expect(page.locator("#credits")).to_contain_text("Model units, WebAssembly")
+        expect(page.locator("footer")).to_contain_text("The license of the model is gpl-3.0.")
+        expect(page.locator("#types input:checked")).to_have_value(re.compile("^(orcs|elves)$"))  # by chance
+        expect(page.locator("#made button").first).to_have_attribute("title", re.compile("^(orcs|elves) "))
+        expect(page.locator("[data-make]:visible")).to_have_text(["Back", "Variation"])
+        expect(page.locator("#wish")).to_be_hidden()
+        page.get_by_text("Attributes").click()
+        expect(page.locator("#attributes label")).to_have_count(1)
+        page.get_by_role("radio", name="elves").check(force=True)
+        page.get_by_label("action").select_option("idle")
+        page.evaluate("Math.random = () => 0.25")
+        observe(page, "#title")
+        click(page, "Generate")
+        expect(page.locator("#made button")).to_have_count(8)
+        ready(page)
+        assert {*page.evaluate("said")} == {"Hatching", page.locator("#title").inner_text()}  # of four candidates
+        requests = [SpriteRequest(2**30, "elves", {"action": "idle"}, number) for number in range(4)]
+        chosen = [each.chosen.seed for each in generate_sprites(student, requests, 4, ranker)]
+        alone = [next(generate_sprites(student, [each], 4, ranker)).chosen.seed for each in requests]
+        assert chosen[0] == alone[0] and chosen != alone
+        assert titles(page)[:4] == [f"elves idle {seed}" for seed in chosen]
+        forget(page)
+        page.goto(f"{url}?type=elves&action=idle&seed=5&card=1")
+        expect(page.locator("#save-card")).to_be_enabled()
+        assert titles(page) == ["elves idle 5"]
+        image = student("elves", action="idle", generator=seeded(5)).images[0]
+        assert_same(pixels_of(page, "#made canvas"), to_sprite(image))
+        page.goto(f"{url}?type=elves&seed=5&make=evolve")
+        expect(page.locator("#status")).to_have_text("This link names no sprite. Here are others.")
+
+
+def test_poses_are_drawn_for_half_of_the_candidates(browser, folder, tmp_path):
+    """The link of a chosen one makes the sprite that the pipeline makes from its sketch."""
+    student = ranking_student(SIDE, {name: list(values) for name, values in CONDITIONS.items()})
+    table = {
+        "attributes": ["color", "shape"],
+        "drawn": ["color", "shape"],
+        "rows": [f"{i} {i} 18 {i} {i}" for i in range(10)],
+    }
+    student.conditioner = SpriteConditioner(**student.conditioner.config | {"training_conditions": table})
+    student.save_pretrained(tmp_path / "model")
+    save_file(SpriteRanker(student).head.state_dict(), tmp_path / "model" / RANKER_FILE)
+    (tmp_path / "page").mkdir()
+    write_pages({str(tmp_path / "model"): student}, tmp_path / "page", print, str(folder / "runtime"))
+    with served(tmp_path / "page") as url, browser.new_context(service_workers="block", **PHONE) as context:
+        page = context.new_page()
+        page.add_init_script(SHARE)
+        page.goto(url)
+        ready(page)
+        assert page.evaluate("requests.map(({ image, strength }) => image ? strength : 1)") == 4 * [1, 1, 0.75, 0.75]
+        posed = [each.split() for each in titles(page) if each.split()[-2] in SKETCHES]
+        for name, color, shape, pose, seed in posed[:2]:
+            assert shape == SKETCHES[pose]["shape"] and name in SKETCHES[pose]["types"].split()
+            given = {"color": color, "shape": shape, "generator": seeded(int(seed))}
+            image = student(
+                name, image=sketch_image(pose, given, SIDE, int(seed)), strength=DRAWN_STRENGTH, **given
+            ).images[0]
+            page.goto(f"{url}?type={name}&color={color}&shape={shape}&pose={pose}&seed={seed}")
+            expect_sprite(page, f"{name} {color} {shape} {pose} {seed}")
+            assert_same(pixels_of(page, "#large"), to_sprite(image))
+        assert posed
