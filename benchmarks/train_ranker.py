@@ -150,7 +150,9 @@ def main(arguments: list[str] | None = None) -> None:
     # A regression makes more of size, color and body than readers do, and the best samples would all be bipeds. So the
     # verdicts are fitted without what these explain.
     design = torch.from_numpy(np.stack([each - each.mean() for each in appearance.values()], axis=1))
-    targets = targets - design @ torch.linalg.lstsq(design, targets - targets.mean(dim=0), rcond=1e-9).solution
+    # Bodies sum to 1, and the default driver's answer for such a design is another one from call to call.
+    explained = torch.linalg.lstsq(design, targets - targets.mean(dim=0), rcond=1e-9, driver="gelsd")
+    targets = targets - design @ explained.solution
     weights = torch.from_numpy(1 / (1 + 1 / means.readings.to_numpy(float)))  # a verdict is half chance
     predicted = unseen(features, targets, weights, means.seed)
     scores = (predicted @ torch.tensor(WEIGHTS[: len(OF_FRONTS)], dtype=predicted.dtype)).numpy()
