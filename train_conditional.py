@@ -30,17 +30,25 @@ import torch
 from accelerate.utils.memory import should_reduce_batch_size
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
+from safetensors import SafetensorError
 from tqdm.auto import tqdm
 
 from pokemon_ddpm.diffusion import ConditionalDenoiser, NoiseSchedule, make_scheduler
-from pokemon_ddpm.models import network_config, weights_digest
+from pokemon_ddpm.evaluation.memorization import count_copies
+from pokemon_ddpm.files import write_file
+from pokemon_ddpm.generation import save_type_sheet
+from pokemon_ddpm.models import LICENSE_FILE, locate_model, network_config, weights_digest
+from pokemon_ddpm.pipelines.file_checks import read_file
+from pokemon_ddpm.pipelines.hub_mixin import LICENSE_KEY, license_terms
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.publishing.cards import run_card, write_card
+from pokemon_ddpm.publishing.hub import open_repository, upload_model
 from pokemon_ddpm.training import checkpoint, run
 from pokemon_ddpm.training.batches import NETWORK, SHEET, WEIGHTS, Batch, ReferencePairs, derive_seed, sample_batch
 from pokemon_ddpm.training.losses import other_loss
 from pokemon_ddpm.training.networks import make_denoiser, make_unet
 from pokemon_ddpm.training.optimizer import make_optimizer
-from pokemon_ddpm.training.run import Callbacks, averaged, make_pipeline
+from pokemon_ddpm.training.run import averaged, make_pipeline
 from pokemon_ddpm.vocabulary import shown_name
 
 LOGGING_STEPS = 20  # updates between log lines
@@ -69,9 +77,9 @@ class Trainer:
             run is changed then.
     """
 
-    def __init__(self, config: TrainingConfig, callbacks: Callbacks):
+    def __init__(self, config: TrainingConfig):
         self.stop = run.StopRequest(config.max_train_seconds)
-        self.config, self.callbacks, self.output_dir = config, callbacks, Path(config.output_dir)
+        self.config, self.output_dir = config, Path(config.output_dir)
         self.accelerator = run.make_accelerator(config)
         self.device = self.accelerator.device
         count, precision = self.accelerator.num_processes, self.accelerator.mixed_precision.replace("no", "fp32")
@@ -99,11 +107,14 @@ class Trainer:
         network, settings = network_config(denoiser.unet), dataclasses.asdict(config)
         compared = {**settings, "distill_image_guidance_scale": image_scale}  # once a flag
         of_run = (self.batch_size, compared, network, self.data_digest)
-        state = checkpoint.TrainingState(0, *of_run, self.metrics, 0, self.grad_scaler(), teacher_digest)
-        self.initial_state = state
+        self.initial_state = checkpoint.TrainingState(0, *of_run, self.metrics, 0, {}, teacher_digest)
         self.hub_model_id = None
         if self.accelerator.is_main_process:
-            self.hub_model_id = run.prepare_output(config, callbacks.create_repository)
+            if config.push_to_hub:
+                name = config.hub_model_id or self.output_dir.resolve().name
+                self.hub_model_id = open_repository(name, config.hub_private_repo or None)[1].id
+            if config.overwrite_output_dir:
+                run.delete_run(self.output_dir)
         self.accelerator.wait_for_everyone()
         if config.resume_from_checkpoint:
             self.resume(config.resume_from_checkpoint)
@@ -142,7 +153,7 @@ class Trainer:
         return denoiser, trained, new
 
     def prepare(self, denoiser: ConditionalDenoiser, new: list[str]) -> None:
-        """Makes the optimizer, the learning rate, the EMA and, if configured, the sampling of timesteps."""
+        """Makes the optimizer, the learning rate and the EMA."""
         config = self.config
         self.batch_size = config.train_batch_size * self.accelerator.num_processes * config.gradient_accumulation_steps
         self.max_steps = run.number_of_updates(config, len(self.data), self.batch_size)
@@ -220,7 +231,11 @@ class Trainer:
                 if self.is_due(LOGGING_STEPS):
                     counts = {"skipped_updates": self.skipped_updates(), "images_seen": self.step * self.batch_size}
                     self.log({**meter.read(), "lr": self.learning_rate, **counts})
-                self.measure()
+                if self.is_due(config.validation_steps):
+                    self.metrics = self.validate()
+                    self.log(self.metrics)
+                if self.is_due(config.save_images_steps):
+                    self.save_samples()
                 stop = self.stop.agreed(accelerator)
                 if self.is_due(config.checkpointing_steps) or stop:
                     self.save_checkpoint()
@@ -243,14 +258,6 @@ class Trainer:
         numbers = (f"{value:,}" if isinstance(value, int) else f"{value:.4g}" for value in values.values())
         self.print("  ".join([f"step {self.step:,}", *map(" ".join, zip(values, numbers, strict=True))]))
 
-    def measure(self) -> None:
-        """Makes the measurements and samples that are due at this step."""
-        if self.is_due(self.config.validation_steps):
-            self.metrics = self.validate()
-            self.log(self.metrics)
-        if self.is_due(self.config.save_images_steps):
-            self.save_samples()
-
     def validate(self) -> dict[str, float]:
         """The loss of the averaged weights on held-out and on training images."""
         denoiser = averaged(self.unwrapped, self.ema)
@@ -262,7 +269,7 @@ class Trainer:
             with run.warn_only():
                 path = self.output_dir / "samples" / f"step-{self.step:06d}.png"
                 pipeline = make_pipeline(averaged(self.unwrapped, self.ema), self.scheduler, self.config)
-                self.callbacks.save_sheet(pipeline, path, derive_seed(self.config.seed, SHEET))
+                save_type_sheet(pipeline, path, derive_seed(self.config.seed, SHEET))
         self.accelerator.wait_for_everyone()
 
     def save_checkpoint(self) -> None:
@@ -271,15 +278,11 @@ class Trainer:
             raise ValueError(f"Update {self.step:,}: the weights are NaN or infinite, and are not saved. {GO_BACK}")
         now = {"step": self.step, "metrics": self.metrics, "skipped_updates": self.skipped_updates()}
         if self.accelerator.is_main_process:
-            state = dataclasses.replace(self.initial_state, **now, grad_scaler=self.grad_scaler())
+            scaler = self.accelerator.scaler  # of the loss in fp16
+            state = dataclasses.replace(self.initial_state, **now, grad_scaler=scaler.state_dict() if scaler else {})
             with run.warn_only():
                 checkpoint.save_checkpoint(self.output_dir, state, self.tensors, self.config.checkpoints_total_limit)
         self.accelerator.wait_for_everyone()
-
-    def grad_scaler(self) -> dict[str, float]:
-        """The state of the fp16 loss scaler; empty without one."""
-        scaler = self.accelerator.scaler
-        return scaler.state_dict() if scaler else {}
 
     def resume(self, name: str) -> None:
         """Restores the latest checkpoint that is not damaged, or a named one."""
@@ -311,14 +314,23 @@ class Trainer:
         if not self.accelerator.is_main_process:
             return
         pipeline = make_pipeline(averaged(self.unwrapped, self.ema), self.scheduler, config)
-        run.save_model(pipeline, config, self.callbacks, self.step, self.counts, self.metrics)
-        self.print(f"The model is in {self.output_dir}.")
+        folder, base = self.output_dir, config.initial_weights
+        try:
+            card = run_card(pipeline, config, folder.resolve().name, self.step, self.counts, self.metrics)
+            pipeline.conditioner.register_to_config(**{LICENSE_KEY: license_terms(card.data.to_dict())})
+            pipeline.save_pretrained(folder)
+            if base and (source := Path(locate_model(base), LICENSE_FILE)).exists():
+                write_file(folder / LICENSE_FILE, read_file(source, source.parent))
+            write_card(folder, card)
+        except (OSError, ValueError, SafetensorError) as error:
+            raise ValueError(f"The model could not be written into {folder} ({error}).") from error
+        self.print(f"The model is in {folder}.")
         if config.fine_tunes and self.held_out is not None:
-            near, count = self.callbacks.count_copies(pipeline, self.data, self.held_out)
+            near, count = count_copies(pipeline, self.data, self.held_out)
             usual = "at most half as far from it as held-out images usually are"
             self.print(f"Of {count} samples {near} are near a training image: {usual}.")
         if self.hub_model_id and finished:
-            self.print(f"Pushed to {self.callbacks.push(self.output_dir, self.hub_model_id)}")
+            self.print(f"Pushed to {upload_model(folder, self.hub_model_id)}")
 
     def summary(self) -> str:
         """What is trained, in one line."""
@@ -331,23 +343,10 @@ class Trainer:
         )
 
 
-def callbacks() -> Callbacks:
-    """What the run calls of the modules that use models; the others do not import them."""
-    from pokemon_ddpm.evaluation.memorization import count_copies
-    from pokemon_ddpm.generation import save_type_sheet
-    from pokemon_ddpm.publishing.cards import run_card, write_card
-    from pokemon_ddpm.publishing.hub import open_repository, upload_model
-
-    def create_repository(name: str, private: bool) -> str:
-        return open_repository(name, private or None)[1].id
-
-    return Callbacks(save_type_sheet, count_copies, run_card, write_card, create_repository, upload_model)
-
-
 def main() -> None:
     config = parse_config()
     try:
-        trainer = Trainer(config, callbacks())
+        trainer = Trainer(config)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     trainer.print(trainer.summary())

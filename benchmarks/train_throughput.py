@@ -66,7 +66,7 @@ def turn_of_ours(options: argparse.Namespace, precision: str) -> dict[str, Any]:
     own = {"preprocessing": "fit", "random_flip": True, "validation_steps": 0}
     with tempfile.TemporaryDirectory() as folder:
         config = TrainingConfig(**shared, **own, mixed_precision=ACCELERATE[precision], output_dir=folder)
-        trainer = script.Trainer(config, script.callbacks())
+        trainer = script.Trainer(config)
         trainer.print = str  # prints no log lines
         meter = Meter(trainer.accelerator)
 

@@ -242,32 +242,27 @@ def _row_labels(row: dict[str, str]) -> dict[str, Any]:
 def _folder_index(folder: str, pokedex: dict[int, dict[str, Any]]) -> int:
     """The number in the name of a folder, in front; raises SpriteDataError if the images have no known labels."""
     match = _FOLDER.fullmatch(folder)
-    index, dex_number = (int(match["index"]), int(match["dex"])) if match else (-1, -1)
-    labels, wrong = pokedex.get(index), None
     if not match:
-        wrong = "the name must be NNNN-Name-dex, as in 0037-Pikachu-25; rename or remove it"
-    elif not labels:
-        wrong = f"no row of {POKEDEX} has the id {index}"
-    elif index not in _facts():
-        wrong = f"{index} does not belong to this data set, so its split is unknown; remove it"
-    elif dex_number != labels["dex_number"]:
-        wrong = f"dex number {dex_number}, but {POKEDEX} has {labels['dex_number']} for {index}"
-    if wrong:
-        raise SpriteDataError(wrong)
+        raise SpriteDataError("the name must be NNNN-Name-dex, as in 0037-Pikachu-25; rename or remove it")
+    index, dex_number = int(match["index"]), int(match["dex"])
+    if index not in pokedex:
+        raise SpriteDataError(f"no row of {POKEDEX} has the id {index}")
+    if index not in _facts():
+        raise SpriteDataError(f"{index} does not belong to this data set, so its split is unknown; remove it")
+    if dex_number != (known := pokedex[index]["dex_number"]):
+        raise SpriteDataError(f"dex number {dex_number}, but {POKEDEX} has {known} for {index}")
     return index
 
 
 def _record(path: str, index: int, pokedex: dict[int, dict[str, Any]]) -> dict[str, Any]:
     _, _, view, finish, file = path.split("/")
-    match, dex_number, wrong = _FILE.fullmatch(file), pokedex[index]["dex_number"], None
+    match, dex_number = _FILE.fullmatch(file), pokedex[index]["dex_number"]
     if view not in VIEWS or finish not in FINISHES:
-        wrong = f"expected {'|'.join(VIEWS)}/{'|'.join(FINISHES)} below the sprite's folder"
-    elif not match or match["game"].lower() not in GAMES:
-        wrong = f"the file name must end in -GAME[-frame2].png with GAME one of {', '.join(GAMES)}"
-    elif int(match["dex"]) != dex_number:
-        wrong = f"belongs to dex number {int(match['dex'])}, not {dex_number}"
-    if wrong:
-        raise SpriteDataError(wrong)
+        raise SpriteDataError(f"expected {'|'.join(VIEWS)}/{'|'.join(FINISHES)} below the sprite's folder")
+    if not match or match["game"].lower() not in GAMES:
+        raise SpriteDataError(f"the file name must end in -GAME[-frame2].png with GAME one of {', '.join(GAMES)}")
+    if int(match["dex"]) != dex_number:
+        raise SpriteDataError(f"belongs to dex number {int(match['dex'])}, not {dex_number}")
     shown = EXCHANGED_FOLDERS.get(index, index)
     labels = pokedex.get(shown, pokedex[index])
     if labels["form"] in ("alola", "galar") or finish == "shiny":

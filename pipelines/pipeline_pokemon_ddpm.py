@@ -120,9 +120,7 @@ class Guidance:
     rescale: float = 0.0
 
     def passes(self, sigma: float, has_reference: bool) -> int:
-        """How many predictions are needed at a noise level: the conditional one; that without conditions; and, with a
-        reference, that without it.
-        """
+        """Number of predictions at a noise level: cond, that without conditions and, with a reference, without it."""
         low, high = self.interval
         if not low < sigma <= high:
             return 1

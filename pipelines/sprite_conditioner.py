@@ -183,10 +183,6 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         return "pokemon_type" if self.has_types else "class_labels"
 
     @property
-    def _word(self) -> str:
-        return "type" if self.has_types else "class"
-
-    @property
     def none_id(self) -> int:
         """Id of `none` in the table of types."""
         return len(self.config.vocabulary["type"])
@@ -211,14 +207,14 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         ids, any_id = [self._type_id(part) for part in parts], self.none_id + 1
         first, second = [*ids, any_id, any_id][:2]
         if len(ids) not in (1, 2) or min(first, second) == self.none_id or first == second != any_id:
-            kinds = f"one {self._word}, two different ones, or one and {NONE!r}"
+            kinds = f"one {'type' if self.has_types else 'class'}, two different ones, or one and {NONE!r}"
             raise ValueError(f"{self.argument} must be {kinds}, not {pokemon_type!r}.")
         return first, second
 
     def _type_id(self, name: str | int) -> int:
         names, count = [*self.config.vocabulary["type"], NONE, ANY], self.none_id
         if isinstance(name, str):
-            return _position(self._word, name, names)
+            return _position("type" if self.has_types else "class", name, names)
         number = name.item() if getattr(name, "ndim", 1) == 0 else name  # numpy's and torch's scalars
         if type(number) is not int or number not in range(count):
             ids = f"ids from 0 ({names[0]}) to {count - 1} ({names[count - 1]})"

@@ -67,8 +67,7 @@ def list_class_folder(folder: Path, problems: Problems) -> ClassFolder:
     from pokemon_ddpm.pipelines.sprite_conditioner import check_vocabulary  # it imports diffusers
 
     found = list(_files(folder))
-    rows, unlabelled = _metadata(folder, found)
-    images = _list_images(folder, found, problems, rows, unlabelled)
+    images = _list_images(folder, found, problems)
     names = _sorted_names({each.label for each in images})
     own_values, unused = _own_values(each.row for each in images)
     if names:
@@ -128,14 +127,9 @@ def _read_json_lines(content: bytes) -> tuple[list[str], list[dict[str, Any]]]:
     return list(dict.fromkeys(name for row in rows for name in row)), rows
 
 
-def _list_images(
-    root: Path,
-    found: Iterable[Path],
-    problems: Problems,
-    rows: Mapping[Path, Mapping[str, str]],
-    unlabelled: Mapping[Path, Sequence[str]],
-) -> list[LabelledFile]:
-    """The files that must be images, sorted by class and name; for the last two arguments see `_metadata`."""
+def _list_images(root: Path, found: Sequence[Path], problems: Problems) -> list[LabelledFile]:
+    """The files that must be images, sorted by class and name."""
+    rows, unlabelled = _metadata(root, found)
     # Not with datasets' imagefolder, which takes splits from names like "test-1.png" and fails on a metadata.csv.
     files = [file for file in found if _is_image(file)]
     metadata = {file: row["label"] for file, row in rows.items() if row.get("label")}

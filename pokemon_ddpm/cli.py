@@ -103,10 +103,7 @@ def train(context: typer.Context) -> None:
     runpy.run_module("train_conditional", run_name="__main__")
 
 
-for command in (
-    generate, creature, describe, evaluate,
-    fit_features, export, page, push, push_dataset, push_space,
-):  # fmt: skip
+for command in (generate, creature, describe, evaluate, fit_features, export, page, push, push_dataset, push_space):
     app.command()(report_errors(command))
 app.command("app")(report_errors(start_app))
 as_they_are = {"allow_extra_args": True, "ignore_unknown_options": True}

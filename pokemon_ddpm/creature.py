@@ -16,7 +16,7 @@ from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.likeness import SEVERITY, fault, growth, opaque
 from pokemon_ddpm.models import model_name, weights_digest
-from pokemon_ddpm.palettes import SHINY_DRAWS, share_palette, shiny
+from pokemon_ddpm.palettes import SHINY_DRAWS, close_outline, share_palette, shiny
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, PokemonType
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
 from pokemon_ddpm.postprocessing import PALETTE_SIZE, reduce_palette, remove_background, to_sprite
@@ -26,7 +26,7 @@ from pokemon_ddpm.sheets import GAME_COLUMNS, game_sheet, save_animation, sheet_
 from pokemon_ddpm.vocabulary import ANY
 
 # A creature grows from stage to stage, in models that know the size.
-STAGE_SIZES = {1: (None,), 2: ("small", "large"), 3: ("tiny", "medium", "large")}
+STAGE_SIZES = {1: (None,), 2: ("small", "large"), 3: ("tiny", "small", "large")}
 # What a first stage loses of its score by its share of the image, and the growth at which a next one loses nothing.
 SIZE_WEIGHT, USUAL_GROWTH = 5.0, 1.5
 MAX_FACE = 0.5  # the ranker's verdict on a back; on one of 101 held-out real ones, and eight of ten generated fronts
@@ -34,9 +34,10 @@ SHEET_FILE, DESCRIPTION_FILE = "creature.png", "creature.json"
 # By the relation to the reference; a shiny has the drawing of what it recolors, and colors of a real one.
 ATTEMPTS = {None: 8, "same": 8, "next": 16}
 # Backs begin from their mirrored front, noised to this share of the timesteps (SDEdit, Meng et al. 2022), whose body
-# they keep, with the embedding of their view so many times as strong. Next stages are sampled without a reference, and
-# get its colors: they are seldom copies then, and have a face twice as often.
+# they keep, with the embedding of their view so many times as strong. Next stages begin from the enlarged front of the
+# stage before, noised to another share, without a reference: they are of one family then, and seldom copies.
 BACK_STRENGTH, VIEW_SCALE = 0.5, 4.0
+NEXT_STRENGTH, ENLARGEMENT = 0.75, 1.25
 IDLE_MS, IDLE_SCALE = 400, 4  # of a frame of an animation
 
 
@@ -143,6 +144,8 @@ def generate_stage(
             continue
         samples = _samples(pipeline, creature, part, seeds, reference, **arguments)
         made = [_processed(sample, creature, reference) for sample in samples]
+        if part.relation == "same":
+            made = [close_outline(each) for each in made]
         pairs = zip(map(remove_background, samples), made, strict=True)
         faults, scores = [fault(*pair, reference, part.relation) for pair in pairs], None
         if ranker:
@@ -162,9 +165,11 @@ def _samples(
     reference: Image.Image | None,
     **arguments: Any,
 ) -> list[Image.Image]:
-    """A sample for each seed, of a back from its mirrored reference."""
+    """A sample for each seed, of a back from its mirrored reference, of a next stage from its enlarged one."""
     types, conditions = [creature.type_of(part)] * len(seeds), creature.conditions(part, pipeline)
     arguments["generator"] = [torch.Generator().manual_seed(seed) for seed in seeds]
+    if part.relation == "next":
+        arguments |= {"image": [enlarged(reference)] * len(seeds), "strength": NEXT_STRENGTH}
     if part.relation != "same":
         return pipeline(types, **conditions, **arguments).images
     conditions = {**pipeline.config.default_conditions, **conditions}  # which embeddings have to have
@@ -173,6 +178,15 @@ def _samples(
     mirrored = [reference.transpose(Image.Transpose.FLIP_LEFT_RIGHT)] * len(seeds)
     embeddings = torch.lerp(*ends, VIEW_SCALE)
     return pipeline(class_embeddings=embeddings, image=mirrored, strength=BACK_STRENGTH, **arguments).images
+
+
+def enlarged(sprite: Image.Image) -> Image.Image:
+    """A sprite in the middle of its square, `ENLARGEMENT` times as large, or as large as fits."""
+    pixels, side = np.asarray(sprite), sprite.width
+    reach = np.abs(2 * np.argwhere(pixels[..., 3]) + 1 - side).max(initial=1)
+    centers = (np.arange(side) + 0.5 - side / 2) / min(ENLARGEMENT, side / reach)
+    places = np.floor(centers + side / 2).astype(int)
+    return Image.fromarray(pixels[np.ix_(places, places)])
 
 
 def _processed(sample: Image.Image, creature: CreatureSettings, reference: Image.Image | None) -> Image.Image:
@@ -268,7 +282,8 @@ def generate_creature(
         "back_strength": BACK_STRENGTH,
         "view_scale": VIEW_SCALE,
         "shiny": "palette of a real one",
-        "next": "palette",
+        "next_strength": NEXT_STRENGTH,
+        "enlargement": ENLARGEMENT,
         "front": digest,  # of a sprite that is given
     }
     size, more = pipeline.sample_shape[:0:-1], {"creature": about}

@@ -109,10 +109,8 @@ def load_tensors(
         OSError, ValueError: If the data cannot be read or used.
     """
     preprocessing.check_preprocessing(resolution, mode)
-    if data_dir is not None:
-        root = expand(data_dir)
-        if is_class_folder(root):
-            return _class_folder_tensors(root, split, resolution, mode, deduplicate)
+    if data_dir is not None and is_class_folder(data_dir):
+        return _class_folder_tensors(expand(data_dir), split, resolution, mode, deduplicate)
     dataset = load_sprites(data_dir, split=split, deduplicate=deduplicate, **options)
     return sprite_tensors(dataset, resolution, mode)
 

@@ -191,13 +191,7 @@ class NoiseSchedule:
         return (self.snr.clamp(max=snr_gamma) if snr_gamma else self.snr).clamp(min=snr_floor)
 
     def loss(
-        self,
-        prediction: Tensor,
-        clean: Tensor,
-        noise: Tensor,
-        timesteps: Tensor,
-        snr_gamma: float,
-        snr_floor: float = 0.0,
+        self, prediction: Tensor, clean: Tensor, noise: Tensor, timesteps: Tensor, snr_gamma: float, snr_floor: float
     ) -> Tensor:
         """Weighted mean squared error of each image's prediction, float32 (B,).
 

@@ -179,6 +179,12 @@ def full_condition(pipeline: PokemonDDPMPipeline, request: SpriteRequest) -> dic
     return {"type": request.pokemon_type, **pipeline.config.default_conditions, **request.attributes}
 
 
+def repeated_by(pipeline: PokemonDDPMPipeline, request: SpriteRequest) -> dict[str, Any]:
+    """What gives a sample again, for the description of a sheet: its conditions, seed and sketch."""
+    start = {"sketch": request.sketch, "strength": request.strength} if request.sketch else {}
+    return {"condition": full_condition(pipeline, request), "seed": request.seed, **start}
+
+
 def read_settings(path: Path) -> tuple[GenerationSettings, SpriteRequest]:
     """The settings and the request of a PNG that `generate_files` or the app wrote.
 

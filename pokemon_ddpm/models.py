@@ -103,10 +103,9 @@ def load_pipeline(cls: type, model: str, dtype: torch.dtype | None, **kwargs: An
         pipeline = cls(**parts, **{name: index[name] for name in DEFAULTS if name in index})
         if len(missing) == len(COMPONENTS):  # others may need other arguments
             pipeline.check_defaults()
-        if (folder / CARD_FILE).exists():
-            with suppress(Exception):  # of yaml: a damaged card is none
-                terms = license_terms(metadata_load(folder / CARD_FILE))
-                pipeline.conditioner.register_to_config(**{hub_mixin.LICENSE_KEY: terms or pipeline.license})
+        with suppress(Exception):  # of yaml: a damaged card is none
+            terms = license_terms(metadata_load(folder / CARD_FILE))
+            pipeline.conditioner.register_to_config(**{hub_mixin.LICENSE_KEY: terms or pipeline.license})
     return pipeline.to(device)
 
 

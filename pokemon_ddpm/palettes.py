@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+from scipy import ndimage
 from scipy.optimize import linprog
 
 from pokemon_ddpm.likeness import color_change
-from pokemon_ddpm.pipelines.sprite_preprocessing import color_codes, oklab, unique_colors
+from pokemon_ddpm.pipelines.sprite_preprocessing import oklab
 from pokemon_ddpm.postprocessing import from_oklab, reduce_palette
 from pokemon_ddpm.preprocessing import as_tensor
 
@@ -24,6 +25,7 @@ BLACK, BLACK_COST = 0.2, 0.3  # a lightness, and the cost of falling below it: a
 DARK, DARKEST, LEAST = 0.35, 0.2, 0.45
 SHADING = (0.4, 1.0, 1.0)  # of differences of L, a and b: colors of an area differ in lightness most
 SAME_AREA = 0.08  # such a distance
+LIGHT = 0.8
 MIN_AREA, MAIN_AREAS = 0.08, 3  # share of an area that is recolored, since eyes are none; and how many are, at most
 # Palettes of which the first is taken that changes the mean color so much; real shinies do by 0.095 in the mean.
 SHINY_DRAWS, SHINY_CHANGE = 8, 0.08
@@ -48,15 +50,29 @@ def transport(colors: np.ndarray, counts: np.ndarray, palette: np.ndarray, limit
     return plan.reshape(cost.shape).round(9).argmax(axis=1)
 
 
+def close_outline(image: Image.Image) -> Image.Image:
+    """Gives the light pixels at the edge of a sprite, RGBA, its darkest color, where that is dark.
+
+    A front's white belly makes white edges of its back, which are holes on a white ground.
+    """
+    pixels = np.array(image)
+    shown = pixels[..., 3] > 0
+    lightness = np.where(shown, oklab(pixels[..., :3])[..., 0], 1)
+    if lightness.min() < DARK:
+        edge = shown & ~ndimage.binary_erosion(shown)
+        pixels[edge & (lightness > LIGHT)] = pixels[np.unravel_index(lightness.argmin(), shown.shape)]
+    return Image.fromarray(pixels)
+
+
 def share_palette(image: Image.Image, other: Image.Image) -> Image.Image:
     """Gives a sprite, RGBA, the colors of another one by `transport`; both have few."""
     pixels, others = np.array(image), np.asarray(other)
     visible, shown = (each[each[..., 3] > 0][:, :3] for each in (pixels, others))
     if not len(visible) or not len(shown):
         return image
-    (colors, palette), codes = (unique_colors(visible), unique_colors(shown)), color_codes(visible)
-    places, limits = np.unique(codes, return_inverse=True)[1], np.unique(color_codes(shown), return_counts=True)[1]
-    pixels[pixels[..., 3] > 0, :3] = palette[transport(colors, np.bincount(places), palette, limits)][places]
+    colors, places, counts = np.unique(visible, axis=0, return_inverse=True, return_counts=True)
+    palette, limits = np.unique(shown, axis=0, return_counts=True)
+    pixels[pixels[..., 3] > 0, :3] = palette[transport(colors, counts, palette, limits)][places.ravel()]
     return Image.fromarray(pixels)
 
 
@@ -76,7 +92,8 @@ def shaded_areas(image: Image.Image, most: int = MAIN_AREAS) -> list[Area]:
     """
     pixels = np.asarray(image)
     shown = pixels[pixels[..., 3] > 0][:, :3]
-    lab, counts = oklab(unique_colors(shown)), np.unique(color_codes(shown), return_counts=True)[1]
+    colors, counts = np.unique(shown, axis=0, return_counts=True)
+    lab = oklab(colors)
     fill = lab[:, 0] >= DARK
     if counts[fill].sum() < counts.sum() / 2:
         fill = lab[:, 0] >= DARKEST
@@ -93,7 +110,7 @@ def shaded_areas(image: Image.Image, most: int = MAIN_AREAS) -> list[Area]:
     areas, nearest = [], _distances(lab, centers).argmin(axis=1)
     for place, center in enumerate(centers):
         own, pixels = lab[nearest == place], counts[nearest == place]
-        mean = (own * pixels[:, None]).sum(axis=0) / pixels.sum()
+        mean = np.average(own, axis=0, weights=pixels)
         areas.append(Area(center, mean, (own[:, 0].min(), own[:, 0].max()), pixels.sum() / counts.sum()))
     return sorted(areas, key=lambda area: -area.share)
 

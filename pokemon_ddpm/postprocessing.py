@@ -9,15 +9,7 @@ from PIL import Image
 from scipy import ndimage
 
 from pokemon_ddpm.pipelines.file_checks import check_number
-from pokemon_ddpm.pipelines.sprite_preprocessing import (
-    CONES,
-    LAB,
-    TRANSPARENT,
-    binary_alpha,
-    oklab,
-    transparent,
-    unique_colors,
-)
+from pokemon_ddpm.pipelines.sprite_preprocessing import CONES, LAB, TRANSPARENT, binary_alpha, oklab, transparent
 
 MAX_OUTPUT_PIXELS = 2**26  # of an enlarged image or a sheet; 200 MB in RGB
 WHITE_TOLERANCE = 28  # the white of models without transparency is noisy
@@ -80,7 +72,7 @@ def reduce_palette(image: Image.Image, colors: int = PALETTE_SIZE) -> Image.Imag
     check_number("The number of colors", colors, 1, 256, Integral)
     pixels = np.array(image)
     visible = pixels[..., 3] > 0 if image.mode == "RGBA" else np.ones(pixels.shape[:2], dtype=bool)
-    if len(unique_colors(pixels[visible, :3])) > colors:
+    if Image.fromarray(pixels[visible, :3][None]).getcolors(colors) is None:  # there are more
         lab = oklab(pixels[..., :3])
         areas, palette = color_areas(lab, visible, fit_palette(lab[visible], min(256, colors * 3 // 2)))
         chosen, distinct = areas[visible], DISTINCT * min(1, PALETTE_SIZE / colors)
@@ -155,9 +147,7 @@ def _merge(
     return groups
 
 
-def color_areas(
-    lab: np.ndarray, visible: np.ndarray, palette: np.ndarray, iterations: int = 12
-) -> tuple[np.ndarray, np.ndarray]:
+def color_areas(lab: np.ndarray, visible: np.ndarray, palette: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Divides an image into areas of the colors of a palette, which adapts to them.
 
     This is the adaptive clustering of Pappas 1992, with one mean of each color. Colors and palette lower the energy
@@ -172,7 +162,6 @@ def color_areas(
         lab: Pixels in OKLab, float64 (H, W, 3).
         visible: bool (H, W). The other pixels have no influence.
         palette: Colors in OKLab to begin with, float64 (K, 3); those that become unused are dropped.
-        iterations: At most; few are needed.
 
     Returns:
         The place in the palette of each visible pixel, int64 (H, W), and the palette, float64 (K, 3).
@@ -184,7 +173,7 @@ def color_areas(
         return sum(np.square(each - mean[:, None, None]) for each, mean in zip(channels, means.T, strict=True))
 
     chosen, before = distances().argmin(axis=0), None
-    for _ in range(iterations):
+    for _ in range(12):  # at most; few are needed
         distance = distances()
         for part in (0, 1):
             has = (chosen == np.arange(len(means))[:, None, None]) & visible

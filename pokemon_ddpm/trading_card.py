@@ -42,21 +42,20 @@ def trading_card(
 
     known = [each for each in types if each != NONE]
     first, second = known[0], known[-1]
-    hp, damage = rules["hp"], rules["damage"]
+    hp = rules["hp"]
+    least, step, steps = (rules["damage"][name] for name in ("least", "step", "steps"))
     move = pick("move", of("moves", first))
     other = pick("other-move", [each for each in of("moves", second) if each != move])
-    strengths = [
-        damage["least"] + damage["step"] * number(part, damage["steps"]) for part in ("damage", "other-damage")
-    ]
-    strengths[1] += damage["step"] * damage["steps"]
-    moves = zip((move, other), (first, second), strengths, strict=True)
     bonus = hp["size"].get(size, hp["size"]["medium"]) + hp["legendary"] * legendary
     return {
         "name": creature_name(first, seed),
         "number": 1 + number("number", rules["numbers"]),
         "hp": hp["least"] + hp["step"] * number("hp", hp["steps"]) + bonus,
         "types": known,
-        "moves": [dict(zip(("name", "type", "damage"), each, strict=True)) for each in moves],
+        "moves": [
+            {"name": move, "type": first, "damage": least + step * number("damage", steps)},
+            {"name": other, "type": second, "damage": least + step * (steps + number("other-damage", steps))},
+        ],
         "weakness": rules["weakness"].get(first),
         "rare": legendary or number("rare", rules["rare"]) == 0,
         "text": f"{pick('opening', rules['openings'])}, it {pick('habit', of('habits', first))}; "
@@ -146,11 +145,9 @@ def draw_card(card: Mapping[str, Any], sprites: Mapping[str, Image.Image], notes
 
 def _gradient(width: int, height: int, colors: Sequence[str]) -> Image.Image:
     """Colors in turn from the upper left to the lower right."""
-    small = Image.new("RGB", (len(colors), 1))
-    small.putdata([ImageColor.getrgb(color) for color in colors])
-    line = small.resize((width + height, 1), Image.Resampling.BILINEAR)
-    rows = [line.crop((y, 0, y + width, 1)) for y in range(height)]
-    return Image.fromarray(np.concatenate([np.asarray(row) for row in rows]))
+    small = Image.fromarray(np.uint8([[ImageColor.getrgb(color) for color in colors]]))
+    line = np.asarray(small.resize((width + height, 1), Image.Resampling.BILINEAR))[0]
+    return Image.fromarray(line[np.arange(height)[:, None] + np.arange(width)])
 
 
 def write_card(folder: Path) -> None:

@@ -19,19 +19,12 @@ atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
 
 import pytest  # noqa: E402
 
-LONG = (
-    "test_page.py",
-    "test_page_models.py",
-    "test_docs.py",
-    "test_train_conditional.py",
-    "test_package.py",
-    "test_notebook.py",
-)
+LONG = "page page_models docs train_conditional package notebook".split()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files come first, so that the workers end at about the same time."""
-    items.sort(key=lambda item: item.path.name not in LONG)
+    items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in LONG)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -72,7 +65,6 @@ def small(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def pipeline():
-    """See `tests.tiny_models.tiny_pipeline`."""
     from tests.tiny_models import tiny_pipeline
 
     return tiny_pipeline()

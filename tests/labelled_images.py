@@ -38,8 +38,8 @@ def labelled(labels: list[int | None], names: list[str] = CLASSES, **columns: li
     features = {"art": datasets.Image(), "kind": datasets.ClassLabel(names=names)}
     images = [box_image(max(label or 0, 0), number) for number, label in enumerate(labels)]
     others = {name: datasets.Value("string") for name in columns if name not in features}
-    values = {"art": images, "kind": labels, **columns}
-    return datasets.Dataset.from_dict(values, features=datasets.Features({**features, **others}))
+    types = datasets.Features({**features, **others})
+    return datasets.Dataset.from_dict({"art": images, "kind": labels, **columns}, features=types)
 
 
 def parquet(folder: Path, **splits: datasets.Dataset) -> Path:

@@ -1,5 +1,3 @@
-"""Small sprite archives, made for a test."""
-
 import io
 import zipfile
 from pathlib import Path

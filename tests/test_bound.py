@@ -42,8 +42,7 @@ def test_pixel_nll_is_the_mass_of_the_cell(mean, std, s):
     """Ho et al. 2020, equation 13, where erfc keeps its digits, down to 1e-300, and for any scale of samples."""
     expected, compared = [], []
     moments = torch.tensor([s * mean, 2 * math.log(s * std)], dtype=torch.float64)
-    found = vlb.pixel_nll(s * LEVELS, *moments, s)
-    for level, nll in zip(LEVELS.tolist(), found.tolist(), strict=True):
+    for level, nll in zip(LEVELS.tolist(), vlb.pixel_nll(s * LEVELS, *moments, s).tolist(), strict=True):
         low = -math.inf if level < -0.999 else (level - 1 / 255 - mean) / std
         high = math.inf if level > 0.999 else (level + 1 / 255 - mean) / std
         mass = upper_tail(low) - upper_tail(high) if low + high > 0 else upper_tail(-high) - upper_tail(-low)
@@ -145,8 +144,7 @@ def test_the_whole_bound_of_gaussian_data_is_its_entropy(beta_schedule, steps):
     best = best_prediction("epsilon", noisy, timesteps, alpha_bar)
 
     def total(variance_type: str, learned: torch.Tensor | float | None = None) -> float:
-        prediction = with_variance(best, learned)
-        terms = vlb.bound_term(schedule, variance_type, prediction, clean, noisy, timesteps)
+        terms = vlb.bound_term(schedule, variance_type, with_variance(best, learned), clean, noisy, timesteps)
         return (terms.sum() + vlb.prior_term(schedule, clean)[0]).item()
 
     last = alpha_bar[-1]

@@ -146,8 +146,7 @@ def test_a_named_data_set_is_loaded(tmp_path: Path, cache: Path) -> None:
     labelled(LABELS).save_to_disk(tmp_path / "arrow")
     rows = load_named(str(tmp_path / "arrow"), None, "train", cache)
     assert tensors(rows).digest() == tensors(labelled(LABELS)).digest()
-    art = folder_of_classes(tmp_path / "art", {"a": 2, "b": 2})
-    rows = load_named(str(art), None, "train", cache)
+    rows = load_named(str(folder_of_classes(tmp_path / "art", {"a": 2, "b": 2})), None, "train", cache)
     assert labelled_tensors(rows, SIZE).labels["type"].tolist() == [[0, 2]] * 2 + [[1, 2]] * 2
 
 
@@ -250,10 +249,9 @@ def test_labels_in_metadata(tmp_path: Path, kind: str, split: str) -> None:
     (tmp_path / split / f"metadata.{kind}").write_text("\n".join(lines))
     assert is_class_folder(tmp_path)
     data = load(tmp_path)
-    held_out = contents(load(tmp_path, "validation")) if not split else set()
     assert data.type_names == ("9", "10")
     wanted = {(int(label == "10"), expected(int(label) % 2, i).tobytes()) for i, (_, label) in enumerate(rows)}
-    assert contents(data) | held_out == wanted
+    assert contents(data) | (set() if split else contents(load(tmp_path, "validation"))) == wanted
 
 
 def test_further_columns_of_metadata_are_attributes(tmp_path: Path, caplog) -> None:
@@ -265,8 +263,7 @@ def test_further_columns_of_metadata_are_attributes(tmp_path: Path, caplog) -> N
             file, view = f"{name}/{i:03d}.png", ("front", "back")[i % 2]
             row = (file, view, str(9 + i % 3) if i else "", f"{name}{i // 4}", f"sprite {name}{i}", "some", "7", view)
             rows.append(dict(zip(columns, row, strict=True)))
-    lines = [",".join(rows[0]), *(",".join(row.values()) for row in rows)]
-    (art / "metadata.csv").write_text("\n".join(lines))
+    (art / "metadata.csv").write_text("\n".join([",".join(rows[0]), *(",".join(row.values()) for row in rows)]))
     train, held_out = load(art), load(art, "validation")
     assert train.own_values == held_out.own_values == {"view": ("front", "back"), "mood": ("9", "10", "11")}
     assert train.varying_attributes() == ["type", "view", "mood"] and (len(train), len(held_out)) == (32, 8)
@@ -366,8 +363,7 @@ def test_no_more_than_two_thirds_of_a_class_are_held_out(tmp_path: Path) -> None
         rows = [f"{label}/{i:03d}.png,{name}" for label, names in creatures.items() for i, name in enumerate(names)]
         (folder / "metadata.csv").write_text("\n".join(["file_name,creature", *rows]))
         classes = [load(folder, split).labels["type"][:, 0] for split in ("train", "validation")]
-        counts = [torch.bincount(each).tolist() for each in classes]
-        assert counts == [[9, 4, 1], [1, 4, 1]]
+        assert [torch.bincount(each).tolist() for each in classes] == [[9, 4, 1], [1, 4, 1]]
 
 
 def test_all_that_is_no_image_is_named_or_skipped(art: Path, tmp_path: Path, caplog) -> None:
@@ -389,8 +385,7 @@ def test_all_that_is_no_image_is_named_or_skipped(art: Path, tmp_path: Path, cap
     Image.new("L", (9, 9), 255).save(art / "dog" / "white.png")
     message = refused(load, art)
     assert message.startswith(f"{art}: 7 unusable. Repair or remove them:")
-    lines = {line.strip().split(" (")[0] for line in message.splitlines()[1:]}
-    assert lines == {
+    assert {line.strip().split(" (")[0] for line in message.splitlines()[1:]} == {
         "Cat/gone.png: is not a file", "Cat/itself.png: is not a file", "Cat/link.png: is a link out of the folder",
         "fox/000.png: is a link out of the folder", "stray.png: expected CLASS/FILE",
         "dog/half.png: cannot be decoded", "dog/white.png: is empty or white",

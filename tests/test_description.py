@@ -85,12 +85,8 @@ def test_a_sketch_has_its_cells_in_the_color_and_the_size_that_are_asked_for():
     cells, rows = whole[2::4, 2::4], np.array([[*row] for row in SKETCHES["mushroom"]["rows"]])
     assert np.array_equal(whole, cells.repeat(4, axis=0).repeat(4, axis=1))
     light = [value + (255 - value) * 13 // 20 for value in (0x50, 0x82, 0xDC)]
-    for letter, rgba in {
-        "#": [0x50, 0x82, 0xDC, 255],
-        "o": [*light, 255],
-        "x": [*EYE, 255],
-        ".": [255] * 3 + [0],
-    }.items():
+    colors = {"#": [0x50, 0x82, 0xDC, 255], "o": [*light, 255], "x": [*EYE, 255], ".": [255, 255, 255, 0]}
+    for letter, rgba in colors.items():
         assert np.array_equal((cells == rgba).all(axis=2), rows == letter)
     left, _, right, _ = sketch_image("mushroom", {"size": "tiny"}, 64, STRAIGHT).getbbox()
     assert abs(right - left - 0.6 * 64) < 1 and abs(left + right - 64) <= 1

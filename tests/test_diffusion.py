@@ -83,8 +83,7 @@ def test_the_target_is_epsilon_v_or_the_clean_image_and_the_clean_image_its_inve
     target = schedule.target(clean, noise, TIMESTEPS)
     torch.testing.assert_close(target, as_prediction(prediction_type, clean, noisy, alpha, sigma), rtol=0, atol=1e-6)
     for x in (clean, other):  # that of epsilon is divided by alpha, 0.016 at 990
-        prediction = as_prediction(prediction_type, x, noisy, alpha, sigma)
-        found = schedule.clean(prediction, noisy, TIMESTEPS)
+        found = schedule.clean(as_prediction(prediction_type, x, noisy, alpha, sigma), noisy, TIMESTEPS)
         torch.testing.assert_close(found, x, rtol=0, atol=1e-4)
 
 
@@ -216,9 +215,8 @@ def test_every_number_of_steps_has_as_many_timesteps(name):
 @pytest.mark.parametrize(("spacing", "steps"), [("trailing", 67), ("trailing", 520), ("linspace", 50)])
 def test_ddim_is_refused_where_it_gives_wrong_results(pipeline, spacing, steps):
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, timestep_spacing=spacing)
-    with pytest.raises(
-        ValueError, match=f"gives wrong results in {steps} steps; use 'trailing' and a divisor of 1000"
-    ):
+    message = f"gives wrong results in {steps} steps; use 'trailing' and a divisor of 1000"
+    with pytest.raises(ValueError, match=message):
         pipeline("fire", num_inference_steps=steps)
 
 

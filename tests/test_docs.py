@@ -72,9 +72,8 @@ def test_flags_and_scripts_of_other_commands(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_python_lines(tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With an untrained network of a few steps in place of the released ones."""
-    vocabulary = {**{name: list(values) for name, values in CONDITIONS.items()}, "relation": list(RELATIONS)}
-    pipeline = tiny_pipeline(size=64, vocabulary=vocabulary, channels=4)
-    pipeline.register_to_config(num_inference_steps=4)
+    values = CONDITIONS | {"relation": RELATIONS}
+    pipeline = tiny_pipeline(size=64, vocabulary=values, channels=4, defaults={"num_inference_steps": 4})
     monkeypatch.setattr(PokemonDDPMPipeline, "from_pretrained", lambda model: Path(model).is_dir() and pipeline)
     (tmp_path / "docs").mkdir()
     monkeypatch.chdir(tmp_path)

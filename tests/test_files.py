@@ -66,8 +66,6 @@ def test_an_error_names_the_path_that_was_given(tmp_path):
     assert raised.value.filename == str(tmp_path / "none" / "a.txt")
 
 
-# Provenance
-
 REQUIRED = {
     "model": "someone/pokémon-64",
     "condition": {"type": {"fire": 0.7, "water": 0.3}, "color": "red"},

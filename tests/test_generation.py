@@ -23,19 +23,14 @@ REQUESTS = [
     SpriteRequest(4, ("water", "none"), {"legendary": "yes"}),
     SpriteRequest(2**64 - 1),
 ]
-SETTINGS = GenerationSettings(
-    "somewhere", "ddpm", 2, 3.0, transparent=True, palette=4, min_fragment=3, scale=2, chunk_size=3
-)
+SETTINGS = GenerationSettings("a", "ddpm", 2, 3.0, transparent=True, palette=4, min_fragment=3, scale=2, chunk_size=3)
 FURTHER = {"guidance_interval": (0.5, 2.0), "guidance_rescale": 0.5, "negative_pokemon_type": ("ice", "rock")}
-BLEND = {"negative_pokemon_type": {"ice": 1.0, "rock": 2.5}}
 
 
 @pytest.fixture
 def known() -> PokemonDDPMPipeline:
     """A pipeline of three steps that is conditioned on every attribute."""
-    pipeline = tiny_pipeline(vocabulary={name: list(values) for name, values in CONDITIONS.items()})
-    pipeline.register_to_config(num_inference_steps=3)
-    return pipeline
+    return tiny_pipeline(vocabulary=CONDITIONS, defaults={"num_inference_steps": 3})
 
 
 def contents(pipeline: PokemonDDPMPipeline, requests: list[SpriteRequest], **arguments: object) -> list[bytes]:
@@ -94,7 +89,7 @@ def test_a_sample_becomes_the_image_of_a_file(known):
         assert GenerationSettings("somewhere", **settings).postprocess(sample) == expected
 
 
-@pytest.mark.parametrize("further", [{}, FURTHER, BLEND])  # records of before can have them
+@pytest.mark.parametrize("further", [{}, FURTHER, {"negative_pokemon_type": {"ice": 1.0, "rock": 2.5}}])  # of before
 def test_a_file_contains_its_settings_and_its_request(tmp_path, known, further):
     settings = replace(SETTINGS, further=further)
     files = generate_files(Job(known, settings, REQUESTS), tmp_path)

@@ -6,16 +6,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 CORE = ("vocabulary", "data", "class_folder", "preprocessing", "diffusion", "postprocessing", "files", "models")
-CORE += ("training", "train_conditional", "pipelines", "dataset_scripts", "")  # the last is the package itself
+CORE += ("training", "pipelines", "dataset_scripts", "")  # the last is the package itself
 LEAVES = ("evaluation", "publishing", "app")
-ABOVE_LEAVES = ("commands", "cli", "benchmarks")
+ABOVE_LEAVES = ("commands", "cli", "train_conditional", "benchmarks")
 
 
 def imports() -> dict[str, set[str]]:
-    """Module -> those of the project that it imports, also inside functions, named from the package on.
-
-    Without those of `callbacks`, in which the training script takes what is above the core.
-    """
+    """Module -> those of the project that it imports, also inside functions, named from the package on."""
     folders = ("pokemon_ddpm", "pipelines", "dataset_scripts", "benchmarks")
     paths, found = {"train_conditional": ROOT / "train_conditional.py"}, {}
     for path in (path for folder in folders for path in (ROOT / folder).rglob("*.py")):
@@ -24,7 +21,6 @@ def imports() -> dict[str, set[str]]:
             paths[name.removeprefix("pokemon_ddpm").removesuffix("__init__").strip(".")] = path
     for name, path in paths.items():
         tree, named = ast.parse(path.read_text(encoding="utf-8")), set()
-        tree.body = [node for node in tree.body if getattr(node, "name", "") != "callbacks"]
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
                 named |= {each.name for each in node.names}

@@ -10,10 +10,7 @@ from pokemon_ddpm.vocabulary import TYPES
 
 # The first 40 bits of the SHA-256 of each species and form, in small letters without other signs.
 SPECIES = set((Path(__file__).parent / "species_hashes.txt").read_text(encoding="utf-8").split())
-OFFENSIVE = (
-    "ass cum sex tit fag nig cunt shit fuck dick cock rape nazi slut piss anal puss porn arse wank twat coon".split()
-)
-LENGTHS = range(3, 13)
+OFFENSIVE = "ass cum sex tit fag nig cunt shit fuck dick cock rape nazi slut piss anal puss porn arse wank twat coon"
 
 
 def is_species(word: str) -> bool:
@@ -30,6 +27,6 @@ def test_no_name_is_that_of_a_pokemon():
     names = {"".join(each).lower() for each in parts}
     names = {name for name in names if not any(part in name for part in avoid)}
     assert len(names) > 25_000
-    inside = {name[i : i + n] for name in names for n in LENGTHS for i in range(len(name) - n + 1)}
+    inside = {name[i : i + n] for name in names for n in range(3, 13) for i in range(len(name) - n + 1)}
     assert not {part for part in inside if is_species(part)}
-    assert not [name for name in names if any(word in name for word in OFFENSIVE)]
+    assert not [name for name in names if any(word in name for word in OFFENSIVE.split())]

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from pokemon_ddpm.palettes import recolor, shaded_areas, share_palette
+from pokemon_ddpm.palettes import close_outline, recolor, shaded_areas, share_palette
 from pokemon_ddpm.pipelines.sprite_preprocessing import oklab
 
 DARK_RED, RED, PINK = (90, 10, 10), (200, 30, 30), (250, 190, 190)
@@ -30,9 +30,17 @@ def test_an_area_does_not_become_an_outline() -> None:
     assert share_palette(sprite(dark, dark), sprite(OUTLINE, OUTLINE)) == sprite(OUTLINE, OUTLINE)
 
 
+def test_light_edges_become_an_outline() -> None:
+    """If the sprite has a dark color. The first column is empty, and the last one the edge of the image."""
+    closed = np.array(sprite(WHITE, WHITE, RED, OUTLINE))
+    closed[0, 1:] = closed[1, 1] = closed[1, 9] = (*OUTLINE, 255)
+    assert np.array_equal(close_outline(sprite(WHITE, WHITE, RED, OUTLINE)), closed)
+    assert close_outline(sprite(WHITE, PINK)) == sprite(WHITE, PINK)
+
+
 def test_empty_sprites_give_and_take_no_color() -> None:
     empty, other = Image.new("RGBA", (4, 4), (255, 255, 255, 0)), sprite(RED, BLUE)
-    assert share_palette(empty, other) == empty and share_palette(other, empty) == other
+    assert close_outline(empty) == share_palette(empty, other) == empty and share_palette(other, empty) == other
     assert recolor(empty, shaded_areas(empty), np.uint8([RED])) == empty
 
 

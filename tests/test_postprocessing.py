@@ -30,8 +30,7 @@ def image_of(*rows: str) -> Image.Image:
 def test_fragments_have_fewer_pixels_and_are_not_connected(min_pixels, expected):
     rows = ("#..#....", ".#..#...", "..#.....", "......##", "####..##", "####....")
     image = postprocessing.remove_background(image_of(*rows))
-    result = remove_fragments(image, min_pixels)
-    pixels, before = np.asarray(result), np.asarray(image)
+    pixels, before = np.asarray(remove_fragments(image, min_pixels)), np.asarray(image)
     assert ["".join(".#"[alpha // 255] for alpha in row) for row in pixels[..., 3]] == expected
     removed = (pixels[..., 3] == 0) & (before[..., 3] > 0)
     assert (pixels[removed] == (255, 255, 255, 0)).all() and np.array_equal(pixels[~removed], before[~removed])
@@ -93,8 +92,6 @@ def test_a_number_out_of_range_is_refused(number):
             function(image, number)
 
 
-# Few colors
-
 # CSS Color Module Level 4 gives these values of Ottosson's space.
 PUBLISHED = {
     (255, 255, 255): (1, 0, 0),
@@ -116,8 +113,7 @@ def test_a_palette_has_the_means_of_the_clusters_of_ward() -> None:
     random = np.random.default_rng(1)
     cells = random.choice(12**3, 40, replace=False)
     cells = np.stack([cells // 144, cells // 12 % 12, cells % 12], axis=1)
-    different = CELL * (cells + random.uniform(-0.4, 0.4, (40, 3)))
-    lab = np.repeat(different, random.integers(1, 9, 40), axis=0)
+    lab = np.repeat(CELL * (cells + random.uniform(-0.4, 0.4, (40, 3))), random.integers(1, 9, 40), axis=0)
     clusters = fcluster(linkage(lab, "ward"), 7, "maxclust")
     expected = np.array([lab[clusters == cluster].mean(axis=0) for cluster in range(1, 8)])
     found = fit_palette(lab, 7)

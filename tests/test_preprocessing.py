@@ -179,9 +179,6 @@ def test_borders_of_the_input(mode: str) -> None:
         preprocess(image, 32, "crop")
 
 
-# Whole pixels
-
-
 @pytest.mark.parametrize("tolerance", [0, 40])
 def test_the_background_is_what_is_connected_to_the_border(tolerance: int) -> None:
     pixels = np.random.default_rng(tolerance).choice([0, 210, 255], (24, 31, 1), p=[0.45, 0.05, 0.5])
@@ -240,9 +237,8 @@ def test_white_of_a_transparent_sprite_stays() -> None:
 
 @pytest.mark.parametrize("size, reduced", [((6, 8), (3, 4)), ((9, 7), (4, 5)), ((11, 5), (1, 2)), ((12, 12), (8, 8))])
 def test_a_vote_takes_the_color_with_the_largest_weighted_area(size: tuple, reduced: tuple) -> None:
-    random = np.random.default_rng(size)
     colors = np.array([CLEAR, (0, 0, 0, 255), (40, 90, 30, 255), (255, 255, 255, 255), (250, 120, 10, 255)], np.uint8)
-    pixels = colors[random.integers(0, 5, size)]
+    pixels = colors[np.random.default_rng(size).integers(0, 5, size)]
     found = vote(pixels, *reduced)
     assert found.dtype == np.uint8 and found.shape == (*reduced, 4)
     steps = [Fraction(old, new) for old, new in zip(size, reduced, strict=True)]
@@ -303,6 +299,5 @@ def test_the_thesis_mode_does_what_the_thesis_did(top: int, left: int, block: np
     (top, left), (bottom, right) = foreground.min(axis=0), foreground.max(axis=0)
     # A margin of one pixel; the end of the slice swallows the lower and the right one.
     crop = pixels[max(top - 1, 0) : bottom + 1, max(left - 1, 0) : right + 1]
-    weights = [bilinear_matrix(side, resolution) for side in crop.shape[:2]]
-    expected = np.einsum("yh,xw,hwc->yxc", *weights, crop)
+    expected = np.einsum("yh,xw,hwc->yxc", *[bilinear_matrix(side, resolution) for side in crop.shape[:2]], crop)
     assert np.abs(preprocess(image, resolution, "thesis") - expected).max() < 0.501

@@ -30,8 +30,7 @@ def test_verdicts_are_linear_in_the_activations(tmp_path, monkeypatch):
     noisy = alpha_bar**0.5 * clean + (1 - alpha_bar) ** 0.5 * noise
     blocks = (unet.mid_block, unet.up_blocks[1], unet.up_blocks[2])
     hooks = [block.register_forward_hook(lambda *given: seen.append(given[2].double())) for block in blocks]
-    anything = student.conditioner({"type": torch.full((3, 2), len(TYPES) + 1)})
-    predicted = unet(noisy, 300, anything).sample
+    predicted = unet(noisy, 300, student.conditioner({"type": torch.full((3, 2), len(TYPES) + 1)})).sample
     [hook.remove() for hook in hooks]
     features = [((predicted - clean) ** 2).mean(dim=(1, 2, 3)).log()[:, None]]
     for each in seen:
@@ -108,8 +107,7 @@ def test_a_released_ranker_is_of_its_network(model):
 ])  # fmt: skip
 def test_a_ranker_is_for_sprites_of_its_size_and_classes(vocabulary, size, model):
     pipeline = tiny_student(size, vocabulary)
-    ranker = ranking.ranker_for(pipeline)
-    assert ranker is (model and ranking.load_ranker(str(RELEASED / model), "cpu"))
+    assert ranking.ranker_for(pipeline) is (model and ranking.load_ranker(str(RELEASED / model), "cpu"))
     assert default_candidates(pipeline) == (CANDIDATES if model else 1)
     assert default_candidates(tiny_pipeline(size=size, vocabulary=vocabulary, channels=4)) == 1  # no student
     if not model:

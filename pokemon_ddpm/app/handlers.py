@@ -21,7 +21,7 @@ from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.files import write_png
-from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, full_condition
+from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, repeated_by
 from pokemon_ddpm.pipelines.file_checks import is_number
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import is_distilled
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE
@@ -97,8 +97,7 @@ def new_job(models: Models, settings: Mapping[str, Any]) -> Job:
     count = number("num_images", settings["num_images"], 1, MAX_IMAGES)
     if not isinstance(settings["new_seed"], bool):
         raise Refused("new_seed must be true or false.")
-    is_new = settings["new_seed"]
-    seed = secrets.randbelow(MAX_SEED) if is_new else number("seed", settings["seed"], 0, MAX_SEED)
+    seed = secrets.randbelow(MAX_SEED) if settings["new_seed"] else number("seed", settings["seed"], 0, MAX_SEED)
     steps = QUALITIES[one_of("quality", settings["quality"], QUALITIES)]
     guidance_scale = number("guidance_scale", settings["guidance_scale"], *GUIDANCE, kind=float)
 
@@ -160,7 +159,7 @@ class Generation:
         preview = [(each.sample, caption(each.request)) for each in done]
         self.preview = preview + [(step.pred_original_sample, caption(request, note)) for step, request in current]
 
-    def image(self, sprite: Sprite, scale: int = 1) -> Image.Image:
+    def image(self, sprite: Sprite, scale: int) -> Image.Image:
         """What the visitor gets of a sprite."""
         return replace(self.job.settings, scale=scale).postprocess(sprite.sample)
 
@@ -255,11 +254,9 @@ def _name(sprite: Sprite) -> str:
 
 def _write_game_sheet(result: Generation, path: Path, scale: int) -> None:
     """Writes a sheet of all sprites for games, and its description with their conditions and seeds."""
-    sprites, job = result.sprites, result.job
+    sprites, pipeline, model = result.sprites, result.job.pipeline, result.job.settings.model
     images, columns = [result.image(each, scale) for each in sprites], min(GAME_COLUMNS, len(sprites))
-    chosen = [each.chosen for each in sprites]
-    metadata = [{"condition": full_condition(job.pipeline, each), "seed": each.seed} for each in chosen]
-    metadata = [{"model": job.settings.model, **each} for each in metadata]
+    metadata = [{"model": model, **repeated_by(pipeline, each.chosen)} for each in sprites]
     names = [f"{i}_{_name(sprite)}" for i, sprite in enumerate(sprites, 1)]
     description = sheet_description("sheet.png", images[0].size, columns, names, metadata)
     with zipfile.ZipFile(path, "w") as archive:

@@ -6,18 +6,8 @@ from pathlib import Path
 import gradio as gr
 
 from pokemon_ddpm import RELEASED_FREE_MODEL
-from pokemon_ddpm.app.handlers import (
-    GUIDANCE,
-    KINDS,
-    MAX_IMAGES,
-    MAX_SCALE,
-    OTHER_NAMES,
-    QUALITIES,
-    Handlers,
-    Models,
-    controls,
-    default_settings,
-)
+from pokemon_ddpm.app import handlers
+from pokemon_ddpm.app.handlers import Handlers, Models, controls, default_settings
 
 TITLE, OWN_TITLE = "Pokémon DDPM", "New sprites of any class"  # the second where no model is of Pokémon
 INTRODUCTION = "# {}\nNew sprites from a class-conditional diffusion model. Set conditions and press Generate."
@@ -32,6 +22,13 @@ QUEUE_SIZE = 32  # jobs that can wait in Gradio's queue for the one that runs
 # The handlers check all values themselves, hence no preprocessing.
 AT_ONCE = {"queue": False, "preprocess": False, "show_progress": "hidden"}
 PRIVATE = {**AT_ONCE, "api_visibility": "private"}
+# Gradio's plain theme with more contrast, and the fonts of the visitor's system.
+FONTS = {"font": ("system-ui", "sans-serif"), "font_mono": ("ui-monospace", "monospace")}
+THEME = gr.themes.Default(primary_hue="indigo", secondary_hue="indigo", neutral_hue="slate", **FONTS).set(
+    body_text_color_subdued="*neutral_600",
+    link_text_color_dark="*primary_300",
+    block_info_text_color="*neutral_600",
+)
 STARTED = """() => {
   const results = document.querySelector('#results'), top = results.getBoundingClientRect().top;
   const behavior = matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth';
@@ -45,18 +42,7 @@ ENDED = """(status) => {
 }"""
 
 
-def theme() -> gr.themes.Base:
-    """Gradio's plain theme with more contrast, and the fonts of the visitor's system."""
-    fonts = {"font": ("system-ui", "sans-serif"), "font_mono": ("ui-monospace", "monospace")}
-    theme = gr.themes.Default(primary_hue="indigo", secondary_hue="indigo", neutral_hue="slate", **fonts)
-    return theme.set(
-        body_text_color_subdued="*neutral_600",
-        link_text_color_dark="*primary_300",
-        block_info_text_color="*neutral_600",
-    )
-
-
-def build_page(models: Models, handlers: Handlers) -> gr.Blocks:
+def build_page(models: Models, actions: Handlers) -> gr.Blocks:
     """The page, which can be launched."""
     usual = default_settings(models, next(iter(models)))
     found, own = controls(models, usual), not any(each.conditioner.has_types for each in models.values())
@@ -71,11 +57,11 @@ def build_page(models: Models, handlers: Handlers) -> gr.Blocks:
                     second = gr.Dropdown(**found["second_type"], label="Second type", min_width=120)
                 generate = gr.Button("Generate", variant="primary", elem_id="generate")
                 with gr.Accordion("Settings", open=False):
-                    count = gr.Slider(1, MAX_IMAGES, usual["num_images"], step=1, label="Number of sprites")
+                    count = gr.Slider(1, handlers.MAX_IMAGES, usual["num_images"], step=1, label="Number of sprites")
                     options = {"label": "Quality", "info": "More steps take longer.", **found["quality"]}
-                    quality = gr.Radio(list(QUALITIES), value=usual["quality"], **options)
+                    quality = gr.Radio(list(handlers.QUALITIES), value=usual["quality"], **options)
                     options = {"info": "Higher values follow the conditions more closely.", **found["guidance_scale"]}
-                    guidance = gr.Slider(*GUIDANCE, step=0.5, label="Guidance scale", **options)
+                    guidance = gr.Slider(*handlers.GUIDANCE, step=0.5, label="Guidance scale", **options)
                     new_seed = gr.Checkbox(usual["new_seed"], label="New seed every time")
                     info = "The same seed gives the same sprites."
                     seed = gr.Number(usual["seed"], precision=0, label="Seed", info=info)
@@ -84,7 +70,7 @@ def build_page(models: Models, handlers: Handlers) -> gr.Blocks:
                     others = [
                         gr.Dropdown(**found[name], label=LABELS.get(name, name.replace("_", " ").capitalize()))
                         for name in usual
-                        if name not in OTHER_NAMES
+                        if name not in handlers.OTHER_NAMES
                     ]
             with gr.Column(scale=2, min_width=320, elem_id="results"):
                 with gr.Row(equal_height=True):
@@ -94,13 +80,13 @@ def build_page(models: Models, handlers: Handlers) -> gr.Blocks:
                 gallery = gr.Gallery(label="Sprites", format="png", elem_id="sprites", **options)
                 sprite = gr.Number(1, precision=0, visible="hidden", label="Number of the sprite")
                 with gr.Accordion("Download", open=False):
-                    scale = gr.Slider(1, MAX_SCALE, 1, step=1, label="Scale")
+                    scale = gr.Slider(1, handlers.MAX_SCALE, 1, step=1, label="Scale")
                     with gr.Row():
-                        for kind, label in KINDS.items():
+                        for kind, label in handlers.KINDS.items():
                             button = gr.Button(label, min_width=120)
                             # A click writes the file, and then clicks a hidden button that downloads it.
                             link = gr.DownloadButton(kind, visible="hidden", elem_id=f"link-{kind}")
-                            inputs, write = [result, sprite, scale], partial(handlers.download, kind)
+                            inputs, write = [result, sprite, scale], partial(actions.download, kind)
                             written = button.click(write, inputs, link, api_name=kind, **AT_ONCE)
                             written.success(js=f"() => document.querySelector('#link-{kind}').click()", **PRIVATE)
         if not own:
@@ -112,14 +98,14 @@ def build_page(models: Models, handlers: Handlers) -> gr.Blocks:
         settings, started = dict(zip(usual, settings, strict=True)), [status, generate, cancel]
         generate.click(None, None, started, js=STARTED, **PRIVATE)
         options = {"outputs": [gallery, seed, result], "show_progress_on": status, "preprocess": False}
-        event = generate.click(handlers.generate, inputs_kwargs=settings, api_name="generate", **options)
+        event = generate.click(actions.generate, inputs_kwargs=settings, api_name="generate", **options)
         for ended in (event.then, event.failure):  # a cancelled event has failed: then it does not trigger `then`
             ended(None, status, [*started, gallery], js=ENDED, **PRIVATE)
-        event.success(handlers.finish, result, [status, sprite], **PRIVATE)
+        event.success(actions.finish, result, [status, sprite], **PRIVATE)
         event.failure(lambda result: result.gallery() if result else [], result, gallery, **PRIVATE)
         cancel.click(None, None, status, js="() => 'Cancelled.'", cancels=event, **PRIVATE)
-        gallery.select(handlers.select, None, sprite, trigger_mode="multiple", **PRIVATE)
+        gallery.select(actions.select, None, sprite, trigger_mode="multiple", **PRIVATE)
         shown = [*settings.values(), attributes]
-        model.change(handlers.choose_model, None, shown, inputs_kwargs=settings, **PRIVATE)
-        page.load(handlers.examples, None, [result, gallery, status], **PRIVATE)
+        model.change(actions.choose_model, None, shown, inputs_kwargs=settings, **PRIVATE)
+        page.load(actions.examples, None, [result, gallery, status], **PRIVATE)
     return page.queue(max_size=QUEUE_SIZE, api_open=False)

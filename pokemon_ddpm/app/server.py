@@ -16,7 +16,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_FREE_MODEL, RELEASED_MODEL
 from pokemon_ddpm.app.handlers import Handlers
-from pokemon_ddpm.app.interface import build_page, theme
+from pokemon_ddpm.app.interface import THEME, build_page
 from pokemon_ddpm.generation import GenerationSettings, best_dtype
 from pokemon_ddpm.models import model_name
 
@@ -81,7 +81,7 @@ def launch(
         share=share,
         prevent_thread_lock=True,
         quiet=True,
-        theme=theme(),
+        theme=THEME,
         css_paths=Path(__file__).with_name("style.css"),
         footer_links=["api"],
         app_kwargs={"middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=names)]},

@@ -14,7 +14,6 @@ import typer
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
 
-TRACEBACK = "POKEMON_DDPM_TRACEBACK"  # the environment variable that shows where an error comes from
 OWN = "the model's own"
 MAX_SEED = 2**63  # a generator takes seeds below 2**64, and those of the following sprites must fit as well
 
@@ -28,6 +27,13 @@ Scheduler = Annotated[
 DTYPES = Literal["float32", "bfloat16", "float16"]
 Dtype = Annotated[DTYPES, typer.Option(help="bfloat16 is often faster; float16 only on GPUs.")]
 BestDtype = Annotated[DTYPES | None, typer.Option(help="float16 only on GPUs.", show_default="what is fast here")]
+Split = Annotated[
+    Literal["validation", "test"], typer.Option(help="Held-out split: validation, or test once at the end.")
+]
+Steps = Annotated[int | None, typer.Option(min=1, help="Number of denoising steps.", show_default=OWN)]
+Guidance = Annotated[
+    float | None, typer.Option(min=-1000, max=1000, help="Guidance scale; 1 means no guidance.", show_default=OWN)
+]
 
 
 def fail(message: object) -> NoReturn:
@@ -48,7 +54,7 @@ def report_errors(command: Callable[..., None]) -> Callable[..., None]:
         except BrokenPipeError:
             raise  # click ends quietly
         except (ValueError, TypeError, OSError) as error:
-            if os.environ.get(TRACEBACK):
+            if os.environ.get("POKEMON_DDPM_TRACEBACK"):
                 traceback.print_exc()
             named = isinstance(error, OSError) and error.filename and error.strerror
             fail(f"{error.filename}: {error.strerror}." if named else error)
@@ -91,15 +97,6 @@ def make_folder(flag: str, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         fail(f"{flag} {folder} cannot be written.")
-
-
-Split = Annotated[
-    Literal["validation", "test"], typer.Option(help="Held-out split: validation, or test once at the end.")
-]
-Steps = Annotated[int | None, typer.Option(min=1, help="Number of denoising steps.", show_default=OWN)]
-Guidance = Annotated[
-    float | None, typer.Option(min=-1000, max=1000, help="Guidance scale; 1 means no guidance.", show_default=OWN)
-]
 
 
 def parse_type(text: str) -> str | dict[str, float]:

@@ -109,9 +109,9 @@ def evaluate(
             common.fail(f"{error} {remedy}")
         network = None
         typer.echo(f"Without distances and condition accuracy: {error} {remedy}")
-    sets = generate_sets(pipeline, settings, *data[:2], num_samples, seed, output_dir)
-    samples, all_train = sets.samples.on_white(), data.all_train.on_white()
-    numbers, nearest = measure(samples, data.train.on_white(), data.held_out.on_white(), all_train, network, seed)
+    sets = generate_sets(pipeline, settings, data, num_samples, seed, output_dir)
+    samples, on_white = sets.samples.on_white(), data.on_white()
+    numbers, nearest = measure(samples, on_white, network, seed)
     numbers = {"name": folder.resolve().name, **numbers, "variety": evaluate_variety(sets, data.train, network, seed)}
     numbers |= evaluate_pixels(sets, *data[:2], seed, best_device())
     if (probe := load_probe(pipeline)) is not None:
@@ -127,7 +127,7 @@ def evaluate(
     about["held out"] = f"{split} split, {len(data.held_out)} images"
     about["features"] = network and f"{network.name}, {network.dimension} dimensions"
     about["pokemon-ddpm"] = version("pokemon-ddpm")
-    numbers = write_report(output_dir, numbers, samples, nearest, all_train, data.names, about)
+    numbers = write_report(output_dir, numbers, samples, nearest, on_white, about)
     if folder.is_dir() and folder.parent != RELEASED:
         write_metrics(folder, numbers, data.title, split, summary(numbers))
     for sentence in summary(numbers):

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from pokemon_ddpm.studio import Job, Sprite
 
 MAX_SPRITES = 1_000_000
-MAX_CANDIDATES = 1000
 
 BEST_OF = {
     "help": "Samples for each sprite; the best one is kept.",
@@ -69,7 +68,7 @@ def generate(
     attribute: Annotated[Values, typer.Option(help="NAME=VALUE of an attribute of your own images.")] = None,
     num_images: Annotated[int, typer.Option(min=1, max=MAX_SPRITES, help="Sprites per row.")] = 4,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Another seed gives other sprites.")] = 0,
-    candidates: Annotated[int | None, typer.Option(min=1, max=MAX_CANDIDATES, **BEST_OF)] = None,
+    candidates: Annotated[int | None, typer.Option(min=1, max=1000, **BEST_OF)] = None,
     same_seeds: Annotated[bool, typer.Option("--same-seeds", help="Generate each row from the same noise.")] = False,
     num_inference_steps: Steps = None,
     guidance_scale: Guidance = None,
@@ -139,8 +138,6 @@ def _check_output(
     if like is not None:
         common.check_beside(context, "like", *(name for name in context.params if name not in ("like", "output")))
         common.check_file(output, ".png")
-        if not like.is_file():
-            common.fail(f"--like {like} is not a file.")
     elif output_dir is not None:
         common.check_beside(context, "output_dir", "output", "panels", "game_sheet")
         common.make_folder("--output-dir", output_dir)
@@ -168,7 +165,7 @@ def make_requests(
     num_images: int,
     seed: int,
     same_seeds: bool,
-    candidates: int = 1,
+    candidates: int,
 ) -> "tuple[list[SpriteRequest], list[str]]":
     """The requests of all rows, which are the combinations of the given values, and the labels of several rows.
 
@@ -257,13 +254,11 @@ def _write_files(job: "Job", output_dir: Path) -> None:
 
 def _write_game_sheet(job: "Job", columns: int, output: Path) -> None:
     """The sprites without a gap, and beside them a description for game engines."""
-    from pokemon_ddpm.generation import full_condition
+    from pokemon_ddpm.generation import repeated_by
 
     (sprites, images), file = _finished(job), output.with_suffix(".json")
-    names, chosen = [each.request.file_name for each in sprites], [each.chosen for each in sprites]
-    metadata = [{"condition": full_condition(job.pipeline, each), "seed": each.seed} for each in chosen]
-    for each, request in zip(metadata, chosen, strict=True):
-        each |= {"sketch": request.sketch, "strength": request.strength} if request.sketch else {}
+    names = [each.request.file_name for each in sprites]
+    metadata = [repeated_by(job.pipeline, each.chosen) for each in sprites]
     description = sheet_description(output.name, images[0].size, columns, names, metadata)
     save_image(make_game_sheet(images, columns), output)
     write_file(file, json.dumps(description, indent=2) + "\n")

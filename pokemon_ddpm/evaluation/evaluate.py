@@ -16,9 +16,9 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
-from pokemon_ddpm.evaluation import metrics
+from pokemon_ddpm.evaluation import images, metrics
 from pokemon_ddpm.evaluation.features import SpriteFeatures, extract_features, predict
-from pokemon_ddpm.evaluation.images import GeneratedSets, SampleSet, as_rgba, default_output, random_rows, reduced
+from pokemon_ddpm.evaluation.images import GeneratedSets, RealImages, SampleSet, random_rows
 from pokemon_ddpm.evaluation.memorization import Nearest, memorization, nearest_by_pixels
 from pokemon_ddpm.evaluation.metrics import STATISTICS, given_values, label_values
 from pokemon_ddpm.evaluation.two_sample import two_sample_test
@@ -44,17 +44,12 @@ def as_json(value: Any) -> Any:
 
 
 def evaluate(
-    samples: SampleSet,
-    train: SpriteTensors,
-    held_out: SpriteTensors,
-    all_train: SpriteTensors,
-    network: SpriteFeatures | None,
-    seed: int = 0,
+    samples: SampleSet, data: RealImages, network: SpriteFeatures | None, seed: int = 0
 ) -> tuple[dict[str, Any], Nearest]:
     """Compares samples with at least four training and four held-out images, all RGB on white.
 
     Args:
-        all_train: Images among which memorized ones are searched: `train`, or more if the model was trained on more.
+        data: Memorized images are searched among its `all_train`.
         network: For distances and the condition accuracy, with the classes of the images; None to leave these out.
         seed: Of subsets.
 
@@ -62,17 +57,17 @@ def evaluate(
         "distances", see `comparisons`; "memorization", "pixels" -> see `memorization`; and "condition_accuracy",
         attribute -> see `condition_accuracy`. And the training images that are nearest to the samples.
     """
-    nearest = [nearest_by_pixels(each.images, all_train.images) for each in (samples, held_out)]
+    nearest = [nearest_by_pixels(each.images, data.all_train.images) for each in (samples, data.held_out)]
     memorized = memorization(*(each.distance for each in nearest))
     numbers = {"distances": [], "memorization": {"pixels": memorized}, "condition_accuracy": {}}
     if network is not None:
-        sets = tqdm((samples, train, held_out), "Features")
+        sets = tqdm((samples, data.train, data.held_out), "Features")
         numbers["distances"] = comparisons(*(extract_features(network, each.images) for each in sets), seed)
         given = given_values(samples.conditions, network.vocabulary)
-        predicted, real = (predict(network, each.images) for each in (samples, held_out))
+        predicted, real = (predict(network, each.images) for each in (samples, data.held_out))
         for name, values in network.vocabulary.items():
             if given[name].any():
-                ids = held_out.labels.get(name)
+                ids = data.held_out.labels.get(name)
                 of_real = None if ids is None else (real[name], label_values(ids, len(values)))
                 accuracy = metrics.condition_accuracy(values, predicted[name], given[name], of_real)
                 numbers["condition_accuracy"][name] = accuracy
@@ -109,7 +104,7 @@ def comparisons(samples: torch.Tensor, train: torch.Tensor, held_out: torch.Tens
 def evaluate_pixels(
     sets: GeneratedSets, train: SpriteTensors, held_out: SpriteTensors, seed: int, device: torch.device | str
 ) -> dict[str, dict[str, Any]]:
-    """Compares raw samples and the default output, see `default_output`, with real images prepared alike.
+    """Compares raw samples and the default output, see `images.default_output`, with real images prepared alike.
 
     Images are as the model was trained on. The two-sample classifier is trained, on the device, on samples with the
     conditions of training images, and tested on those with the conditions of held-out images.
@@ -121,13 +116,14 @@ def evaluate_pixels(
     samples = sets.samples.images
     few = random_rows(len(train), min(len(train), len(samples)), seed)
     raw = [train.images[few], samples, held_out.images, sets.others.images]
-    output = [default_output(images) for images in raw]
+    output = [images.default_output(each) for each in raw]
     compared = {"raw": raw, "default output": output}
     if (side := samples.shape[-1]) > COMPARED_SIDE:
-        few_pixels = [reduced(images, COMPARED_SIDE) for images in output]
+        few_pixels = [images.reduced(each, COMPARED_SIDE) for each in output]
         compared[f"default output at {COMPARED_SIDE} of {side} px"] = few_pixels
-    statistics = {"raw samples": as_rgba(samples), "default output": output[1], "held-out": as_rgba(held_out.images)}
-    pixels = {name: metrics.averages(metrics.pixel_statistics(each), seed) for name, each in statistics.items()}
+    counted = {"raw samples": samples, "default output": output[1], "held-out": held_out.images}
+    statistics = {name: metrics.pixel_statistics(images.as_rgba(each)) for name, each in counted.items()}
+    pixels = {name: metrics.averages(each, seed) for name, each in statistics.items()}
     lines = held_out.labels.get("line", torch.full((len(held_out),), -1))
     lines = torch.cat([lines, lines[sets.other_rows]])
     two_sample = {name: {"accuracy": two_sample_test(*each, lines, seed, device)} for name, each in compared.items()}
@@ -135,24 +131,19 @@ def evaluate_pixels(
 
 
 def write_report(
-    folder: Path,
-    numbers: Numbers,
-    samples: SampleSet,
-    nearest: Nearest,
-    train: SpriteTensors,
-    names: Sequence[str] | None,
-    about: Mapping[str, Any],
+    folder: Path, numbers: Numbers, samples: SampleSet, nearest: Nearest, data: RealImages, about: Mapping[str, Any]
 ) -> Numbers:
     """Writes the report with its sheets into an existing folder.
 
     Args:
         numbers: The name of the model, and what was measured.
-        train: The training images among which memorized ones were searched, in RGB as the samples; with their `names`.
+        data: As of `evaluate`.
         about: What else was given, for the last table; "features" and "held out" are also in the model card.
 
     Returns:
         The content of `report.json`.
     """
+    train, names = data.all_train, data.names
     first, seeds = samples.provenances[0], [each.seed for each in samples.provenances]
     given = {key: None for each in samples.conditions for key, value in each.items() if value is not None}
     settings = {key: getattr(first, key) for key in GENERATION} | {"seeds": f"{min(seeds)} to {max(seeds)}"}
@@ -230,7 +221,7 @@ def sample_sheet(samples: SampleSet, train: SpriteTensors) -> Image.Image:
         sets.append((real.images, label_values(real.labels["type"], len(names))))
     blanks = torch.full((SHEET_COLUMNS, 3, side, side), 255, dtype=torch.uint8)
     rows = [k for k in range(len(names)) if sets[0][1][:, k].any()]
-    cells = [torch.cat([images[has[:, k]], blanks])[:SHEET_COLUMNS] for k in rows for images, has in sets]
+    cells = [torch.cat([pixels[has[:, k]], blanks])[:SHEET_COLUMNS] for k in rows for pixels, has in sets]
     cells = [Image.fromarray(image) for image in as_arrays(torch.cat(cells))]
     columns, panels = (SHEET_COLUMNS, SHEET_PANELS) if len(sets) == 1 else (2 * SHEET_COLUMNS, 1)
     return sprite_sheet(cells, columns, [names[k] for k in rows], max(1, 64 // side), panels)
@@ -248,5 +239,5 @@ def closest_sheet(
     sets = [samples[closest]] if train is None else [samples[closest], train[matches]]
     found = zip(nearest.distance[closest].tolist(), matches.tolist(), strict=True)
     labels = [f"{distance:.3g} {names[match] if names else ''}".rstrip() for distance, match in found]
-    images = [Image.fromarray(image) for pair in zip(*map(as_arrays, sets), strict=True) for image in pair]
-    return sprite_sheet(images, len(sets), labels, panels=PAIR_PANELS)
+    cells = [Image.fromarray(image) for pair in zip(*map(as_arrays, sets), strict=True) for image in pair]
+    return sprite_sheet(cells, len(sets), labels, panels=PAIR_PANELS)

@@ -30,13 +30,17 @@ PER_TYPE = 8
 
 
 class RealImages(NamedTuple):
-    """`all_train` are all views and finishes, which a model of the front sprites may also know."""
+    """The images that samples are compared with."""
 
     train: SpriteTensors
     held_out: SpriteTensors
-    all_train: SpriteTensors
-    names: list[str] | None  # of `all_train`
-    title: str
+    all_train: SpriteTensors  # all views and finishes, which a model of the front sprites may also know
+    names: list[str] | None = None  # of `all_train`
+    title: str = ""
+
+    def on_white(self) -> "RealImages":
+        """In RGB, see `SpriteTensors.on_white`."""
+        return RealImages(*(each.on_white() for each in self[:3]), *self[3:])
 
 
 def load_images(data_dir: str | None, split: str, resolution: int, mode: str) -> RealImages:
@@ -116,13 +120,7 @@ def check_classes(name: str, known: Sequence[str], type_names: Sequence[str]) ->
 
 
 def generate_sets(
-    pipeline: PokemonDDPMPipeline,
-    settings: GenerationSettings,
-    train: SpriteTensors,
-    held_out: SpriteTensors,
-    count: int,
-    seed: int,
-    folder: Path,
+    pipeline: PokemonDDPMPipeline, settings: GenerationSettings, data: RealImages, count: int, seed: int, folder: Path
 ) -> GeneratedSets:
     """Generates samples with conditions of training images, of all held-out images, and by the type alone.
 
@@ -130,13 +128,14 @@ def generate_sets(
     `MIN_SAMPLES`. They are in the folders "samples", "held-out/samples" and "types/samples". `seed` is that of the
     random choice, and of the first sample; the seeds of the others follow.
     """
-    conditioner, names = pipeline.conditioner, train.type_names
-    other_count, next_seed = max(len(held_out), MIN_SAMPLES), seed + count
-    rows, other_rows = random_rows(len(train), count, seed), random_rows(len(held_out), other_count, next_seed)
+    conditioner, names = pipeline.conditioner, data.train.type_names
+    other_count, next_seed = max(len(data.held_out), MIN_SAMPLES), seed + count
+    rows = random_rows(len(data.train), count, seed)
+    other_rows = random_rows(len(data.held_out), other_count, next_seed)
     alone = [names[k // PER_TYPE] for k in range(min(count, PER_TYPE * len(names)))]
     requests = {
-        "samples": row_requests(train, conditioner, rows, seed),
-        "held-out/samples": row_requests(held_out, conditioner, other_rows, next_seed),
+        "samples": row_requests(data.train, conditioner, rows, seed),
+        "held-out/samples": row_requests(data.held_out, conditioner, other_rows, next_seed),
         "types/samples": [*map(SpriteRequest, itertools.count(next_seed + other_count), alone)],
     }
     sets = [generate_samples(pipeline, settings, each, folder / name) for name, each in requests.items()]

@@ -76,7 +76,8 @@ def line_resamples(lines: np.ndarray, seed: int) -> list[np.ndarray]:
 def disjoint_blocks(
     samples: torch.Tensor, reference: torch.Tensor, blocks: int, size: int, seed: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yields pairs of random subsets of `size` rows each; no row is in two subsets."""
+    """Yields pairs of random subsets of `size` rows each, in float64 on the CPU; no row is in two subsets."""
+    samples, reference = samples.cpu().double(), reference.cpu().double()
     generator = torch.Generator().manual_seed(seed)
     orders = [torch.randperm(len(each), generator=generator) for each in (samples, reference)]
     for one, other in zip(*(order[: blocks * size].split(size) for order in orders), strict=True):
@@ -90,7 +91,6 @@ def kid(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estima
     subsets of at least 10 images, and the value is the mean over 10 such divisions. The subsets of one division are
     independent, so their spread gives a valid standard error; that of overlapping subsets would be too small.
     """
-    samples, reference = samples.cpu().double(), reference.cpu().double()
     smaller = min(len(samples), len(reference))
     blocks = max(1, min(KID_BLOCKS, smaller // KID_BLOCK_SIZE))
     size, found = smaller // blocks, []
@@ -112,8 +112,8 @@ def frechet(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Es
     It is biased upwards, more for fewer images (Chong & Forsyth 2020): compare only values of the same numbers.
     """
     size = min(len(samples), len(reference))
-    pairs = zip(*disjoint_blocks(samples.cpu().double(), reference.cpu().double(), 1, size, seed), strict=True)
-    moments = [fid_features_to_statistics(each) for (each,) in pairs]
+    (pair,) = disjoint_blocks(samples, reference, 1, size, seed)
+    moments = map(fid_features_to_statistics, pair)
     # Rounding can give slightly less than 0 for singular covariances.
     value = max(0.0, fid_statistics_to_metric(*moments, verbose=False)[KEY_METRIC_FID])
     return Estimate(float(value), math.nan, math.nan, size, size)
@@ -125,8 +125,8 @@ def wasserstein(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -
     It is exact, the least mean Euclidean distance of all assignments, and as biased as `frechet`.
     """
     size = min(len(samples), len(reference), MAX_ASSIGNED)
-    ((one, other),) = disjoint_blocks(samples.cpu().double(), reference.cpu().double(), 1, size, seed)
-    costs = spatial.distance.cdist(one, other)
+    (pair,) = disjoint_blocks(samples, reference, 1, size, seed)
+    costs = spatial.distance.cdist(*pair)
     return Estimate(float(costs[optimize.linear_sum_assignment(costs)].mean()), math.nan, math.nan, size, size)
 
 
@@ -135,7 +135,6 @@ def precision_recall(samples: torch.Tensor, reference: torch.Tensor, seed: int =
 
     The neighborhoods are larger in a smaller set, so the larger set is reduced at random to the size of the other.
     """
-    samples, reference = samples.cpu().double(), reference.cpu().double()
     size = min(len(samples), len(reference))
     ((samples, reference),) = disjoint_blocks(samples, reference, 1, size, seed)
     center = reference.mean(dim=0)  # torch-fidelity computes |a|^2 + |b|^2 - 2 a.b, which is exact near the origin
@@ -162,9 +161,7 @@ def given_values(
 
 def label_values(ids: torch.Tensor, count: int) -> torch.Tensor:
     """Bool (N, `count`) from the ids of values, int64 (N,) or for types (N, 2); other ids count as no value."""
-    ids = ids.view(len(ids), -1)
-    known = torch.where((ids >= 0) & (ids < count), ids, count)
-    return torch.zeros(len(ids), count + 1, dtype=torch.bool).scatter_(1, known, True)[:, :count]
+    return (ids.view(len(ids), -1, 1) == torch.arange(count)).any(dim=1)
 
 
 def condition_accuracy(
@@ -222,10 +219,8 @@ def _statistics_of(pixels: np.ndarray) -> dict[str, float]:
     foreground = pixels[..., 3] > 127
     if not foreground.any():
         return {name: 0 if name == "colors" else np.nan for name in STATISTICS}
-    regions, _ = ndimage.label(np.pad(~foreground, 1, constant_values=True))
-    background = regions == regions[0, 0]  # with a ring around the image
-    outline = foreground & ndimage.binary_dilation(background)[1:-1, 1:-1]
-    background = background[1:-1, 1:-1]
+    background = ~ndimage.binary_fill_holes(foreground)
+    outline = foreground & ndimage.binary_dilation(background, border_value=1)
     _, count = ndimage.label(foreground, structure=np.ones((3, 3)))
     lab = oklab(pixels[..., :3])
     few_colors = np.asarray(reduce_palette(remove_background(Image.fromarray(pixels)), PALETTE_SIZE))[..., :3]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import stats
 
 from pokemon_ddpm import RELEASED_FAST_MODEL
 from pokemon_ddpm.data import SpriteTensors
@@ -47,8 +48,7 @@ def rke(features: torch.Tensor) -> float:
 
 def effective_number(shares: np.ndarray) -> np.ndarray:
     """exp of the entropy of shares or counts (..., K): K if all are equal, 1 if there is only one."""
-    shares = shares / shares.sum(axis=-1, keepdims=True)
-    return np.exp(-(shares * np.log(np.where(shares > 0, shares, 1))).sum(axis=-1))
+    return np.exp(stats.entropy(shares, axis=-1))
 
 
 def variety(images: torch.Tensor, features: torch.Tensor | None) -> dict[str, float]:

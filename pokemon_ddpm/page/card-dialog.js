@@ -1,24 +1,25 @@
 // The dialog of a creature's card: shown at once, while what it still lacks is made.
 
 import { drawCard } from "./card.js";
-import { $, closes, download, say } from "./dom.js";
-import { keep, label } from "./list.js";
+import { $, download, say } from "./dom.js";
+import { rename } from "./list.js";
 import { sampleRecipe, work } from "./making.js";
-import { cardRecipes, title } from "./recipe.js";
+import { cardRecipes, givenName, title } from "./recipe.js";
 import { canShare, copy, fileName, pngFile, saveSheet, share } from "./saving.js";
 import { linkOf, open } from "./stage.js";
 import { colorOf, find, nameOf, page } from "./state.js";
 import { cardOf } from "./trading.js";
 
-const LONGEST_NAME = 24;
+const LARGE = { shiny: "1-front-shiny", back: "1-back" }; // by what a sprite was made into
+const SMALL = { "1-front": "normal", "1-front-shiny": "shiny", "1-back": "back" }; // what is small where it is not the large one
 const made = new Map(); // parts of cards that are not in the list
 
-let card = null; // {parts, link, file} of the open one
+let card = null; // {recipes, parts, large, link, file, title} of the open one
 
 /** A part of a card, made where it is in no list. */
 async function part(recipe, tries, signal) {
-  const found = find(recipe) ?? made.get(title(recipe)), sprite = found ?? { recipe, frames: [], tries: { ...tries } };
-  sprite.pixels ??= await sampleRecipe(sprite, undefined, signal);
+  const sprite = find(recipe) ?? made.get(title(recipe)) ?? { recipe, frames: [], tries: { ...tries } };
+  sprite.pixels ??= await sampleRecipe(sprite, signal);
   made.set(title(recipe), sprite);
   return sprite;
 }
@@ -27,71 +28,76 @@ async function part(recipe, tries, signal) {
 export const triesOf = (text) => Object.fromEntries([...text.matchAll(/(\d-\w+)-(\d+)/g)].map(([, part, attempt]) => [part, Number(attempt)]));
 
 export async function openCard(tries) {
-  const recipes = Object.entries(cardRecipes(page.shown.recipe, page.config)), own = { parts: {} };
+  const recipes = cardRecipes(page.shown.recipe, page.config), names = Object.keys(recipes);
+  const large = LARGE[page.shown.recipe.makes.at(-1)] ?? "1-front";
+  const own = { recipes, parts: Object.fromEntries(names.map((name) => [name, null])), large };
   card = own;
   for (const button of document.querySelectorAll("#card .complete")) button.disabled = true;
   await work("Making the card", async (signal, controller) => {
-    const begun = {}; // so that the worker goes on while the page draws
-    for (const [i, [name, recipe]] of recipes.entries()) {
-      own.parts[name] = await (begun[name] ?? part(recipe, tries, signal));
-      if (card !== own) return say("", controller.abort()); // another one is open, or none
-      for (const [other, each] of i ? [] : [...recipes.slice(3), ...recipes.slice(1, 3)]) {
-        begun[other] = Promise.resolve(other === "3-front" && begun["2-front"]).then(() => part(each, tries, signal));
-        begun[other].catch(() => {}); // it fails where it is awaited
-      }
-      await new Promise((resolve) => setTimeout(resolve)); // what was begun is asked for before the page draws
-      draw(own, recipes);
-      if (!i) $("card").showModal();
-      say(i + 1 < recipes.length ? `Making the card: sprite ${i + 2} of ${recipes.length}` : "");
-    }
+    let count = 0;
+    const add = async (name, before) => {
+      if (!recipes[name]) return;
+      await before;
+      own.parts[name] = await part(recipes[name], tries, signal);
+      if (card !== own) controller.abort(); // another one is open, or none
+      signal.throwIfAborted();
+      draw(own);
+      count++;
+      say(count < names.length ? `Making the card: sprite ${count + 1} of ${names.length}` : "");
+    };
+    await add("1-front");
+    $("card").showModal();
+    const next = add("2-front");
+    await Promise.all([next, add("3-front", next), add("1-front-shiny"), add("1-back")]);
     await complete(own);
   });
 }
 
+/** The large part of a card, which has the name of the front where it has none. */
+function largeOf({ parts, large }) {
+  const front = parts["1-front"], own = parts[large] ?? front;
+  return { ...own, name: own.name || front.name };
+}
+
 async function complete(own) {
-  const front = own.parts["1-front"];
-  const tries = Object.entries(Object.assign({}, ...Object.values(own.parts).map((each) => each.tries)));
-  own.link = `${linkOf(front.recipe)}&card=${tries.map((each) => each.join("-")).join(".") || 1}`;
-  own.file = await pngFile($("card-image"), `${fileName(front)}-card`);
-  own.title = nameOf(front);
+  const shown = largeOf(own), tries = Object.entries(Object.assign({}, ...Object.values(own.parts).map((each) => each.tries)));
+  own.link = `${linkOf(shown)}&card=${tries.map((each) => each.join("-")).join(".") || 1}`;
+  own.title = nameOf(shown);
+  own.file = await pngFile($("card-image"), `${fileName(shown)}-card`);
   for (const button of document.querySelectorAll("#card .complete")) button.disabled = false;
 }
 
-function draw({ parts }, recipes) {
-  const { config } = page, { "1-front": front, "1-back": back, "1-front-shiny": shiny, ...stages } = parts;
-  const about = { ...cardOf(front.recipe, page.cards, page.names), name: nameOf(front) };
-  const expected = (names) => recipes.filter(([name]) => names.includes(name));
-  const small = expected(["1-front-shiny", "1-back"]).map(([name]) => [name === "1-back" ? "back" : "shiny", (name === "1-back" ? back : shiny)?.pixels]);
-  const later = expected(["2-front", "3-front"]).map(([name, recipe]) => [nameOf({ recipe }), stages[name]?.pixels]);
-  const notes = [`Generated by a small diffusion model${config.own_classes ? "" : "; no real Pokémon"}.`, `Model ${config.name}, seed ${front.recipe.seed}.`];
-  drawCard($("card-image"), { ...about, notes }, colorOf, { front: front.pixels, small, stages: later });
-  const evolves = later.length ? ` It evolves into ${later.map(([name]) => name).join(", then ")}.` : "";
+function draw(own) {
+  const { recipes, parts, large } = own, { config } = page, { recipe } = parts["1-front"];
+  const about = cardOf(recipe, page.cards, page.names), name = largeOf(own).name || about.name;
+  const small = Object.keys(SMALL).filter((name) => name in recipes && name !== large).map((name) => [SMALL[name], parts[name]?.pixels]);
+  const next = ["2-front", "3-front"].filter((name) => name in recipes);
+  const stages = next.map((name) => [nameOf({ recipe: recipes[name] }), parts[name]?.pixels]);
+  const origin = `Generated by a small diffusion model${config.own_classes ? "" : "; no real Pokémon"}.`;
+  const notes = [origin, `Model ${config.name}, seed ${recipe.seed}.`];
+  drawCard($("card-image"), { ...about, name, notes }, colorOf, { large: parts[large]?.pixels, small, stages });
+  const evolves = stages.length ? ` It evolves into ${stages.map(([name]) => name).join(", then ")}.` : "";
   const moves = about.moves.map(({ name, damage }) => `${name}, ${damage}`).join("; ");
-  $("card-image").setAttribute("aria-label", `The card of ${about.name}, ${about.types.join(" and ")}, ${about.hp} HP. Moves: ${moves}. ${about.text}${evolves}`);
-  if (document.activeElement !== $("card-name")) $("card-name").value = about.name;
-}
-
-/** Gives the creature another name, on the card and in the list. */
-async function rename() {
-  const front = card.parts["1-front"], name = $("card-name").value.trim().slice(0, LONGEST_NAME);
-  front.name = name || undefined;
-  draw(card, Object.entries(cardRecipes(front.recipe, page.config)));
-  if (card.file) await complete(card);
-  if (!front.item) return;
-  label(front);
-  await keep(front);
-  if (page.shown === front) open(front);
+  const text = `The card of ${name}, ${about.types.join(" and ")}, ${about.hp} HP. Moves: ${moves}. ${about.text}${evolves}`;
+  $("card-image").setAttribute("aria-label", text);
+  if (document.activeElement !== $("card-name")) $("card-name").value = name;
 }
 
 $("make-card").onclick = () => openCard();
-$("card-name").onchange = rename;
+$("card-name").onchange = async () => {
+  const sprite = card.parts[card.large] ?? card.parts["1-front"];
+  sprite.name = givenName($("card-name").value);
+  draw(card);
+  if (card.file) await complete(card);
+  if (sprite.item) await rename(sprite, sprite.name);
+  if (page.shown === sprite) open(sprite);
+};
 $("share").hidden = !canShare;
 $("share").onclick = () => share(card);
-$("save-card").onclick = () => download(card.file, card.file.name);
+$("save-card").onclick = () => download(card.file);
 $("card-link").onclick = () => copy(card.link);
 $("save-sheet").onclick = () => saveSheet(card);
 $("card").onclose = () => {
   card = null;
   $("make-card").focus({ preventScroll: true });
 };
-closes($("card"));

@@ -4,7 +4,7 @@ import { enlarged } from "./canvas.js";
 import { centered } from "./sampling.js";
 
 const WIDTH = 600, HEIGHT = 860, FRAME = 14, LEFT = 36, RIGHT = WIDTH - LEFT, SCALE = 2;
-const TEXT = "#1c1b29", MUTED = "#55536b", GROUND = "#eeedf5", GRAY = "#55536b";
+const TEXT = "#1c1b29", MUTED = "#55536b", GROUND = "#eeedf5";
 const FOIL = ["#ff9db5", "#ffe08a", "#a8f0b8", "#8fd8ff", "#d5b3ff"];
 const isKnown = (type) => type !== "any";
 const font = (size, weight = 400, style = "") => `${style} ${weight} ${size}px system-ui, sans-serif`;
@@ -12,9 +12,9 @@ const font = (size, weight = 400, style = "") => `${style} ${weight} ${size}px s
 /**
  * @param card As of cardOf in trading.js, with notes, lines of text.
  * @param {function(string): string} colorOf Of a type.
- * @param parts {front, small: [[text, pixels]], stages: [[text, pixels]]}; pixels that are not there yet are null.
+ * @param parts {large, small: [[text, pixels]], stages: [[text, pixels]]}; there may be no pixels yet.
  */
-export function drawCard(canvas, { name, number, hp, types, moves, weakness, rare, text, notes }, colorOf, { front, small, stages }) {
+export function drawCard(canvas, { name, number, hp, types, moves, weakness, rare, text, notes }, colorOf, { large, small, stages }) {
   [canvas.width, canvas.height] = [SCALE * WIDTH, SCALE * HEIGHT];
   const context = canvas.getContext("2d"), colors = types.map(colorOf);
   context.scale(SCALE, SCALE);
@@ -23,9 +23,9 @@ export function drawCard(canvas, { name, number, hp, types, moves, weakness, rar
   write(context, name, LEFT, 72, { size: 42, weight: 700, width: 390 });
   drawBadges(context, types.filter(isKnown).map((type) => [type, colorOf(type)]));
   write(context, `No. ${String(number).padStart(3, "0")}${rare ? " ★ rare" : ""}`, RIGHT, 110, { size: 20, color: MUTED, align: "right" });
-  const width = RIGHT - LEFT, large = stages.length ? 312 : 474;
-  drawSprite(context, front, LEFT, 130, small.length ? 340 : width, large, "", rare);
-  small.forEach(([label, pixels], i) => drawSprite(context, pixels, LEFT + 352, 130 + 160 * i, width - 352, small.length > 1 ? 152 : large, label));
+  const width = RIGHT - LEFT, height = stages.length ? 312 : 474;
+  drawSprite(context, large, LEFT, 130, small.length ? 340 : width, height, "", rare);
+  small.forEach(([label, pixels], i) => drawSprite(context, pixels, LEFT + 352, 130 + 160 * i, width - 352, small.length > 1 ? 152 : height, label));
   stages.forEach(([label, pixels], i) => drawSprite(context, pixels, LEFT + i * (width / 2 + 6), 452, width / 2 - 6, 152, label, false, true));
   moves.forEach((move, i) => drawMove(context, move, 641 + 44 * i, colorOf));
   write(context, weakness ? `Weak against ${weakness}` : "", LEFT, 717, { size: 19, color: MUTED });
@@ -42,10 +42,10 @@ function write(context, text, x, y, { size, weight, style, color = TEXT, align =
 /** The lines of a text that are no wider than `width`. */
 function wrapped(context, text, size, width) {
   context.font = font(size, 400, "italic");
-  const lines = [];
+  const lines = [""];
   for (const word of text.split(" ")) {
-    const longer = lines.length ? `${lines.at(-1)} ${word}` : word;
-    if (lines.length && context.measureText(longer).width <= width) lines[lines.length - 1] = longer;
+    const longer = `${lines.at(-1)} ${word}`.trim();
+    if (context.measureText(longer).width <= width) lines[lines.length - 1] = longer;
     else lines.push(word);
   }
   return lines;
@@ -94,7 +94,7 @@ function drawSprite(context, pixels, x, y, width, height, label, rare = false, i
   }
   if (label) write(context, label, x + 10, y + height - 8, { size: 16, color: MUTED, width: width - 20 });
   if (!isNext) return;
-  context.fillStyle = GRAY;
+  context.fillStyle = MUTED;
   context.beginPath(); // the arrow from the stage before
   for (const [dx, dy] of [[-8, -9], [8, 0], [-8, 9]]) context.lineTo(x + 16 + dx, y + 24 + dy);
   context.fill();

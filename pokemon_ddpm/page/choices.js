@@ -3,7 +3,7 @@
 import { parseDescription } from "./description.js";
 import { $, element } from "./dom.js";
 import { ANY, canMake, NONE } from "./recipe.js";
-import { colorOf, page } from "./state.js";
+import { page, styleOf } from "./state.js";
 
 const EXTRAS = { view: ["back", "from behind"], finish: ["shiny", "shiny"] }; // what a sprite is made into, and its chip
 const LEFT_OUT = ["view", "finish", "relation", "pose"]; // no conditions that are chosen
@@ -19,9 +19,7 @@ export function addConditions() {
   const first = own ? types[Math.floor(Math.random() * types.length)] : ANY;
   for (const type of [...types, ANY]) {
     const input = element("input", { type: "radio", name: "type", value: type, checked: type === first });
-    const label = element("label", {}, input, element("span", { textContent: type }));
-    label.style.setProperty("--type", colorOf(type));
-    $("types").append(label);
+    $("types").append(element("label", { style: styleOf(type) }, input, element("span", { textContent: type })));
   }
   $("more").open = matchMedia("(min-width: 56rem)").matches;
   if (!own) addSelect("second type", [...types, NONE], { id: "second" });
@@ -36,22 +34,23 @@ function addSelect(text, values, properties) {
   $("attributes").append(element("label", {}, text, select));
 }
 
-const selectOf = (name) => (name === "second" ? $("second") : $("attributes").querySelector(`select[name="${name}"]`));
-const chosenType = () => document.querySelector("input[name=type]:checked")?.value ?? ANY;
+const radios = () => [...$("types").querySelectorAll("input")];
+const selects = () => [...$("attributes").querySelectorAll("select")];
+const chosenType = () => radios().find(({ checked }) => checked)?.value ?? ANY;
 
 export function choose(name, value) {
   if (name in EXTRAS) extras[value === ANY ? "delete" : "add"](name);
-  else if (name === "type") for (const input of document.querySelectorAll("input[name=type]")) input.checked = input.value === value;
-  else selectOf(name).value = value;
+  else if (name === "type") for (const radio of radios()) radio.checked = radio.value === value;
+  else selects().find((each) => name === (each.id || each.name)).value = value;
 }
 
 /** Chooses the conditions of the description, in place of those of the one before; other choices stay. */
 export function readWish() {
   if (!page.names || $("wish").value === wish) return; // the page may still be loading
   wish = $("wish").value;
-  const { vocabulary } = page.config;
-  const { conditions: { type = "", ...others }, unknown } = parseDescription(wish, vocabulary, page.words, page.config.sketches);
-  const [first, second] = type.split("/"), found = Object.entries({ ...(first && { type: first }), ...(second && { second }), ...others });
+  const { vocabulary, sketches } = page.config, { conditions, unknown } = parseDescription(wish, vocabulary, page.words, sketches);
+  const [type, second] = conditions.type?.split("/") ?? [];
+  const found = Object.entries({ ...conditions, type, second }).filter(([, value]) => value);
   for (const name of wished) choose(name, ANY);
   const possible = found.filter(([name]) => !(name in EXTRAS) || canMake(EXTRAS[name][0], page.config));
   for (const [name, value] of possible) choose(name, value);
@@ -67,20 +66,19 @@ export function chooseByHand({ target: { id, name } }) {
 
 /** A button for each chosen value, which removes it, and the words that were not understood. */
 export function showChips(unknown = []) {
-  const selects = [...$("attributes").querySelectorAll("select")].filter(({ value }) => value !== ANY);
-  const entries = selects.map(({ id, name, value }) => [id || name, CALLED[name]?.[value] ?? value]);
+  const entries = selects().filter(({ value }) => value !== ANY).map(({ id, name, value }) => [id || name, CALLED[name]?.[value] ?? value]);
   if (wished.includes("type") && chosenType() !== ANY) entries.unshift(["type", chosenType()]);
   for (const name of extras) entries.push([name, EXTRAS[name][1]]);
-  const chips = entries.map(([name, text]) => element("button", {
-    textContent: `${text} ×`,
-    ariaLabel: `Remove ${text}`,
-    onclick() {
-      choose(name, ANY);
-      showChips();
-      $(page.config.own_classes ? "generate" : "wish").focus();
-    },
-  }));
-  $("chips").replaceChildren(...chips, ...(unknown.length ? [`Not understood: ${unknown.join(", ")}`] : []));
+  const chips = entries.map(([name, text]) =>
+    element("button", { textContent: `${text} ×`, ariaLabel: `Remove ${text}`, onclick: () => letGo(name) }));
+  if (unknown.length) chips.unshift(element("span", { textContent: `Not understood: ${unknown.join(", ")}` }));
+  $("chips").replaceChildren(...chips);
+}
+
+function letGo(name) {
+  choose(name, ANY);
+  showChips();
+  $(page.config.own_classes ? "generate" : "wish").focus();
 }
 
 /** The conditions that are chosen, without those that are any, and what is made of the sprites. */
@@ -88,24 +86,22 @@ export function chosen() {
   const [first, second] = [chosenType(), $("second")?.value ?? ANY];
   const pair = first !== ANY && second !== ANY && first !== second;
   const type = pair ? `${first}/${second}` : first !== ANY || second === NONE ? first : second;
-  const selects = [...$("attributes").querySelectorAll("select[name]")];
-  const entries = [["type", type], ...selects.map(({ name, value }) => [name, value])];
-  const conditions = Object.fromEntries(entries.filter(([, value]) => value !== ANY));
+  const others = selects().filter(({ name }) => name).map(({ name, value }) => [name, value]);
+  const conditions = Object.fromEntries([["type", type], ...others].filter(([, value]) => value !== ANY));
   return { conditions, makes: [...extras].map((name) => EXTRAS[name][0]) };
 }
 
 /** All choices, which a reload of the page brings back, and the same again. */
 export const choices = () => ({
-  wish, wished, extras: [...extras], type: chosenType(), wanted: $("wish").value,
-  selects: [...$("attributes").querySelectorAll("select")].map(({ value }) => value),
+  wish, wished, extras: [...extras], type: chosenType(), selects: selects().map(({ value }) => value),
+  wanted: $("wish").value, // which may not be read yet
 });
 
 export function restoreChoices(kept) {
-  if (!kept) return;
   ({ wish, wished } = kept);
   extras = new Set(kept.extras);
   $("wish").value = kept.wanted;
   choose("type", kept.type);
-  [...$("attributes").querySelectorAll("select")].forEach((select, i) => (select.value = kept.selects[i] ?? ANY));
+  selects().forEach((select, i) => (select.value = kept.selects[i] ?? ANY));
   showChips();
 }

@@ -8,9 +8,10 @@ import { fromOklab, oklab } from "./sprite.js";
 
 export const CHANGES = { back: { view: "back" }, shiny: { finish: "shiny" }, evolve: {} };
 const DOODLE_STRENGTH = 0.75, SKETCH_STRENGTH = 0.5, POSE_STRENGTH = 0.75, BACK_STRENGTH = 0.5, VIEW_SCALE = 4;
+const NEXT_STRENGTH = 0.75, ENLARGEMENT = 1.25;
 const COST = [1, 0.5, 0.5], BLACK = 0.2, BLACK_COST = 0.3; // of squared differences in OKLab, and of becoming black
 const SAME_COLOR = 0.06, MAX_SHIFT = 3; // a distance in OKLab, and pixels
-const DARK = 0.35, DARKEST = 0.2, LEAST = 0.45, SHADING = [0.4, 1, 1], SAME_AREA = 0.08, MIN_AREA = 0.08; // of shinies
+const DARK = 0.35, LIGHT = 0.8, DARKEST = 0.2, LEAST = 0.45, SHADING = [0.4, 1, 1], SAME_AREA = 0.08, MIN_AREA = 0.08; // of shinies
 const SHINY_DRAWS = 8, SHINY_CHANGE = 0.08;
 const SLACK = 13; // tenths: how much of a color of the palette may be used, times its share
 
@@ -183,9 +184,34 @@ function sharedDrawing(pixels, other) {
   return chance < 1 ? (Math.max(...found) - chance) / (1 - chance) : 0;
 }
 
+/** Gives the light pixels at the edge of a sprite its darkest color, where that is dark; see close_outline in palettes.py. */
+export function closeOutline(pixels) {
+  const side = Math.sqrt(pixels.length / 4), result = pixels.slice();
+  const lightness = Array.from({ length: side * side }, (_, i) => (pixels[4 * i + 3] ? oklab(color(code(pixels, 4 * i)))[0] : 1));
+  const darkest = lightness.indexOf(lightness.reduce((least, each) => Math.min(least, each)));
+  const isShown = (y, x) => Math.min(y, x) >= 0 && Math.max(y, x) < side && pixels[4 * (y * side + x) + 3];
+  const isEdge = (y, x) => !(isShown(y - 1, x) && isShown(y + 1, x) && isShown(y, x - 1) && isShown(y, x + 1));
+  for (let i = 0; i < side * side && lightness[darkest] < DARK; i++) {
+    if (pixels[4 * i + 3] && lightness[i] > LIGHT && isEdge(Math.floor(i / side), i % side)) {
+      result.set(pixels.subarray(4 * darkest, 4 * darkest + 4), 4 * i);
+    }
+  }
+  return result;
+}
+
 function mirrored(pixels) {
   const width = 4 * Math.sqrt(pixels.length / 4);
   return pixels.map((_, i) => pixels[i + width - 4 - 2 * (i % width) + 2 * (i % 4)]);
+}
+
+/** A sprite in the middle of its square, larger, or as large as fits. */
+export function enlarged(pixels) {
+  const middle = centered(pixels), side = Math.sqrt(pixels.length / 4), all = [...Array(side * side).keys()];
+  const reach = (i) => Math.abs(2 * i + 1 - side), places = (i) => [Math.floor(i / side), i % side];
+  const most = Math.max(1, ...all.filter((i) => middle[4 * i + 3]).flatMap((i) => places(i).map(reach)));
+  const from = (i) => Math.floor((i + 0.5 - side / 2) / Math.min(ENLARGEMENT, side / most) + side / 2);
+  const sources = all.map((i) => places(i).map(from)).map(([y, x]) => 4 * (y * side + x));
+  return middle.map((_, i) => middle[sources[Math.floor(i / 4)] + (i % 4)]);
 }
 
 /** Intersection over union of the silhouettes in the middle, the better of two facings; see overlaps in likeness.py. */
@@ -243,9 +269,10 @@ export async function make(recipe, config, sample, known = new Map(), tries = {}
       pixels = shiny(pixels, origin, (conditions.type ?? "").split("/"), creature.shinies, seed);
     } else {
       const part = `${stage}-${conditions.view ?? "front"}${conditions.finish === "shiny" ? "-shiny" : ""}`;
-      // A back begins from its mirrored front, and a next stage has only its colors. See creature.py.
-      const start = kind === "back" ? { image: mirrored(reference), strength: BACK_STRENGTH, viewScale: VIEW_SCALE } : {};
-      const relation = kind === "evolve" ? "next" : "same", made = async (seed) => sharePalette(await sample({ conditions, seed, ...start }), reference);
+      const start = kind === "back" // see creature.py
+        ? { image: mirrored(reference), strength: BACK_STRENGTH, viewScale: VIEW_SCALE } : { image: enlarged(reference), strength: NEXT_STRENGTH };
+      const relation = kind === "evolve" ? "next" : "same", closed = kind === "back" ? closeOutline : (pixels) => pixels;
+      const made = async (seed) => closed(sharePalette(await sample({ conditions, seed, ...start }), reference));
       const faultOf = (found) => {
         if (kind === "evolve" && area(found) < creature.growth * area(reference)) return 2;
         return likeness[relation](found, reference) <= creature.likeness[relation] ? 0 : 1;

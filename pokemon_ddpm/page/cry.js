@@ -5,17 +5,16 @@ import { notesOf } from "./notes.js";
 import { conditionsOf } from "./recipe.js";
 import { page, typesOf } from "./state.js";
 
-const WAVES = { rough: "sawtooth", hard: "square", soft: "triangle" };
-const KINDS = { rough: ["dark", "dragon", "fire", "poison", "ground"], hard: ["steel", "rock", "electric", "fighting", "bug"] };
+const WAVES = { sawtooth: ["dark", "dragon", "fire", "poison", "ground"], square: ["steel", "rock", "electric", "fighting", "bug"] };
 
 let audio = null;
 
 export function cry(sprite) {
   audio ??= new AudioContext();
-  const [type] = typesOf(sprite), kind = Object.keys(KINDS).find((each) => KINDS[each].includes(type)) ?? "soft";
+  const [type] = typesOf(sprite), wave = Object.keys(WAVES).find((each) => WAVES[each].includes(type)) ?? "triangle";
   for (const [start, length, from, to] of notesOf(sprite.recipe, conditionsOf(sprite.recipe).size)) {
     const [tone, volume, begin] = [audio.createOscillator(), audio.createGain(), audio.currentTime + 0.02 + start];
-    tone.type = WAVES[kind];
+    tone.type = wave;
     tone.frequency.setValueAtTime(from, begin);
     tone.frequency.exponentialRampToValueAtTime(to, begin + length);
     volume.gain.setValueAtTime(0.0001, begin);

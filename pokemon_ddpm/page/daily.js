@@ -1,16 +1,17 @@
 // What a date or one number decides: the creature of the day, and a starter trio.
 
 import { startOf } from "./creature.js";
-import { ofDay, today } from "./days.js";
 import { $, say } from "./dom.js";
 import { generate, rowOf, spriteOf, work } from "./making.js";
 import { sample } from "./model.js";
+import { ofDay } from "./recipe.js";
 import { copy } from "./saving.js";
 import { page, randomSeed } from "./state.js";
 
 const STARTERS = ["grass", "fire", "water"];
 
-export async function creatureOfTheDay(date = today()) {
+/** The creature of a date, else of today in UTC: the same for everybody. */
+export async function creatureOfTheDay(date = new Date().toISOString().slice(0, 10)) {
   const { seed, type } = ofDay(date, page.config.vocabulary.type), [{ candidates }] = rowOf([{ type }], seed);
   await work("The creature of the day is about to hatch", async (signal) => {
     let best = { score: -Infinity };

@@ -1,48 +1,46 @@
 // My Dex: the whole collection, its progress over the types, a team as one image, and everything as one file.
 
 import { draw, enlarged } from "./canvas.js";
-import { $, closes, download, element, say } from "./dom.js";
-import { exported, forget, imported, keep } from "./list.js";
+import { $, download, element, say } from "./dom.js";
+import { exported, forget, imported } from "./list.js";
 import { pngFile, share } from "./saving.js";
 import { open, toggleHeart } from "./stage.js";
-import { colorOf, nameOf, page, typesOf } from "./state.js";
+import { colorOf, finished, nameOf, page, styleOf, typesOf } from "./state.js";
 
-const TEAM = 6, TEAM_SCALE = 4, ALBUM = "my-dex";
-
-const finished = () => page.made.filter(({ pixels }) => pixels);
+const TEAM = 6, TEAM_SIDE = 256, NAME_HEIGHT = 40;
 
 function show() {
-  const all = finished();
-  showProgress(all);
-  $("dex-list").replaceChildren(...all.map(entry));
-  for (const button of document.querySelectorAll("#dex .some")) button.disabled = !all.length;
+  showProgress();
+  $("dex-list").replaceChildren(...finished().map(entry));
+  for (const button of document.querySelectorAll("#dex .some")) button.disabled = !finished().length;
 }
 
-function showProgress(all) {
-  const { type: types } = page.config.vocabulary, found = new Set(all.flatMap(typesOf));
+function showProgress() {
+  const { type: types } = page.config.vocabulary, all = finished(), found = new Set(all.flatMap(typesOf));
   const count = types.filter((type) => found.has(type)).length;
   [$("progress").max, $("progress").value] = [types.length, count];
-  $("progress-text").textContent = `${count} of ${types.length} ${page.config.own_classes ? "classes" : "types"}, ${all.length} ${all.length === 1 ? "sprite" : "sprites"}, ${all.filter(({ heart }) => heart).length} with a heart`;
-  $("dex-types").replaceChildren(...types.map((type) => {
-    const badge = element("li", { textContent: type, className: found.has(type) ? "found" : "" });
-    badge.style.setProperty("--type", colorOf(type));
-    return badge;
-  }));
+  const kind = page.config.own_classes ? "classes" : "types", hearts = all.filter(({ heart }) => heart).length;
+  const sprites = all.length === 1 ? "1 sprite" : `${all.length} sprites`;
+  $("progress-text").textContent = `${count} of ${types.length} ${kind}, ${sprites}, ${hearts} with a heart`;
+  const badge = (type) => element("li", { textContent: type, className: found.has(type) ? "found" : "", style: styleOf(type) });
+  $("dex-types").replaceChildren(...types.map(badge));
 }
 
 function entry(sprite) {
-  const canvas = element("canvas"), name = nameOf(sprite);
-  draw(canvas, sprite.pixels);
-  const large = element("button", { className: "large", onclick: () => ($("dex").close(), open(sprite)) }, canvas, element("span", { textContent: name }));
-  large.style.setProperty("--type", colorOf(typesOf(sprite)[0]));
-  const heart = element("button", { textContent: "♥", ariaLabel: `Heart for ${name}`, ariaPressed: Boolean(sprite.heart), className: "heart" });
+  const name = nameOf(sprite), parts = [draw(element("canvas"), sprite.pixels), element("span", { textContent: name })];
+  const large = element("button", { className: "large", style: styleOf(typesOf(sprite)[0]) }, ...parts);
+  large.onclick = () => {
+    $("dex").close();
+    open(sprite);
+  };
+  const heart = element("button", { className: "heart", textContent: "♥", ariaLabel: `Heart for ${name}`, ariaPressed: Boolean(sprite.heart) });
   heart.onclick = () => {
     toggleHeart(sprite);
     heart.ariaPressed = sprite.heart;
-    showProgress(finished());
-    keep(sprite);
+    showProgress();
   };
-  return element("li", {}, large, heart, element("button", { textContent: "✕", ariaLabel: `Delete ${name}`, onclick: () => remove(sprite) }));
+  const bin = element("button", { textContent: "✕", ariaLabel: `Delete ${name}`, onclick: () => remove(sprite) });
+  return element("li", {}, large, heart, bin);
 }
 
 /** Deletes a sprite until that is undone. */
@@ -70,31 +68,37 @@ export function gone(sprite) {
 
 function empty() {
   page.shown = null;
-  [$("large").hidden, $("intro").hidden, $("actions").disabled] = [true, false, true];
-  for (const id of ["link", "heart", "trio-link"]) $(id).hidden = true;
-  [$("title").textContent, $("parents").hidden] = ["Out of noise", true];
-  $("badges").replaceChildren();
+  $("intro").hidden = false;
+  $("actions").disabled = $("trio-link").hidden = true;
+  $("title").textContent = "Out of noise";
+  for (const id of ["badges", "parents", "steps"]) $(id).replaceChildren();
   history.replaceState(history.state, "", location.pathname);
 }
 
 /** The image of a team: the newest with a heart first. */
 async function team() {
-  const all = finished(), members = [...all.filter(({ heart }) => heart), ...all.filter(({ heart }) => !heart)].slice(0, TEAM);
-  const side = 64 * TEAM_SCALE, canvas = element("canvas", { width: 3 * side, height: 2 * (side + 40) }), context = canvas.getContext("2d");
+  const members = finished().sort((one, other) => Boolean(other.heart) - Boolean(one.heart)).slice(0, TEAM);
+  const side = TEAM_SIDE, canvas = element("canvas", { width: 3 * side, height: 2 * (side + NAME_HEIGHT) });
+  const context = canvas.getContext("2d");
   context.fillStyle = "#f7f6fb";
   context.fillRect(0, 0, canvas.width, canvas.height);
   members.forEach((sprite, i) => {
-    const [x, y] = [(i % 3) * side, Math.floor(i / 3) * (side + 40)], image = enlarged(sprite.pixels, (64 * TEAM_SCALE) / Math.sqrt(sprite.pixels.length / 4));
+    const [x, y] = [(i % 3) * side, Math.floor(i / 3) * (side + NAME_HEIGHT)];
     context.fillStyle = colorOf(typesOf(sprite)[0]);
     context.fillRect(x + 8, y + side - 2, side - 16, 34);
-    context.drawImage(image, x, y);
+    context.drawImage(enlarged(sprite.pixels, side / Math.sqrt(sprite.pixels.length / 4)), x, y);
     [context.font, context.textAlign, context.fillStyle] = ["600 20px system-ui, sans-serif", "center", "#ffffff"];
     context.fillText(nameOf(sprite), x + side / 2, y + side + 22, side - 24);
   });
   return pngFile(canvas, "my-team");
 }
 
-async function importFile() {
+$("dex-open").onclick = () => {
+  show();
+  $("dex").showModal();
+};
+$("export").onclick = () => download(new File([exported()], "my-dex.json", { type: "application/json" }));
+$("import").onchange = async () => {
   const [file] = $("import").files;
   $("import").value = "";
   try {
@@ -104,9 +108,13 @@ async function importFile() {
   }
   show();
   if (!page.shown && finished().length) open(finished()[0]);
-}
-
-function deleteAll() {
+};
+$("team").onclick = async () => {
+  const file = await team();
+  if (navigator.canShare?.({ files: [file] })) share({ file, link: location.href.split("?")[0], title: "My team" });
+  else download(file);
+};
+$("clear").onclick = () => {
   if (!confirm("Delete all sprites from this browser?")) return;
   const undo = finished().map(forget);
   empty();
@@ -116,23 +124,6 @@ function deleteAll() {
     show();
     open(finished()[0]);
   });
-}
-
-$("dex-open").onclick = () => {
-  show();
-  $("dex").showModal();
 };
-$("export").onclick = () => download(new Blob([exported()], { type: "application/json" }), `${ALBUM}.json`);
-$("import").onchange = importFile;
-$("team").onclick = async () => {
-  const file = await team();
-  if (navigator.canShare?.({ files: [file] })) share({ file, link: location.href.split("?")[0], title: "My team" });
-  else download(file, file.name);
-};
-$("clear").onclick = deleteAll;
 $("delete").onclick = () => remove(page.shown);
-$("heart").onclick = () => {
-  toggleHeart(page.shown);
-  keep(page.shown);
-};
-closes($("dex"));
+$("heart").onclick = () => toggleHeart(page.shown);

@@ -30,20 +30,15 @@ export function fail(reason) {
   [$("retry").hidden, $("loaded").value] = [false, 0];
 }
 
-export function download(blob, name) {
-  const link = element("a", { href: URL.createObjectURL(blob), download: name });
+export function download(file) {
+  const link = element("a", { href: URL.createObjectURL(file), download: file.name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-  say(`Saved as ${name}.`, undone);
+  say(`Saved as ${file.name}.`, undone);
 }
 
-/** Puts the focus back on a button that lost it when it was disabled. */
-export function focusAgain(button) {
-  if (document.activeElement === document.body) button.focus({ preventScroll: true });
-}
-
-/** Closes a dialog where its button or the ground beside it is pressed. */
-export function closes(dialog) {
+// A dialog closes where its button or the ground beside it is pressed.
+for (const dialog of document.querySelectorAll("dialog")) {
   dialog.querySelector(".close").onclick = () => dialog.close();
   dialog.addEventListener("click", ({ target }) => target === dialog && dialog.close());
 }

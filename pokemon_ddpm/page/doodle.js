@@ -5,21 +5,14 @@ export const DOODLE_SIDE = 64;
 const LETTERS = "abcde", LONGEST = 4000;
 
 /** @param {number[]} values Of each pixel 0 for the background, or 1 and more for the colors. */
-export const doodleOf = (values) => {
-  let text = "";
-  for (let i = 0, next; i < values.length; i = next) {
-    for (next = i + 1; values[next] === values[i]; ) next++;
-    text += LETTERS[values[i]] + (next - i);
-  }
-  return text;
-};
+export const doodleOf = (values) => values.map((value) => LETTERS[value]).join("").replace(/(.)\1*/g, (run) => run[0] + run.length);
 
 /** The values of a doodle, or null if it is none. */
 export function valuesOf(doodle) {
   if (typeof doodle !== "string" || doodle.length > LONGEST || !/^([a-e][1-9]\d{0,3})+$/.test(doodle)) return null;
-  const runs = [...doodle.matchAll(/([a-e])(\d+)/g)].map(([, letter, length]) => [LETTERS.indexOf(letter), Number(length)]);
-  const isWhole = runs.reduce((sum, [, length]) => sum + length, 0) === DOODLE_SIDE ** 2 && runs.some(([value]) => value);
-  return isWhole ? runs.flatMap(([value, length]) => Array(length).fill(value)) : null;
+  const runs = [...doodle.matchAll(/([a-e])(\d+)/g)];
+  const values = runs.flatMap(([, letter, length]) => Array(Number(length)).fill(LETTERS.indexOf(letter)));
+  return values.length === DOODLE_SIDE ** 2 && values.some(Boolean) ? values : null;
 }
 
 /** RGBA pixels of a side, white and transparent where nothing is drawn. */
@@ -34,6 +27,6 @@ export function doodlePixels(values, side = DOODLE_SIDE) {
 
 /** The name of the color that most of it has. */
 export function mainColor(values) {
-  const counts = Object.keys(DOODLE_COLORS).map((_, i) => values.filter((value) => value === i + 1).length);
-  return Object.keys(DOODLE_COLORS)[counts.indexOf(Math.max(...counts))];
+  const names = Object.keys(DOODLE_COLORS), counts = names.map((_, i) => values.filter((value) => value === i + 1).length);
+  return names[counts.indexOf(Math.max(...counts))];
 }

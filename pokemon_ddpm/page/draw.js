@@ -12,10 +12,7 @@ function pick(rows, key) {
   return own[Math.floor(number / lines.length) % own.length];
 }
 
-/**
- * Attribute -> value, of those that are not given; without those that are any.
- * @param config The export's config.json, with training_conditions or null.
- */
+/** Attribute -> value, of those that are not given; without those that are any. The first argument is the export's config.json. */
 export function drawConditions({ training_conditions: table, vocabulary }, conditions, seed) {
   if (!table) return {};
   const all = table.rows.map((row) => row.split(" ").map(Number)), types = [...vocabulary.type, "none"];

@@ -1,19 +1,18 @@
 // Two creatures become one: the drawing between them, varied, the best of some.
 
 import { startOf } from "./creature.js";
-import { $, focusAgain, say } from "./dom.js";
-import { between } from "./fusion.js";
+import { $, say } from "./dom.js";
 import { keep } from "./list.js";
 import { generate, someTypes, spriteOf, work } from "./making.js";
 import { sample } from "./model.js";
 import { sampleSeed } from "./random.js";
+import { between } from "./recipe.js";
 import { canFuse, open } from "./stage.js";
 import { idOf, nameOf, page } from "./state.js";
 
 const VARIATIONS = 8;
 
-/** Fuses the shown sprite with the chosen one, or with a new one. */
-export async function fuse() {
+$("fuse").onclick = async () => {
   const one = page.shown, [type] = someTypes(1);
   let other = page.made.find((each) => canFuse(each) && idOf(each) === $("partner").value);
   if (!other) [other] = (await generate([{ type }], "A partner is about to hatch")) ?? [];
@@ -23,7 +22,8 @@ export async function fuse() {
     const { pixels: image } = await sample({ conditions, seed, towards: to, share, ...startOf(middle, page.config) }, undefined, signal);
     let best = { score: -Infinity };
     for (let i = 0; i < count; i++) {
-      const own = sampleSeed(seed, `fused-${to.seed}`, i), { pixels, score } = await sample({ conditions, image, seed: own, asked: {} }, undefined, signal);
+      const own = sampleSeed(seed, `fused-${to.seed}`, i);
+      const { pixels, score } = await sample({ conditions, image, seed: own, asked: {} }, undefined, signal);
       if (pixels.some((value, place) => place % 4 === 3 && value) && score > best.score) best = { score, own };
       say(`Fusing: ${i + 1} of ${count}`);
     }
@@ -33,7 +33,4 @@ export async function fuse() {
     open(sprite);
     say(`${nameOf(one)} and ${nameOf(other)} are now ${nameOf(sprite)}.`);
   });
-  focusAgain($("fuse"));
-}
-
-$("fuse").onclick = fuse;
+};

@@ -3,22 +3,19 @@
 const TRANSPARENT = 255;
 
 /**
- * @param {Uint8ClampedArray[]} frames RGBA pixels of squares.
- * @param {number} scale Side of the square that each pixel becomes.
- * @param {number} delay Between frames, in hundredths of a second; the last frame stays four times as long.
- * @returns {Uint8Array}
+ * The bytes of frames, RGBA pixels of squares. Each pixel becomes a square of `scale`; a frame stays for `delay` hundredths of a
+ * second, and the last one four times as long.
  */
 export function encodeGif(frames, scale, delay) {
   const side = Math.sqrt(frames[0].length / 4), size = side * scale;
-  const colors = palette(frames);
-  const bytes = [..."GIF89a"].map((letter) => letter.charCodeAt());
-  const short = (value) => bytes.push(value & 255, value >> 8);
-  short(size), short(size), bytes.push(0xf7, TRANSPARENT, 0);
+  const colors = palette(frames), short = (value) => [value & 255, value >> 8];
+  const bytes = [...ascii("GIF89a"), ...short(size), ...short(size), 0xf7, TRANSPARENT, 0];
   for (let i = 0; i < 256; i++) bytes.push(...(colors[i] ?? [255, 255, 255]));
-  bytes.push(0x21, 0xff, 11, ...[..."NETSCAPE2.0"].map((letter) => letter.charCodeAt()), 3, 1, 0, 0, 0); // without end
+  bytes.push(0x21, 0xff, 11, ...ascii("NETSCAPE2.0"), 3, 1, 0, 0, 0); // without end
   frames.forEach((frame, number) => {
-    bytes.push(0x21, 0xf9, 4, 0x09), short(number === frames.length - 1 ? 4 * delay : delay), bytes.push(TRANSPARENT, 0);
-    bytes.push(0x2c), short(0), short(0), short(size), short(size), bytes.push(0, 8);
+    const stays = number === frames.length - 1 ? 4 * delay : delay;
+    bytes.push(0x21, 0xf9, 4, 0x09, ...short(stays), TRANSPARENT, 0);
+    bytes.push(0x2c, ...short(0), ...short(0), ...short(size), ...short(size), 0, 8);
     const indices = indexed(frame, colors);
     const code = compress(Array.from({ length: size * size }, (_, i) => {
       const [x, y] = [Math.floor((i % size) / scale), Math.floor(i / size / scale)];
@@ -30,22 +27,23 @@ export function encodeGif(frames, scale, delay) {
   return Uint8Array.from([...bytes, 0x3b]);
 }
 
-/** The colors of the last frame first, then the most frequent ones of the others, with four bits a channel. */
+const ascii = (text) => new TextEncoder().encode(text);
+
+/** The colors of the last frame, then the most frequent ones of all, with four bits a channel. */
 function palette(frames) {
-  const found = new Map();
-  for (const [number, frame] of [...frames.entries()].reverse()) {
-    const counts = new Map();
-    for (let i = 0; i < frame.length; i += 4) {
-      if (!frame[i + 3]) continue;
-      const color = [...frame.subarray(i, i + 3)].map((value) => (number === frames.length - 1 ? value : (value & 0xf0) | 8));
-      const key = color.join();
-      counts.set(key, { color, count: (counts.get(key)?.count ?? 0) + 1 });
-    }
-    for (const [key, { color }] of [...counts].sort((a, b) => b[1].count - a[1].count)) {
-      if (found.size < TRANSPARENT) found.set(key, color);
-    }
+  const exact = colorsOf(frames.slice(-1), (value) => value), others = colorsOf(frames, (value) => (value & 0xf0) | 8);
+  return [...new Set([...exact, ...others])].slice(0, TRANSPARENT).map((color) => color.split(",").map(Number));
+}
+
+/** The colors of frames as texts, the most frequent ones first. */
+function colorsOf(frames, change) {
+  const counts = new Map();
+  for (const frame of frames) for (let i = 0; i < frame.length; i += 4) {
+    if (!frame[i + 3]) continue;
+    const color = String(frame.subarray(i, i + 3).map(change));
+    counts.set(color, (counts.get(color) ?? 0) + 1);
   }
-  return [...found.values()];
+  return [...counts.keys()].sort((one, other) => counts.get(other) - counts.get(one));
 }
 
 function indexed(frame, colors) {
@@ -64,16 +62,13 @@ function indexed(frame, colors) {
 
 /** LZW with codes of 9 to 12 bits (Welch 1984), as GIF has it. */
 function compress(indices) {
-  const bytes = [];
-  let bits = 0, filled = 0, width, next, codes;
+  const bytes = [], codes = new Map();
+  let bits = 0, filled = 0, width = 9, current = indices[0];
   const emit = (code) => {
     bits |= code << filled;
     for (filled += width; filled >= 8; filled -= 8, bits >>>= 8) bytes.push(bits & 255);
   };
-  const restart = () => ([width, next, codes] = [9, 258, new Map()]);
-  restart();
   emit(256);
-  let current = indices[0];
   for (const index of indices.slice(1)) {
     const key = (current << 8) | index;
     if (codes.has(key)) {
@@ -81,12 +76,14 @@ function compress(indices) {
       continue;
     }
     emit(current);
+    const next = 258 + codes.size;
     if (next < 4096) {
       codes.set(key, next);
-      if (next++ === 1 << width) width++;
+      if (next === 1 << width) width++;
     } else {
       emit(256);
-      restart();
+      codes.clear();
+      width = 9;
     }
     current = index;
   }

@@ -3,7 +3,7 @@
 import { draw } from "./canvas.js";
 import { $, element, say } from "./dom.js";
 import { isRecipe } from "./recipe.js";
-import { colorOf, idOf, nameOf, page, typesOf } from "./state.js";
+import { find, finished, idOf, nameOf, page, styleOf, typesOf } from "./state.js";
 import { deleteSprite, openStore, putSprite, storedSprites } from "./store.js";
 
 const MOST = 500; // without a heart
@@ -12,37 +12,31 @@ const STORED = `pokemon-ddpm-sprites ${new URL("./", location).pathname}`; // a 
 let onOpen = () => {};
 
 /** A sprite that is not finished yet, in the list in the order of its time. */
-export function addSprite(recipe, time = Date.now()) {
-  const sprite = { recipe, frames: [], time };
-  insert(sprite);
-  return sprite;
-}
+export const addSprite = (recipe, time = Date.now()) => insert({ recipe, frames: [], time });
 
 function insert(sprite) {
-  const place = page.made.findIndex(({ time }) => time < sprite.time);
-  page.made.splice(place < 0 ? page.made.length : place, 0, sprite);
-  const canvas = element("canvas", { width: 64, height: 64 });
-  const button = element("button", { disabled: true, onclick: () => onOpen(sprite) }, canvas, element("span"));
-  sprite.item = element("li", {}, button);
-  sprite.canvas = canvas;
+  page.made = [...page.made, sprite].sort((one, other) => other.time - one.time);
+  sprite.canvas = element("canvas", { width: 64, height: 64 });
+  sprite.item = element("li", {}, element("button", { disabled: true, onclick: () => onOpen(sprite) }, sprite.canvas, element("span")));
   label(sprite);
   $("made").insertBefore(sprite.item, $("made").children[page.made.indexOf(sprite)] ?? null);
   count();
+  return sprite;
 }
 
 /** Writes name and type of a sprite, which can be other ones once its candidate is chosen. */
 export function label(sprite) {
-  const [button] = sprite.item.children;
-  [button.children[1].textContent, button.title] = [nameOf(sprite), idOf(sprite)];
-  button.style.setProperty("--type", colorOf(typesOf(sprite)[0]));
-  for (const [name, is] of [["heart", sprite.heart], ["shiny", sprite.recipe.makes.includes("shiny")]]) sprite.item.classList.toggle(name, Boolean(is));
+  Object.assign(sprite.item.firstChild, { title: idOf(sprite), style: styleOf(typesOf(sprite)[0]) });
+  sprite.item.firstChild.lastChild.textContent = nameOf(sprite);
+  sprite.item.classList.toggle("heart", Boolean(sprite.heart));
+  sprite.item.classList.toggle("shiny", sprite.recipe.makes.includes("shiny"));
 }
 
 /** Shows a finished sprite. */
 export function finish(sprite, pixels) {
   sprite.pixels = pixels;
   draw(sprite.canvas, pixels);
-  sprite.item.children[0].disabled = false;
+  sprite.item.firstChild.disabled = false;
   label(sprite);
   count();
 }
@@ -53,17 +47,27 @@ export function takeOut(sprite) {
   count();
 }
 
-const count = () => ($("dex-count").textContent = page.made.filter(({ pixels }) => pixels).length || "");
+const count = () => ($("dex-count").textContent = finished().length || "");
+
+const recordOf = ({ recipe, pixels, time, heart, name, weights = page.config.weights, parents }) => (
+  { recipe, pixels, time, heart, name, weights, parents }
+);
 
 /** Keeps a sprite in the browser, and lets go of the oldest ones without a heart. */
 export async function keep(sprite) {
-  if (!page.made.includes(sprite)) return; // it was deleted while it was made
-  const { recipe, pixels, time, heart, name, weights = page.config.weights, parents } = sprite;
-  const isKept = await putSprite({ id: idOf(sprite), recipe, pixels, time, heart, name, weights, parents });
-  if (heart) navigator.storage?.persist?.(); // the browser then asks before it clears them
+  if (!finished().includes(sprite)) return; // it was deleted while it was made
+  const isKept = await putSprite({ id: idOf(sprite), ...recordOf(sprite) });
+  if (sprite.heart) navigator.storage?.persist?.(); // the browser then asks before it clears them
   if (!isKept) say("This browser keeps no more sprites; save those that you like.");
-  const others = page.made.filter((each) => each.pixels && !each.heart);
+  const others = finished().filter(({ heart }) => !heart);
   await Promise.all(others.slice(MOST).map((each) => deleteSprite(idOf(each))));
+}
+
+/** Gives a sprite the name that a visitor wants, or none. */
+export function rename(sprite, name) {
+  sprite.name = name;
+  label(sprite);
+  return keep(sprite);
 }
 
 /** Deletes a sprite, and returns what brings it back. */
@@ -82,7 +86,8 @@ function isSprite(record) {
   const isPixels = record?.pixels instanceof Uint8ClampedArray && record.pixels.length === page.config.sample_shape.reduce((a, b) => a * b);
   const isText = (value) => value === undefined || (typeof value === "string" && value.length <= 200);
   if (!isPixels || !Number.isFinite(record.time) || ![record.name, record.weights].every(isText)) return false;
-  const areParents = (all) => all === undefined || (Array.isArray(all) && all.every((each) => isText(each?.name) && each.pixels?.length === record.pixels.length));
+  const isParent = (each) => isText(each?.name) && each.pixels?.length === record.pixels.length;
+  const areParents = (all) => all === undefined || (Array.isArray(all) && all.every(isParent));
   try {
     return isRecipe(record.recipe, page.config) && areParents(record.parents);
   } catch {
@@ -95,9 +100,8 @@ export function show(records) {
   const known = new Map(page.made.map((each) => [idOf(each), each]));
   for (const record of records) {
     if (!isSprite(record)) continue;
-    const { recipe, pixels, time, heart, name, weights, parents } = record;
-    const sprite = known.get(idOf(record)) ?? { frames: [] };
-    Object.assign(sprite, { recipe, time, heart: Boolean(heart), name: name || undefined, weights, parents });
+    const { pixels, ...others } = recordOf(record), sprite = known.get(idOf(record)) ?? { frames: [] };
+    Object.assign(sprite, others);
     if (!sprite.item) insert(sprite);
     known.set(idOf(sprite), sprite);
     if (!sprite.pixels) finish(sprite, pixels);
@@ -119,8 +123,10 @@ export async function restore(open, gone, changed) {
   show(await storedSprites());
 }
 
-/** The pixels in base64, or undefined if that is damaged. */
-function bytesOf(text) {
+const textOf = (pixels) => btoa(String.fromCharCode(...pixels));
+
+/** The pixels of such a text, or undefined if it is damaged. */
+function pixelsOf(text) {
   try {
     return Uint8ClampedArray.from(atob(text), (letter) => letter.charCodeAt());
   } catch {
@@ -130,22 +136,16 @@ function bytesOf(text) {
 
 /** All sprites as one file of JSON. */
 export function exported() {
-  const sprites = page.made.filter(({ pixels }) => pixels).map(({ recipe, pixels, time, heart, name, weights = page.config.weights, parents }) => ({
-    recipe, time, heart, name, weights, pixels: textOf(pixels), parents: parents?.map((each) => ({ ...each, pixels: textOf(each.pixels) })),
-  }));
-  return JSON.stringify({ app: "pokemon-ddpm", sprites });
+  const sprites = finished().map(recordOf);
+  return JSON.stringify({ app: "pokemon-ddpm", sprites }, (key, value) => (key === "pixels" ? textOf(value) : value));
 }
-
-const textOf = (pixels) => btoa(String.fromCharCode(...pixels));
 
 /** Adds the sprites of such a file and returns how many they are; raises an error if it is another one. */
 export async function imported(text) {
-  const { app, sprites } = JSON.parse(text);
+  const { app, sprites } = JSON.parse(text, (key, value) => (key === "pixels" ? pixelsOf(value) : value));
   if (app !== "pokemon-ddpm" || !Array.isArray(sprites)) throw new Error("It is another file.");
-  const records = sprites.map((each) => ({
-    ...each, pixels: bytesOf(each?.pixels), parents: each?.parents?.map((parent) => ({ ...parent, pixels: bytesOf(parent.pixels) })),
-  })).filter(isSprite);
+  const records = sprites.filter(isSprite);
   show(records);
-  for (const { recipe } of records) await keep(page.made.find((each) => idOf(each) === idOf({ recipe })));
+  for (const { recipe } of records) await keep(find(recipe));
   return records.length;
 }

@@ -2,15 +2,15 @@
 
 import { chosen } from "./choices.js";
 import { make, overlap, startOf } from "./creature.js";
-import { $, fail, focusAgain, say } from "./dom.js";
+import { $, fail, say } from "./dom.js";
 import { drawConditions } from "./draw.js";
-import { addSprite, finish, keep, label, takeOut } from "./list.js";
+import { addSprite, finish, keep, label, rename, takeOut } from "./list.js";
 import { sample } from "./model.js";
 import { sampleSeed } from "./random.js";
 import { canMake, isSurprise } from "./recipe.js";
-import { withPose } from "./sketch.js";
+import { withDrawnSketch } from "./sketch.js";
 import { drawFrame, following, open, showName } from "./stage.js";
-import { find, idOf, nameOf, page, randomSeed } from "./state.js";
+import { find, finished, idOf, nameOf, page, randomSeed } from "./state.js";
 
 const AT_ONCE = 4, CANDIDATES = 4;
 
@@ -21,9 +21,9 @@ export const cancel = () => works.forEach((each) => each.abort());
 
 /** Does a work that can be canceled; its errors are said. */
 export async function work(title, todo) {
-  const own = new AbortController();
+  const own = new AbortController(), focused = document.activeElement;
   works.add(own);
-  $("made").ariaBusy = !($("cancel").hidden = false);
+  $("made").ariaBusy = true;
   if (title) say(title);
   try {
     return await todo(own.signal, own);
@@ -32,19 +32,24 @@ export async function work(title, todo) {
     else if (works.size === 1) say("Canceled."); // not in place of what a newer work says
   } finally {
     works.delete(own);
-    if (!works.size) $("made").ariaBusy = !($("cancel").hidden = true);
+    $("made").ariaBusy = works.size > 0;
+    if (document.activeElement === document.body) focused?.focus({ preventScroll: true }); // a button that was disabled meanwhile
   }
 }
 
 /** The seeds of the candidates of one sprite of a row. */
-export const seedsOf = (seed, number) => Array.from({ length: page.config.ranker ? CANDIDATES : 1 }, (_, candidate) => sampleSeed(seed, number, candidate));
+export const seedsOf = (seed, number) =>
+  Array.from({ length: page.config.ranker ? CANDIDATES : 1 }, (_, candidate) => sampleSeed(seed, number, candidate));
 
-const inOrder = (conditions) => Object.fromEntries(Object.keys(page.config.vocabulary).filter((name) => name in conditions).map((name) => [name, conditions[name]])); // as in a link
-
-/** What a sprite is chosen from: seeds and conditions, of which the second half have a drawn pose; see studio.py. */
+/** What a sprite is chosen from: seeds and conditions in the order of a link; for the second half a sketch is drawn, see studio.py. */
 function candidatesOf(conditions, asked, seeds) {
-  const { vocabulary, training_conditions: table, sketches } = page.config, hasPose = vocabulary.pose && table?.drawn.includes("shape") && !asked.sketch;
-  return seeds.map((seed, i) => ({ seed, conditions: inOrder(hasPose && 2 * i >= seeds.length ? withPose(conditions, asked, sketches, seed) : conditions) }));
+  const { vocabulary, training_conditions: table, sketches } = page.config;
+  const isDrawn = vocabulary.pose && table?.drawn.includes("shape") && !asked.sketch;
+  return seeds.map((seed, i) => {
+    const own = isDrawn && 2 * i >= seeds.length ? withDrawnSketch(conditions, asked, sketches, seed) : conditions;
+    const inOrder = Object.keys(vocabulary).filter((name) => name in own).map((name) => [name, own[name]]);
+    return { seed, conditions: Object.fromEntries(inOrder) };
+  });
 }
 
 /** The candidates of a row of sprites: what is not given is drawn, unlike that of those before, as far as it can. */
@@ -64,25 +69,24 @@ export function rowOf(wanted, seed) {
 /** A sprite of its best candidate, which replaces the first one if that is shown at once. */
 export async function bestOf(sprite, { candidates, asked }, row, signal, atOnce = false) {
   const begun = candidates.map(({ conditions, seed }) => {
-    const own = [], onStep = (frame, step) => {
-      if (step) own.push(frame);
+    const frames = [], start = startOf({ ...sprite.recipe, conditions, seed }, page.config);
+    const made = sample({ conditions, seed, asked, ...start }, (frame, step) => {
+      if (step) frames.push(frame);
       if (!sprite.pixels) drawFrame(sprite, frame);
-    };
-    const start = startOf({ ...sprite.recipe, conditions, seed }, page.config), made = sample({ conditions, seed, asked, ...start }, onStep, signal);
+    }, signal);
     made.catch(() => {}); // it fails where it is awaited
-    return { conditions, seed, own, made, start };
+    return { conditions, seed, frames, made, start };
   });
-  let best;
-  for (const { conditions, seed, own, made, start } of begun) {
+  let best = null;
+  for (const { made, start, ...candidate } of begun) {
     const { pixels, score } = await made;
     const drawn = asked.sketch ? overlap(pixels, start.image) : 0, alike = Math.max(0, ...row.map((each) => overlap(pixels, each)));
     const value = score + page.config.sketch_weight * drawn - page.config.likeness_weight * alike;
     if (best && value <= best.value) continue;
-    best = { conditions, seed, pixels, value, frames: own };
-    if (!atOnce || sprite.isTouched) continue;
-    await settle(sprite, best, signal);
+    best = { ...candidate, pixels, value };
+    if (atOnce && !sprite.isTouched) await settle(sprite, best, signal);
   }
-  if (!sprite.isTouched) await settle(sprite, best, signal);
+  if (!atOnce) await settle(sprite, best, signal);
 }
 
 /** Makes a candidate the sprite, in the shiny colors that are asked for, or that one of many has. */
@@ -92,26 +96,32 @@ async function settle(sprite, { conditions, seed, pixels, frames }, signal) {
   sprite.recipe = { ...sprite.recipe, conditions, seed, makes };
   sprite.frames = frames;
   sprite.idle = sprite.tries = null;
-  if (makes.length) pixels = await sampleRecipe(sprite, () => {}, signal);
+  if (makes.length) pixels = await sampleRecipe(sprite, signal);
   done(sprite, pixels);
   if (isRare) say("A shiny hatched! One of 64 does.");
 }
 
 function done(sprite, pixels) {
-  const isFirst = !sprite.pixels, twin = page.made.find((each) => each !== sprite && each.pixels && idOf(each) === idOf(sprite));
-  if (twin) [sprite.heart, sprite.name] = [twin.heart, twin.name];
-  if (twin) takeOut(twin);
+  const isFirst = !sprite.pixels, twin = finished().find((each) => each !== sprite && idOf(each) === idOf(sprite));
+  if (twin) {
+    [sprite.heart, sprite.name] = [twin.heart, twin.name];
+    takeOut(twin);
+  }
   finish(sprite, pixels);
   if (page.made.includes(sprite) && (page.shown ?? sprite) === sprite) open(sprite, isFirst); // nothing is shown once all are deleted
 }
 
 /** Makes a sprite and keeps the steps of the last image that its recipe makes; onStep gets its noise and the steps. */
-export function sampleRecipe(sprite, onStep = () => {}, signal) {
-  return make(sprite.recipe, page.config, async (request) => (await sample(request, (frame, step) => {
-    if (step) sprite.frames.push(frame);
-    else sprite.frames = [];
-    onStep(frame);
-  }, signal)).pixels, known, (sprite.tries ??= {}));
+export function sampleRecipe(sprite, signal, onStep = () => {}) {
+  const draw = async (request) => {
+    const { pixels } = await sample(request, (frame, step) => {
+      if (step) sprite.frames.push(frame);
+      else sprite.frames = [];
+      onStep(frame);
+    }, signal);
+    return pixels;
+  };
+  return make(sprite.recipe, page.config, draw, known, (sprite.tries ??= {}));
 }
 
 /** Makes a row of what is wanted. */
@@ -130,16 +140,12 @@ export async function generateRow(rows, title, makes = []) {
     try {
       for (const [i, sprite] of sprites.entries()) {
         await bestOf(sprite, rows[i], pixels, signal, isFirst && i === 0);
-        tellName(sprite);
         pixels.push(sprite.pixels);
-        await keep(sprite);
+        await settled(sprite);
       }
     } finally {
       dropUnfinished(sprites);
-      if (sprites[0].pixels) { // it may be there before its last candidate
-        tellName(sprites[0]);
-        await keep(sprites[0]);
-      }
+      if (sprites[0].isHatching && sprites[0].pixels) await settled(sprites[0]); // it is there before its last candidate
     }
     const seconds = ((performance.now() - begin) / 1000).toFixed(1), isShiny = sprites.some(({ recipe }) => !makes.length && recipe.makes.length);
     say(`${sprites.length} sprite${sprites.length > 1 ? "s" : ""} in ${seconds} s.${isShiny ? " One is a shiny!" : ""}`);
@@ -147,17 +153,18 @@ export async function generateRow(rows, title, makes = []) {
   });
 }
 
-/** Names a sprite, once no other candidate takes its place. */
-function tellName(sprite) {
+/** Names and keeps a sprite, once no other candidate takes its place. */
+function settled(sprite) {
   sprite.isHatching = false;
   label(sprite);
   if (page.shown === sprite) showName(sprite);
+  return keep(sprite);
 }
 
 /** Takes out what was not finished, and shows another sprite in its place. */
 function dropUnfinished(sprites) {
   sprites.filter(({ pixels }) => !pixels).forEach(takeOut);
-  if (sprites.includes(page.shown) && !page.shown.pixels && page.made.length) open(page.made.find(({ pixels }) => pixels) ?? page.made[0]);
+  if (sprites.includes(page.shown) && !page.shown.pixels && page.made.length) open(finished()[0] ?? page.made[0]);
 }
 
 /** A row of what is chosen; where nothing is, four types. */
@@ -175,24 +182,18 @@ export function surprise(makes = []) {
 
 /** Different types by chance, as far as there are so many. */
 export function someTypes(count) {
-  const found = [];
-  for (let types = []; found.length < count; found.push(...types.splice(Math.floor(Math.random() * types.length), 1))) {
-    if (!types.length) types = [...page.config.vocabulary.type];
-  }
-  return found;
+  const places = page.config.vocabulary.type.map((type) => [Math.random(), type]), shuffled = places.sort(([a], [b]) => a - b);
+  return Array.from({ length: count }, (_, i) => shuffled[i % shuffled.length][1]);
 }
 
-/** The sprite of the list with this recipe, or a new one; null if it cannot be made. */
-export async function spriteOf(recipe, signal, isShown = true) {
-  const found = find(recipe);
-  if (found?.pixels) {
-    if (isShown) open(found);
-    return found;
-  }
-  const sprite = addSprite(recipe);
-  if (isShown) open(sprite);
+/** The sprite of the list with this recipe, or a new one, with a name unless it has one. */
+export async function spriteOf(recipe, signal, name) {
+  const found = find(recipe), sprite = found?.pixels ? found : addSprite(recipe);
+  if (name && !sprite.name) rename(sprite, name);
+  open(sprite);
+  if (sprite.pixels) return sprite;
   try {
-    done(sprite, await sampleRecipe(sprite, (frame) => drawFrame(sprite, frame), signal));
+    done(sprite, await sampleRecipe(sprite, signal, (frame) => drawFrame(sprite, frame)));
     await keep(sprite);
   } finally {
     dropUnfinished([sprite]);
@@ -200,19 +201,17 @@ export async function spriteOf(recipe, signal, isShown = true) {
   return sprite;
 }
 
-/** Makes what a button says of the shown sprite. */
-export async function makeOf(button) {
-  const name = nameOf(page.shown), kind = button.dataset.make, recipes = following(page.shown.recipe, kind);
-  await work("Generating", async (signal) => {
+/** Makes something of the shown sprite. */
+export function makeOf(kind) {
+  const name = nameOf(page.shown), recipes = following(page.shown.recipe, kind);
+  return work("Generating", async (signal) => {
     for (const recipe of recipes) await spriteOf(recipe, signal);
     say(kind === "evolve" ? `${name} evolved into ${nameOf(page.shown)}!` : "");
   });
-  focusAgain(button);
 }
 
-/** A sprite with its steps: what is missing of them, since the browser does not keep them, is made again. */
-export async function withSteps(sprite) {
-  if (!sprite.frames.length) await work("Generating", (signal) => sampleRecipe(sprite, undefined, signal));
+/** Makes the steps of a sprite again where they are missing, since the browser does not keep them. */
+export async function addSteps(sprite) {
+  if (!sprite.frames.length) await work("Generating", (signal) => sampleRecipe(sprite, signal));
   say("");
-  return sprite;
 }

@@ -1,28 +1,25 @@
 // The worker that runs the networks. It gets two requests at once, so that it never waits, and those that nobody waits for
 // any more cost little.
 
-import { toSprite } from "./sprite.js";
-
-let settings, worker, last = [Promise.resolve(), Promise.resolve()], requests = 0;
-const running = new Map(); // id -> {receive, reject}
+let worker, last = [Promise.resolve(), Promise.resolve()], requests = 0;
+const running = new Map(); // id -> what gets the messages of a request
 
 /** Loads the networks and returns how they run; onProgress gets {name, loaded, total, retry} of each file. */
 export function load(config, onProgress) {
   worker?.terminate();
-  settings = config.sprite;
   const own = new Worker("worker.js", { type: "module" });
   worker = own;
   return new Promise((resolve, reject) => {
     const end = (reason) => {
       own.terminate();
       if (worker === own) worker = null; // what it still says no longer counts
-      for (const each of running.values()) each.reject(new Error(reason));
+      for (const receive of running.values()) receive({ error: reason });
       reject(new Error(reason));
     };
     own.onmessage = ({ data }) => {
       if (worker !== own) return;
       if (data.backend) resolve(data.backend);
-      else if (data.id) running.get(data.id)?.receive(data);
+      else if (data.id) running.get(data.id)?.(data);
       else if (data.error) end(data.error);
       else onProgress(data);
     };
@@ -35,10 +32,8 @@ export function load(config, onProgress) {
 export const keepFiles = ({ scope }) => worker?.postMessage({ scope });
 
 /**
- * Makes a sprite: {pixels, score}, the score where the request has asked, the conditions that were asked for.
- * @param request As of Sampler.sample.
- * @param onStep Gets the pixels after each step, and its number, from the noise as step 0.
- * @param {AbortSignal} signal
+ * Makes a sprite: {pixels, score}, the score where the request, as of Sampler.sample, has asked, the conditions that were asked
+ * for. onStep gets the pixels after each step, and its number, from the noise as step 0.
  */
 export function sample(request, onStep = () => {}, signal) {
   const made = last[0].then(() => {
@@ -52,13 +47,12 @@ export function sample(request, onStep = () => {}, signal) {
 function ask(request, onStep, signal) {
   const id = ++requests;
   return new Promise((resolve, reject) => {
-    const receive = (message) => {
+    running.set(id, (message) => {
       if (message.error || message.done) running.delete(id);
       if (message.error) reject(new Error(message.error));
-      else if (message.done) resolve({ ...message, pixels: toSprite(message.pixels, settings) }); // a sprite stays one
+      else if (message.done) resolve(message);
       else onStep(message.pixels, message.step);
-    };
-    running.set(id, { receive, reject });
+    });
     signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
     if (worker) worker.postMessage({ id, request });
     else reject(new Error("The model is not loaded."));

@@ -2,9 +2,11 @@
 
 import { sampleSeed } from "./random.js";
 
+const isAvoided = (name, { avoid }) => avoid.split(" ").some((part) => name.toLowerCase().includes(part));
+
 /** The name of a stage, from 1, of the creature of a seed: its stages begin alike. The table is names.json. */
-export function nameOf(type, seed, stage, { begin, middle, end, avoid }) {
-  const first = Object.hasOwn(begin, type) ? begin[type] : begin.any;
+export function nameOf(type, seed, stage, table) {
+  const { begin, middle, end } = table, first = Object.hasOwn(begin, type) ? begin[type] : begin.any;
   for (let attempt = 0; ; attempt++) {
     let number = sampleSeed(seed, "name", attempt);
     const choose = (syllables) => {
@@ -13,8 +15,7 @@ export function nameOf(type, seed, stage, { begin, middle, end, avoid }) {
       return syllable;
     };
     const root = choose(first) + choose(middle), names = ["1", "2", "3"].map((each) => root + choose(end[each]));
-    const isAvoided = (name) => avoid.split(" ").some((part) => name.toLowerCase().includes(part));
-    if (!names.some(isAvoided)) return names[Math.min(stage, 3) - 1];
+    if (!names.some((name) => isAvoided(name, table))) return names[Math.min(stage, 3) - 1];
   }
 }
 
@@ -22,6 +23,6 @@ export function nameOf(type, seed, stage, { begin, middle, end, avoid }) {
 export function blend(one, other, stage, names) {
   const [first, second] = [one, other].map(([type, seed]) => nameOf(type, seed, stage, names));
   const both = first.slice(0, Math.ceil(first.length / 2)) + second.slice(Math.floor(second.length / 2));
-  const isAvoided = [first, second].includes(both) || names.avoid.split(" ").some((part) => both.toLowerCase().includes(part));
-  return isAvoided ? nameOf(one[0], `${one[1]}-${other[1]}`, stage, names) : both;
+  if (![first, second].includes(both) && !isAvoided(both, names)) return both;
+  return nameOf(one[0], `${one[1]}-${other[1]}`, stage, names);
 }

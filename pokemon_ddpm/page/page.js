@@ -12,16 +12,17 @@ import { $, fail, say } from "./dom.js";
 import { restore } from "./list.js";
 import { cancel, generateChosen, makeOf, spriteOf, surprise, work } from "./making.js";
 import { keepFiles, load } from "./model.js";
-import { ANY, isOfModel, recipeOf } from "./recipe.js";
+import { ANY, givenName, isOfModel, recipeOf } from "./recipe.js";
 import { canShare, save, shareSprite } from "./saving.js";
 import { follow, open, showName } from "./stage.js";
 import { find, page } from "./state.js";
 
+const PATIENCE = 30_000; // in milliseconds, for small files
 let downloads = {}; // {loaded, total, retry} of each file, in bytes
 let isWanted = false; // whether a row was asked for while the model was loading
-const isKept = () => navigator.serviceWorker?.controller?.scriptURL === new URL("service-worker.js", location).href;
+const isKept = navigator.serviceWorker?.controller?.scriptURL === new URL("service-worker.js", location).href;
 const newVersion = new Promise((resolve) => {
-  if (isKept()) navigator.serviceWorker.addEventListener("controllerchange", resolve);
+  if (isKept) navigator.serviceWorker.addEventListener("controllerchange", resolve);
 });
 newVersion.then(() => $("loaded").hidden || location.reload()); // it would load the model of the new version
 
@@ -32,18 +33,19 @@ async function start() {
   say("Loading the model");
   let reason = "config.json cannot be downloaded. Check the connection.";
   try {
-    const response = await fetch("config.json");
-    if (response.ok) reason = "The page cannot use its model: config.json or another file is damaged.";
-    page.config = await response.json();
-    [page.words, page.names, page.cards, page.config.sketches] = await Promise.all(["words", "names", "cards", "sketches"].map(async (file) => (await fetch(`${file}.json`)).json()));
+    const get = (file) => fetch(`${file}.json`, { signal: AbortSignal.timeout(PATIENCE) });
+    const responses = await Promise.all(["config", "words", "names", "cards", "sketches"].map(get));
+    if (responses.every(({ ok }) => ok)) reason = "The page cannot use its model: config.json or another file is damaged.";
+    const [config, words, names, cards, sketches] = await Promise.all(responses.map((each) => each.json()));
+    Object.assign(page, { config: { ...config, sketches }, words, names, cards });
     if (!page.config.own_classes) page.config.vocabulary.sketch = page.config.vocabulary.pose = Object.keys(page.config.sketches.sketches);
     addConditions();
-    const recipe = recipeOf(new URLSearchParams(location.search), page.config);
+    const parameters = new URLSearchParams(location.search), recipe = recipeOf(parameters, page.config);
     if (history.state?.choices) restoreChoices(history.state.choices);
     else if (recipe) choose("type", recipe.conditions.type?.split("/")[0] ?? ANY);
     readWish();
     if (recipe) {
-      showName({ recipe });
+      showName({ recipe, name: givenName(parameters.get("called")) });
       $("intro").className = "noise"; // the sprite that comes out of it has another name
     }
   } catch {
@@ -80,7 +82,7 @@ async function ready(backend) {
   const parameters = new URLSearchParams(location.search), isAsked = isWanted;
   isWanted = false;
   if (isAsked) generateChosen();
-  else if (parameters.has("day")) creatureOfTheDay(/^\d{4}-\d\d-\d\d$/.test(parameters.get("day")) ? parameters.get("day") : undefined);
+  else if (parameters.has("day")) creatureOfTheDay(parameters.get("day").match(/^\d{4}-\d\d-\d\d$/)?.[0]);
   else if (/^\d{1,10}$/.test(parameters.get("trio") ?? "")) starters(Number(parameters.get("trio")));
   else if (parameters.has("type")) await fromLink(parameters);
   else if (!page.made.length) generateChosen();
@@ -98,9 +100,12 @@ function touch(event) {
 }
 
 async function fromLink(parameters) {
-  const recipe = recipeOf(parameters, page.config);
-  if (!recipe) return (await generateChosen()) && say("This link names no sprite. Here are others.");
-  if (!(await work(find(recipe) ? "" : "It is about to hatch", (signal) => spriteOf(recipe, signal)))) return;
+  const recipe = recipeOf(parameters, page.config), name = givenName(parameters.get("called"));
+  if (!recipe) {
+    if (await generateChosen()) say("This link names no sprite. Here are others.");
+    return;
+  }
+  if (!(await work(find(recipe) ? "" : "It is about to hatch", (signal) => spriteOf(recipe, signal, name)))) return;
   say("");
   if (parameters.has("card")) await openCard(isOfModel(parameters, page.config.weights) ? triesOf(parameters.get("card")) : {});
   if (isOfModel(parameters, page.config.weights)) return;
@@ -131,6 +136,6 @@ addEventListener("popstate", () => {
   if (!$("generate").disabled && location.search) fromLink(new URLSearchParams(location.search));
 });
 for (const id of ["actions", "heart", "link"]) $(id).addEventListener("click", touch, true);
-for (const button of document.querySelectorAll("[data-make]")) button.onclick = () => makeOf(button);
+for (const button of document.querySelectorAll("[data-make]")) button.onclick = () => makeOf(button.dataset.make);
 for (const button of document.querySelectorAll("[data-save]")) button.onclick = () => save(button.dataset.save);
 start();

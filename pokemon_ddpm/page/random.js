@@ -25,12 +25,8 @@ function mersenneTwister(seed) {
 }
 
 /**
- * torch.randn(size, generator=torch.Generator().manual_seed(seed)), within 1e-5.
- *
- * PyTorch makes 16 normal numbers of 16 uniform ones of 24 bits (Box & Muller 1958).
- * @param {number} size A multiple of 16.
- * @param {number} seed From 0 to 2^32 - 1.
- * @returns {Float32Array}
+ * torch.randn(size, generator=torch.Generator().manual_seed(seed)), within 1e-5; the size is a multiple of 16, since PyTorch makes
+ * 16 normal numbers of 16 uniform ones of 24 bits (Box & Muller 1958).
  */
 export function normal(size, seed) {
   const random = mersenneTwister(seed);
@@ -52,11 +48,7 @@ export function normal(size, seed) {
  */
 export const sampleSeed = (seed, part, candidate) => sha256(`${seed}/${part}/${candidate}`)[0] >>> 1;
 
-/**
- * The SHA-256 of a text (FIPS 180-4), 8 numbers of 32 bits.
- *
- * crypto.subtle would do it, but a page has it with https only.
- */
+/** The SHA-256 of a text (FIPS 180-4), 8 numbers of 32 bits; a page has crypto.subtle with https only. */
 export function sha256(text) {
   const bytes = [...new TextEncoder().encode(text), 0x80];
   const words = new Int32Array(16 * Math.ceil((bytes.length + 8) / 64));

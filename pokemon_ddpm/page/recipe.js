@@ -13,8 +13,9 @@ const NEEDED = { // values that a model must have
 };
 export const LAST_STAGE = 3;
 const RARE = 64; // one of so many is a shiny
-const MAX_MAKES = 16, TO = "to-", SHOWN_DIGITS = 8;
-const TAKEN = ["seed", "make", "share", "w", "card", "doodle", "day", "trio"]; // by links; attributes of own images can have these names, too
+const MAX_MAKES = 16, TO = "to-", SHOWN_DIGITS = 8, LONGEST_NAME = 24;
+// Taken by links; attributes of own images can have these names, too.
+const TAKEN = ["seed", "make", "share", "w", "card", "doodle", "day", "trio", "called"];
 const parameterOf = (name) => (TAKEN.includes(name) ? `own-${name}` : name);
 
 const start = ({ conditions: { type = ANY, ...others }, seed }) => [type, ...Object.values(others), seed].join(" ");
@@ -26,6 +27,12 @@ export const title = ({ makes, to, share, doodle, ...from }) => [
 
 /** Whether what hatches of a seed is a shiny that nobody asked for. */
 export const isSurprise = (seed) => sampleSeed(seed, "rare", 0) % RARE === 0;
+
+/** The row that a date makes: its seed, and its one type. */
+export function ofDay(date, types) {
+  const seed = sampleSeed(date, "day", 0);
+  return { seed, type: types[sampleSeed(date, "type", 0) % types.length] };
+}
 
 /** From 1. */
 export const stageOf = ({ makes }) => 1 + makes.filter((each) => each === "evolve").length;
@@ -42,14 +49,18 @@ export function nameFor(recipe, names) {
   return [name, ...views].join(", ");
 }
 
-/** The query of a link; `weights` is the digest of the model's. */
-export function queryOf({ conditions, seed, makes, to, share, doodle }, weights) {
+/** The query of a link; `weights` is the digest of the model's, `name` what a visitor calls it. */
+export function queryOf({ conditions, seed, makes, to, share, doodle }, weights, name) {
   const named = (conditions, prefix = "") =>
     Object.fromEntries(Object.entries({ type: ANY, ...conditions }).map(([name, value]) => [prefix + parameterOf(name), value]));
   const morph = to ? { ...named(to.conditions, TO), [`${TO}seed`]: to.seed, share } : {};
   const make = makes.length ? { make: makes.join(".") } : {};
-  return new URLSearchParams({ ...named(conditions), seed, ...morph, ...make, ...(doodle && { doodle }), w: digits(weights) });
+  const others = { ...(doodle && { doodle }), ...(name && { called: name }), w: digits(weights) };
+  return new URLSearchParams({ ...named(conditions), seed, ...morph, ...make, ...others });
 }
+
+/** What a visitor calls a sprite, of a link or an input; undefined if it is no name. */
+export const givenName = (text) => text?.trim().slice(0, LONGEST_NAME) || undefined;
 
 /** Whether a link is of the model with these weights, or of an earlier page, which did not say it. */
 export const isOfModel = (parameters, weights) => [null, digits(weights)].includes(parameters.get("w"));
@@ -108,4 +119,18 @@ export function cardRecipes(recipe, config) {
   const parts = { "1-front": [], "1-front-shiny": ["shiny"], "1-back": ["back"], "2-front": ["evolve"], "3-front": ["evolve", "evolve"] };
   const recipes = Object.entries(parts).map(([name, change]) => [name, { ...recipe, makes: [...front, ...change] }]);
   return Object.fromEntries(recipes.filter(([, each]) => isRecipe(each, config) && stageOf(each) <= LAST_STAGE));
+}
+
+/** The types of both: the first of each, or another one of either where they are the same. */
+export function typesOfBoth(one, other) {
+  const [first, ...seconds] = (one ?? ANY).split("/"), found = [(other ?? ANY).split("/"), seconds].flat();
+  const second = found.find((type) => ![first, ANY, NONE].includes(type));
+  return first === ANY ? second : second ? `${first}/${second}` : first;
+}
+
+/** The recipe between two creatures, each {conditions, seed}: both have the types of both. */
+export function between(one, other) {
+  const type = typesOfBoth(one.conditions.type, other.conditions.type);
+  const [from, to] = [one, other].map(({ conditions, seed }) => ({ conditions: { ...conditions, ...(type && { type }) }, seed }));
+  return { ...from, to, share: 0.5, makes: [] };
 }

@@ -6,10 +6,8 @@ const VARIATION = 0.6; // strength of a variation, as of the pipeline's `image`
 
 /** The ids of the conditioner, Int32Array: both types, then the other attributes; what is not given is `any`. */
 function conditionIds(vocabulary, conditions) {
-  const types = vocabulary.type;
-  const wanted = (conditions.type ?? "any").split("/");
-  const typeId = (name) => [...types, "none", "any"].indexOf(name ?? "any");
-  const ids = [typeId(wanted[0]), typeId(wanted[1])];
+  const [first = "any", second = "any"] = conditions.type?.split("/") ?? [];
+  const ids = [first, second].map((name) => [...vocabulary.type, "none", "any"].indexOf(name));
   for (const [name, values] of Object.entries(vocabulary)) {
     if (!["type", "sketch", "pose"].includes(name)) ids.push([...values, "any"].indexOf(conditions[name] ?? "any"));
   }
@@ -19,11 +17,10 @@ function conditionIds(vocabulary, conditions) {
 
 /** Spherical interpolation of two samples of Gaussian noise, which keeps their length (Shoemake 1985). */
 function slerp(a, b, share) {
-  let dot = 0, aa = 0, bb = 0;
-  for (let i = 0; i < a.length; i++) (dot += a[i] * b[i]), (aa += a[i] * a[i]), (bb += b[i] * b[i]);
-  const angle = Math.acos(Math.min(1, Math.max(-1, dot / Math.sqrt(aa * bb))));
-  const [first, second] =
-    angle < 1e-6 ? [1 - share, share] : [Math.sin((1 - share) * angle), Math.sin(share * angle)].map((s) => s / Math.sin(angle));
+  const dot = (one, two) => one.reduce((sum, value, i) => sum + value * two[i], 0);
+  const angle = Math.acos(Math.min(1, Math.max(-1, dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b)))));
+  if (angle < 1e-6) return lerp(a, b, share);
+  const [first, second] = [1 - share, share].map((part) => Math.sin(part * angle) / Math.sin(angle));
   return a.map((value, i) => first * value + second * b[i]);
 }
 
@@ -54,18 +51,14 @@ function toPixels(channels) {
   const size = channels.length / 4;
   const pixels = new Uint8ClampedArray(channels.length).fill(255);
   for (let i = 0; i < size; i++) {
-    const opaque = channels[3 * size + i] > 0;
-    for (let c = 0; c < 3 && opaque; c++) pixels[4 * i + c] = Math.round(127.5 * (1 + Math.min(1, Math.max(-1, channels[c * size + i]))));
-    pixels[4 * i + 3] = opaque ? 255 : 0;
+    if (channels[3 * size + i] > 0) pixels.set([0, 1, 2].map((c) => 127.5 * (1 + channels[c * size + i])), 4 * i); // rounded, clipped
+    else pixels[4 * i + 3] = 0;
   }
   return pixels;
 }
 
 export class Sampler {
-  /**
-   * @param config The export's config.json.
-   * @param unet, conditioner Functions from named arrays {name: [array, shape]} to {name: Float32Array}.
-   */
+  /** Of the export's config.json, and functions from named arrays {name: [array, shape]} to {name: Float32Array}. */
   constructor(config, unet, conditioner) {
     Object.assign(this, { config, unet, conditioner, size: config.sample_shape.reduce((a, b) => a * b) });
   }

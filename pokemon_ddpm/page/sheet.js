@@ -34,13 +34,10 @@ export function squash(pixels) {
     const [one, next] = [row(y), row(y + 1)];
     return [...Array(side).keys()].filter((x) => [0, 1, 2, 3].some((c) => one[4 * x + c] !== next[4 * x + c])).length;
   };
-  const count = Math.max(1, Math.floor(rows.length / SQUASH)), least = Math.floor(rows.length / count);
-  const gone = [];
-  for (let part = 0, begin = 0; part < count && rows.length; part++) {
-    const end = begin + least + (part < rows.length % count ? 1 : 0);
-    gone.push(rows.slice(begin, end).reduce((best, y) => (changes(y) < changes(best) ? y : best)));
-    begin = end;
-  }
+  const count = Math.max(1, Math.floor(rows.length / SQUASH));
+  const begin = (part) => part * Math.floor(rows.length / count) + Math.min(part, rows.length % count);
+  const parts = Array.from({ length: count }, (_, part) => rows.slice(begin(part), begin(part + 1)));
+  const gone = parts.filter(({ length }) => length).map((part) => part.reduce((best, y) => (changes(y) < changes(best) ? y : best)));
   const result = new Uint8ClampedArray(pixels.length).map((_, i) => (i % 4 === 3 ? 0 : 255));
   const kept = [...Array(side).keys()].filter((y) => !gone.includes(y));
   kept.forEach((y, i) => result.set(row(y), 4 * side * (gone.length + i)));

@@ -3,16 +3,22 @@
 const EYE = [24, 24, 32];
 
 /** The color and the size of a sketch where others are not asked for; `table` is sketches.json. */
-export const usualConditions = (name, { sketches, types, size }, asked = []) => ({ color: [...asked.map((type) => types[type]), sketches[name].color].find(Boolean), size });
+export function usualConditions(name, { sketches, types, size }, asked = []) {
+  const [color = sketches[name].color] = asked.map((type) => types[type]).filter(Boolean);
+  return { color, size };
+}
 
-/** Conditions with a pose: a sketch for one of these types, or of the shape that was asked for; see drawn_sketch there. */
-export function withPose({ type = "", ...conditions }, { shape }, { sketches }, seed) {
-  const types = type.split("/").filter((each) => Object.values(sketches).some((sketch) => sketch.types.split(" ").includes(each)));
+/**
+ * Conditions with a sketch by chance, for one of their types, or of the shape that was asked for; see drawn_sketch there. It is
+ * their `pose`, as in links, since only the pose of it stays.
+ */
+export function withDrawnSketch(conditions, { shape }, { sketches }, seed) {
+  const types = (conditions.type ?? "").split("/").filter((each) => !["", "any", "none"].includes(each));
   const all = Object.keys(sketches), ofShape = all.filter((name) => sketches[name].shape === shape);
-  let names = all.filter((name) => !types.length || types.some((each) => sketches[name].types.split(" ").includes(each)));
-  if (shape) names = ofShape.some((name) => names.includes(name)) ? ofShape.filter((name) => names.includes(name)) : ofShape;
+  const ofTypes = all.filter((name) => !types.length || types.some((each) => sketches[name].types.split(" ").includes(each)));
+  const ofBoth = ofShape.filter((name) => ofTypes.includes(name)), names = ofBoth.length ? ofBoth : shape ? ofShape : ofTypes;
   const pose = names[Math.floor(seed / 5 ** 3) % names.length];
-  return { ...(type && { type }), ...conditions, ...(pose && { shape: shape ?? sketches[pose].shape, pose }) };
+  return pose ? { ...conditions, shape: shape ?? sketches[pose].shape, pose } : conditions;
 }
 
 /** RGBA pixels of a sketch in the color and size of conditions. */

@@ -1,16 +1,26 @@
 // From a sample to a sprite: no fragments, few colors in areas. What pokemon_ddpm/postprocessing.py does.
 
-const CONES = [[0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0.6806995451, 0.1073969566], [0.0883024619, 0.2817188376, 0.6299787005]];
-const LAB = [[0.2104542553, 0.793617785, -0.0040720468], [1.9779984951, -2.428592205, 0.4505937099], [0.0259040371, 0.7827717662, -0.8086757660]];
-const FROM_CONES = inverse(CONES), FROM_LAB = inverse(LAB);
+const CONES = [
+  [0.4122214708, 0.5363325363, 0.0514459929],
+  [0.2119034982, 0.6806995451, 0.1073969566],
+  [0.0883024619, 0.2817188376, 0.6299787005],
+];
+const LAB = [
+  [0.2104542553, 0.793617785, -0.0040720468],
+  [1.9779984951, -2.428592205, 0.4505937099],
+  [0.0259040371, 0.7827717662, -0.808675766],
+];
 
 const times = (matrix, [x, y, z]) => matrix.map(([a, b, c]) => a * x + b * y + c * z);
 
-function inverse([[a, b, c], [d, e, f], [g, h, i]]) {
-  const det = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g);
-  const adjugate = [[e * i - f * h, c * h - b * i, b * f - c * e], [f * g - d * i, a * i - c * g, c * d - a * f], [d * h - e * g, b * g - a * h, a * e - b * d]];
-  return adjugate.map((row) => row.map((value) => value / det));
+const cross = ([a, b, c], [d, e, f]) => [b * f - c * e, c * d - a * f, a * e - b * d];
+
+function inverse([one, two, three]) {
+  const columns = [cross(two, three), cross(three, one), cross(one, two)], [determinant] = times([one], columns[0]);
+  return [0, 1, 2].map((row) => columns.map((column) => column[row] / determinant));
 }
+
+const FROM_CONES = inverse(CONES), FROM_LAB = inverse(LAB);
 
 /** OKLab (Ottosson 2020) of a color of sRGB, three numbers from 0 to 255. */
 export function oklab(color) {
@@ -20,24 +30,19 @@ export function oklab(color) {
 
 /** The inverse: whole numbers from 0 to 255. */
 export function fromOklab(lab) {
-  const linear = times(FROM_CONES, times(FROM_LAB, lab).map((c) => c ** 3)).map((c) => Math.min(1, Math.max(0, c)));
-  return linear.map((c) => roundHalfEven(255 * (c <= 0.0031308 ? 12.92 * c : 1.055 * c ** (1 / 2.4) - 0.055)));
+  const linear = times(FROM_CONES, times(FROM_LAB, lab).map((c) => c ** 3));
+  return linear.map((c) => rounded(255 * (c <= 0.0031308 ? 12.92 * c : 1.055 * c ** (1 / 2.4) - 0.055)));
 }
 
-/** As numpy rounds. */
-function roundHalfEven(value) {
-  const rounded = Math.round(value);
-  return rounded - value === 0.5 && rounded % 2 ? rounded - 1 : rounded;
-}
+/** From 0 to 255; a half becomes an even number, as numpy rounds. */
+const rounded = (value) => Uint8ClampedArray.of(value)[0];
 
 const square = (a, b) => (a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2 + (a[2] - b[2]) ** 2;
 
-/** Groups of equal codes, in the order of the codes: for each pixel its group, and the number of groups. */
-function group(codes) {
-  const sorted = [...new Set(codes)].sort((a, b) => a - b);
-  const places = new Map(sorted.map((value, i) => [value, i]));
-  return [codes.map((value) => places.get(value)), sorted.length];
-}
+const mean = (colors) => [0, 1, 2].map((c) => colors.reduce((sum, color) => sum + color[c], 0) / colors.length);
+
+/** Different numbers in their order. */
+const different = (numbers) => [...new Set(numbers)].sort((a, b) => a - b);
 
 /** Merges the two groups that cost least until isDone(number of groups, least cost); see _merge in postprocessing.py. */
 function merge(means, weights, cost, isDone) {
@@ -71,17 +76,12 @@ function merge(means, weights, cost, isDone) {
 
 /** A palette in OKLab by Ward's clustering; see fit_palette in postprocessing.py. */
 function fitPalette(colors, cell, count) {
-  const [cells, size] = group(colors.map((color) => color.reduce((total, value) => 64 * total + Math.round(value / cell) + 32, 0)));
-  const means = Array.from({ length: size }, () => [0, 0, 0]);
-  const weights = Array(size).fill(0);
-  colors.forEach((color, i) => {
-    weights[cells[i]]++;
-    color.forEach((value, c) => (means[cells[i]][c] += value));
-  });
-  means.forEach((mean, i) => (means[i] = mean.map((value) => value / weights[i])));
+  const codes = colors.map((color) => color.reduce((total, value) => 64 * total + Math.round(value / cell) + 32, 0));
+  const members = different(codes).map((code) => colors.filter((_, i) => codes[i] === code));
+  const means = members.map(mean), weights = members.map(({ length }) => length);
   const cost = (i, j) => ((weights[i] * weights[j]) / (weights[i] + weights[j])) * square(means[i], means[j]);
   const groups = merge(means, weights, cost, (number) => number <= count);
-  return [...new Set(groups)].sort((a, b) => a - b).map((i) => means[i]);
+  return different(groups).map((i) => means[i]);
 }
 
 /** Areas of the colors of a palette; see color_areas in postprocessing.py. Returns the place of each pixel or -1, and the palette. */
@@ -105,17 +105,9 @@ function colorAreas(lab, width, palette, equalNeighbor, iterations = 12) {
         }
       }
     }
-    const [places, size] = group(chosen.filter((k) => k >= 0));
-    const sums = Array.from({ length: size }, () => [0, 0, 0, 0]);
-    let next = 0;
-    chosen = lab.map((value) => {
-      if (!value) return -1;
-      const place = places[next++];
-      value.forEach((part, c) => (sums[place][c] += part));
-      sums[place][3]++;
-      return place;
-    });
-    means = sums.map(([l, a, b, n]) => [l / n, a / n, b / n]);
+    const left = different(chosen.filter((k) => k >= 0));
+    means = left.map((k) => mean(lab.filter((_, i) => chosen[i] === k)));
+    chosen = chosen.map((k) => left.indexOf(k));
     if (chosen.join() === before) break;
     before = chosen.join();
   }
@@ -133,16 +125,15 @@ function mergeColors(means, weights, count, settings) {
   }
   const cost = (i, j) => Math.sqrt(square(means[i], means[j]));
   const groups = merge(means, weights, cost, (number, least) => number <= count && least >= settings.distinct);
-  const colors = means.map((mean) => fromOklab(mean).map((c) => Math.floor((roundHalfEven((c * 31) / 255) * 255) / 31)));
+  const colors = means.map((mean) => fromOklab(mean).map((c) => Math.floor((rounded((c * 31) / 255) * 255) / 31)));
   return groups.map((i) => colors[i]);
 }
 
-/** The places of the up to eight pixels around one. */
-function around(i, width, size) {
-  const [x, y] = [i % width, Math.floor(i / width)];
-  const places = [];
-  for (const dy of [-1, 0, 1]) for (const dx of [-1, 0, 1]) if (x + dx >= 0 && x + dx < width) places.push((y + dy) * width + x + dx);
-  return places.filter((j) => j >= 0 && j < size && j !== i);
+/** The places of a pixel of a square and of the up to eight around it. */
+function around(i, width) {
+  const [x, y] = [i % width, Math.floor(i / width)], steps = [-1, 0, 1];
+  const places = steps.flatMap((dy) => steps.map((dx) => [x + dx, y + dy]));
+  return places.filter((place) => place.every((each) => each >= 0 && each < width)).map(([x, y]) => y * width + x);
 }
 
 /** Removes small parts; see remove_fragments in postprocessing.py. Changes the pixels. */
@@ -157,7 +148,7 @@ function removeFragments(pixels, width, minimum) {
     let count = 0;
     while (stack.length) {
       count++;
-      for (const j of around(stack.pop(), width, size)) {
+      for (const j of around(stack.pop(), width)) {
         if (part[j] >= 0 || !pixels[4 * j + 3]) continue;
         part[j] = sizes.length;
         stack.push(j);
@@ -169,25 +160,19 @@ function removeFragments(pixels, width, minimum) {
   part.forEach((k, i) => k >= 0 && sizes[k] < least && pixels.set([255, 255, 255, 0], 4 * i));
 }
 
-/**
- * The sprite of a sample, RGBA pixels of a square with an alpha of 0 or 255.
- *
- * @param {Uint8ClampedArray} sample It is not changed.
- * @param settings "sprite" of the export's config.json.
- */
+/** The sprite of a sample, RGBA pixels of a square with an alpha of 0 or 255; `settings` is "sprite" of the export's config.json. */
 export function toSprite(sample, settings) {
   const pixels = sample.slice();
   const width = Math.sqrt(pixels.length / 4);
   removeFragments(pixels, width, settings.min_fragment);
-  const visible = [...Array(pixels.length / 4).keys()].filter((i) => pixels[4 * i + 3]);
-  const colors = visible.map((i) => [...pixels.subarray(4 * i, 4 * i + 3)]);
-  if (new Set(colors.map(String)).size <= settings.colors) return pixels;
-  const lab = Array(pixels.length / 4).fill(null);
-  visible.forEach((i, n) => (lab[i] = oklab(colors[n])));
-  const start = fitPalette(visible.map((i) => lab[i]), settings.cell, Math.floor((settings.colors * 3) / 2));
+  const colorAt = (i) => (pixels[4 * i + 3] ? [...pixels.subarray(4 * i, 4 * i + 3)] : null);
+  const colors = Array.from({ length: pixels.length / 4 }, (_, i) => colorAt(i));
+  if (new Set(colors.filter(Boolean).map(String)).size <= settings.colors) return pixels;
+  const lab = colors.map((color) => color && oklab(color));
+  const start = fitPalette(lab.filter(Boolean), settings.cell, Math.floor((settings.colors * 3) / 2));
   const [areas, palette] = colorAreas(lab, width, start, settings.equal_neighbor);
   const weights = palette.map((_, k) => areas.filter((place) => place === k).length);
   const merged = mergeColors(palette, weights, settings.colors, settings);
-  visible.forEach((i) => pixels.set(merged[areas[i]], 4 * i));
+  areas.forEach((area, i) => area >= 0 && pixels.set(merged[area], 4 * i));
   return pixels;
 }

@@ -3,10 +3,10 @@
 import { draw } from "./canvas.js";
 import { CALLED, choices } from "./choices.js";
 import { $, element, still } from "./dom.js";
-import { label } from "./list.js";
+import { keep, label } from "./list.js";
 import { canMake, conditionsOf, isRecipe, LAST_STAGE, queryOf, stageOf } from "./recipe.js";
 import { squash } from "./sheet.js";
-import { colorOf, find, idOf, isOwn, nameOf, page, randomSeed, typesOf } from "./state.js";
+import { find, idOf, isOwn, nameOf, page, randomSeed, styleOf, typesOf } from "./state.js";
 
 const IDLE_MS = 500;
 const IMPOSSIBLE = { shiny: "It is shiny already.", back: "This is its back.", set: "Choose its first sprite for this." };
@@ -17,12 +17,13 @@ export function open(sprite, isHatching = false) {
   page.shown = sprite;
   showName(sprite);
   $("actions").disabled = $("link").disabled = $("heart").disabled = !sprite.pixels;
-  for (const each of page.made) each.item.children[0].ariaCurrent = each === sprite;
-  if (isHatching || !sprite.pixels) lookUp();
+  for (const each of page.made) each.item.firstChild.ariaCurrent = each === sprite;
+  const isAbove = $("title").getBoundingClientRect().top < 0; // what makes a new one can be far below it
+  if (isAbove && (isHatching || !sprite.pixels)) scrollTo({ top: 0, behavior: still.matches ? "auto" : "smooth" });
   const isNew = !sprite.recipe.makes.length || sprite.recipe.to;
-  $("large").className = sprite.pixels ? (isHatching && isNew && !still.matches ? "hatch" : "") : (isNew ? "egg" : "flash");
+  $("large").className = sprite.pixels ? (isHatching && isNew ? "hatch" : "") : (isNew ? "egg" : "flash");
   if (!sprite.pixels) $("large").getContext("2d").clearRect(0, 0, 64, 64);
-  showSteps(sprite);
+  $("steps").replaceChildren(...sprite.frames.map((frame) => draw(element("canvas"), frame)));
   showParents(sprite);
   $("trio-link").hidden = sprite.trio === undefined;
   $("heart").ariaPressed = Boolean(sprite.heart);
@@ -32,19 +33,10 @@ export function open(sprite, isHatching = false) {
   follow(sprite);
 }
 
-/** Scrolls to the large sprite, if what makes a new one is far below it. */
-function lookUp() {
-  if ($("title").getBoundingClientRect().top < 0) scrollTo({ top: 0, behavior: still.matches ? "auto" : "smooth" });
-}
-
 export function showName(sprite) {
   [$("title").textContent, $("title").title] = [nameOf(sprite), idOf(sprite)];
   $("large").setAttribute("aria-label", `${nameOf(sprite)}: a sprite of ${words(sprite).join(" ")}`);
-  $("badges").replaceChildren(...words(sprite).map((text) => {
-    const badge = element("span", { textContent: text });
-    badge.style.setProperty("--type", colorOf(text));
-    return badge;
-  }));
+  $("badges").replaceChildren(...words(sprite).map((text) => element("span", { textContent: text, style: styleOf(text) })));
 }
 
 /** The types of a sprite, then its other conditions. */
@@ -61,25 +53,13 @@ export function drawFrame(sprite, frame) {
 }
 
 function drawLarge(pixels) {
-  [$("intro").hidden, $("large").hidden, $("link").hidden, $("heart").hidden] = [true, false, false, false];
+  $("intro").hidden = true;
   draw($("large"), pixels);
 }
 
-function showSteps({ frames }) {
-  $("steps").replaceChildren(...frames.map((frame) => {
-    const canvas = element("canvas");
-    draw(canvas, frame);
-    return canvas;
-  }));
-}
-
 function showParents({ parents = [] }) {
-  $("parents").hidden = !parents.length;
-  $("parents").replaceChildren(...parents.flatMap(({ name, pixels }, i) => {
-    const canvas = element("canvas", { role: "img", ariaLabel: name });
-    draw(canvas, pixels);
-    return [i ? " and " : "Out of ", canvas, ` ${name}`];
-  }));
+  const pictures = parents.map(({ name, pixels }) => draw(element("canvas", { role: "img", ariaLabel: name }), pixels));
+  $("parents").replaceChildren(...parents.map(({ name }, i) => element("span", {}, pictures[i], `${i ? "and" : "Out of"} ${name}`)));
 }
 
 /** Shows what the model can make, and why not of this sprite; and the others as partners. */
@@ -92,7 +72,8 @@ export function offer(sprite) {
   allow($("make-card"), sprite);
   allow($("fuse"), sprite, sprite.recipe.to ? "It is fused already." : sprite.recipe.doodle ? "A drawing has no noise to fuse." : "");
   const before = $("partner").value, others = page.made.filter((each) => each !== sprite && canFuse(each));
-  $("partner").replaceChildren(new Option("a new one", ""), ...others.map((each) => new Option(`${nameOf(each)} ${typesOf(each).join("/")}`, idOf(each))));
+  const options = others.map((each) => new Option(`${nameOf(each)} ${typesOf(each).join("/")}`, idOf(each)));
+  $("partner").replaceChildren(new Option("a new one", ""), ...options);
   if (others.some((each) => idOf(each) === before)) $("partner").value = before;
 }
 
@@ -118,23 +99,24 @@ export function following({ makes, ...recipe }, kind) {
   return changes.map((change) => ({ ...recipe, makes: both ? [...before.slice(0, -1), "back", "shiny"] : [...before, ...change] }));
 }
 
-export function linkOf(recipe) {
+export function linkOf({ recipe, name }) {
   const link = new URL(location.pathname, location.href);
-  link.search = queryOf(recipe, page.config.weights);
+  link.search = queryOf(recipe, page.config.weights, name);
   return link.href;
 }
 
 /** The address names the chosen creature, and a reload brings back the choices; another creature is a step of the history. */
 export function follow(sprite) {
-  const link = sprite?.pixels && linkOf(sprite.recipe), isStep = link && page.followed !== sprite && page.made.includes(page.followed);
+  const link = sprite?.pixels && linkOf(sprite), isStep = link && page.followed !== sprite && page.made.includes(page.followed);
   history[isStep ? "pushState" : "replaceState"]({ choices: choices() }, "", link);
   if (link) page.followed = sprite;
 }
 
 export function toggleHeart(sprite) {
   sprite.heart = !sprite.heart;
-  $("heart").ariaPressed = sprite.heart;
+  if (page.shown === sprite) $("heart").ariaPressed = sprite.heart;
   label(sprite);
+  keep(sprite);
 }
 
 let beat = 0;

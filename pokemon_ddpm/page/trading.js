@@ -3,11 +3,7 @@
 import { sampleSeed } from "./random.js";
 import { ANY, conditionsOf, nameFor } from "./recipe.js";
 
-/**
- * {name, number, hp, types, moves: [{name, type, damage}], weakness, rare, text} of a creature.
- * @param recipe Of its front.
- * @param cards, names The tables of cards.json and names.json.
- */
+/** {name, number, hp, types, moves: [{name, type, damage}], weakness, rare, text} of the recipe of a front. */
 export function cardOf(recipe, cards, names) {
   const { type = ANY, size, legendary } = conditionsOf(recipe), own = recipe.makes.findLast((each) => each.startsWith("vary"));
   return { name: nameFor(recipe, names), ...rulesOf(own?.slice(5) ?? recipe.seed, type.split("/"), { size, legendary }, cards) };

@@ -4,7 +4,19 @@
 import { Sampler } from "./sampling.js";
 import { toSprite } from "./sprite.js";
 
-const ATTEMPTS = 3;
+const ATTEMPTS = 3, PATIENCE = 30_000; // in milliseconds
+
+let progressed; // when the last part of a file came
+
+/** Waits for a server as long as anything is loaded. */
+function patiently(promise) {
+  progressed = performance.now();
+  return new Promise((resolve, reject) => {
+    const check = () => performance.now() - progressed > PATIENCE && reject(new Error("the server does not answer"));
+    const timer = setInterval(check, 1000);
+    promise.then(resolve, reject).finally(() => clearInterval(timer));
+  });
+}
 
 const nameOf = (file) => String(file).split("/").at(-1);
 
@@ -13,14 +25,15 @@ async function download(file) {
   const name = nameOf(file);
   for (let attempt = 1; ; attempt++) {
     try {
-      const response = await fetch(file);
+      const response = await patiently(fetch(file));
       if (!response.ok) throw new Error(`status ${response.status}`);
       const isPacked = response.headers.get("content-encoding"), total = isPacked ? 0 : Number(response.headers.get("content-length"));
       const parts = [];
       let loaded = 0;
       for (const reader = response.body.getReader(); ; ) {
-        const { done, value } = await reader.read();
+        const { done, value } = await patiently(reader.read());
         if (done) break;
+        progressed = performance.now();
         parts.push(value);
         postMessage({ loaded: (loaded += value.length), total, name });
       }
@@ -55,7 +68,7 @@ async function load(config) {
   for (const file of wanted) postMessage({ name: nameOf(file) }); // before the size of one of them is known
   const files = wanted.map(download);
   for (const file of files) file.catch(() => {}); // it fails where it is awaited
-  const ort = await import(module).catch(() => {
+  const ort = await patiently(import(module)).catch(() => {
     throw new Error(`The runtime cannot be loaded from ${module.host}. Check the connection and try again.`);
   });
   ort.env.wasm.wasmPaths = runtime.href;
@@ -89,11 +102,11 @@ addEventListener("message", ({ data: { config, id, request, scope } }) => {
 
 async function run(id, request) {
   try {
-    const loaded = await sampler, { config } = loaded;
+    const own = await sampler, { config } = own;
     let sample, step = 0;
-    for await (sample of loaded.sample(request)) postMessage({ id, pixels: sample, step: step++ });
-    const isScored = request.asked && config.ranker, pixels = isScored ? toSprite(sample, config.sprite) : sample;
-    postMessage({ id, pixels, score: isScored ? await loaded.score(pixels, request.asked) : 0, done: true });
+    for await (sample of own.sample(request)) postMessage({ id, pixels: sample, step: step++ });
+    const pixels = toSprite(sample, config.sprite);
+    postMessage({ id, pixels, score: request.asked && config.ranker ? await own.score(pixels, request.asked) : 0, done: true });
   } catch (error) {
     postMessage({ id, error: String(error.message ?? error) });
   }

@@ -161,7 +161,7 @@ def _result(kind: str, name: str, value: float, data: str, data_id: str | None =
 
 
 def _title(metric: str) -> str:
-    return metric.upper() if metric in ("kid", "fid") else metric.replace("_", " ")
+    return "KID" if metric == "kid" else metric.replace("_", " ")
 
 
 def _is_path(name: str) -> bool:

@@ -23,16 +23,7 @@ from pokemon_ddpm.models import LICENSE_FILE, PLAIN_WEIGHTS, check_files, locate
 from pokemon_ddpm.pipelines import hub_mixin
 from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, INDEX_FILE, NOTE
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.publishing import PAGE_MODELS
-from pokemon_ddpm.publishing.cards import (
-    FACTS_LICENSE,
-    STARTER,
-    TEMPLATES,
-    dataset_card,
-    folder_card,
-    license_of,
-    newest_sheet,
-)
+from pokemon_ddpm.publishing import PAGE_MODELS, cards
 
 LOGIN = "Store a token with write access with `hf auth login`, or set HF_TOKEN."
 DISTRIBUTION, PACKAGE = "pokemon-ddpm", "pokemon_ddpm"
@@ -68,9 +59,9 @@ def upload_model(folder: Path, name: str, private: bool | None = None, **commit:
     The folder, of a training run or `save_pretrained`, is only read; for `commit` see `push_folder`. Raises OSError or
     ValueError if it holds no complete model, or the push fails; it can be repeated.
     """
-    pipeline, card = PokemonDDPMPipeline.from_pretrained(folder), folder_card(folder)
+    pipeline, card = PokemonDDPMPipeline.from_pretrained(folder), cards.folder_card(folder)
     parts = [f"{part}/{file}" for part in pipeline.components for file in ("*.json", PLAIN_WEIGHTS)]
-    patterns = [INDEX_FILE, CARD_FILE, LICENSE_FILE, newest_sheet(folder) or CARD_FILE, *parts]
+    patterns = [INDEX_FILE, CARD_FILE, LICENSE_FILE, cards.newest_sheet(folder) or CARD_FILE, *parts]
     check_files(folder, *patterns, limit=math.inf)
     with hub_errors(f"The push to {name}"), tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary)
@@ -98,16 +89,16 @@ def upload_dataset(name: str, data_dir: str | None, public: bool) -> tuple[Any, 
     api, info = open_repository(name, not public, "dataset")
     if not public and info.private is False:
         raise ValueError(f"{name} is public already. Make it private in its settings, or push with --public.")
-    configs = ("front", "all") if data_dir else (STARTER,)
+    configs = ("front", "all") if data_dir else (cards.STARTER,)
     sprites = {config: load_sprites(data_dir, config) for config in configs}
     message = {"commit_message": "Upload the sprites"}
     datasets.logging.set_verbosity_error()  # it warns of the processes that it does not start
     # The card first: a push that breaks off is known as ours when it is repeated.
     with tempfile.TemporaryDirectory() as folder, hub_errors(f"The push of the card to {info.id}"):
-        dataset_card(info.id, sprites).save(Path(folder, CARD_FILE))
-        if STARTER not in sprites:
+        cards.dataset_card(info.id, sprites).save(Path(folder, CARD_FILE))
+        if cards.STARTER not in sprites:
             terms = Path(sprite_archive.__file__).with_name("sprite_facts.LICENSE.txt")
-            shutil.copy(terms, Path(folder, FACTS_LICENSE))
+            shutil.copy(terms, Path(folder, cards.FACTS_LICENSE))
         api.upload_folder(repo_id=info.id, repo_type="dataset", folder_path=folder, **message)
     for config, splits in sprites.items():
         with hub_errors(f"The push of {config} to {info.id}"):
@@ -132,7 +123,7 @@ def upload_space(name: str, model: str | None = None, page: bool = False, privat
 
             write_pages(pipelines, Path(folder), print)
             card = {"app_file": "index.html", "custom_headers": ISOLATED}
-            card |= license_of(model) if own else {"license": "other"}
+            card |= cards.license_of(model) if own else {"license": "other"}
             _write_card(Path(folder), own, sdk="static", **card)
         else:
             write_space(Path(folder), model, own)
@@ -170,5 +161,5 @@ def write_space(folder: Path, model: str | None = None, own_classes: bool = Fals
 
 
 def _write_card(folder: Path, own_classes: bool = False, **metadata: Any) -> None:
-    template, texts = str(TEMPLATES / "space.md"), {"own_classes": own_classes, "note": NOTE}
+    template, texts = str(cards.TEMPLATES / "space.md"), {"own_classes": own_classes, "note": NOTE}
     RepoCard.from_template(CardData(**metadata), template, **texts).save(folder / CARD_FILE)

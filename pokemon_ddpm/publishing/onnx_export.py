@@ -64,16 +64,6 @@ class _RankingUNet(nn.Module):
         prediction, activations = self.ranker.predict(sample, timestep, class_labels, **given)
         return prediction, activations @ self.layers[:, 1:-1].T + self.layers[:, -1]
 
-    def entries(self) -> dict[str, Any]:
-        """What scoring needs beside the network, as it is written to JSON."""
-        steps = {"timestep": TIMESTEP, "alpha_bar": self.ranker.alpha_bar}
-        return {
-            **steps,
-            "error_weights": self.layers[:, 0].tolist(),
-            "probes": self.probed,
-            "match_weight": MATCH_WEIGHT,
-        }
-
 
 def export_onnx(
     pipeline: PokemonDDPMPipeline, folder: Path, name: str, ranker: SpriteRanker | None = None, **entries: Any
@@ -99,7 +89,13 @@ def export_onnx(
     else:
         network = _RankingUNet(ranker)
         exported = _export(network, inputs, ["prediction", "activations_scores"])
-        entries["ranker"] = network.entries()
+        entries["ranker"] = {
+            "timestep": TIMESTEP,
+            "alpha_bar": ranker.alpha_bar,
+            "error_weights": network.layers[:, 0].tolist(),
+            "probes": network.probed,
+            "match_weight": MATCH_WEIGHT,
+        }
     write_file(folder / UNET_FILE, exported)
     write_file(folder / CONDITIONER_FILE, _export(_Conditioner(pipeline.conditioner), ids, ["class_labels"]))
     weights = weights_digest(pipeline.unet, pipeline.conditioner)

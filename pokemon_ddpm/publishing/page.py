@@ -99,8 +99,7 @@ def write_pages(
         (folder / runtime).mkdir(exist_ok=True)
     for path in copied:
         write_file(folder / runtime / path.name, path.read_bytes())
-    for name, pipeline in pipelines.items():
-        place = places[Path(name).resolve().name]
+    for (name, pipeline), place in zip(pipelines.items(), places.values(), strict=True):
         up, address = "../" * bool(place), url and f"{url.rstrip('/')}/{place}"
         links = {other: f"{up}{there}" for other, there in places.items() if there != place}
         (folder / place).mkdir(exist_ok=True)
@@ -188,11 +187,8 @@ def _write_service_worker(folder: Path, runtime: str) -> None:
     for path in (*(folder / name for name in (*page, UNET_FILE, CONDITIONER_FILE)), *copied):
         version.update(path.read_bytes())
     code = (SOURCE / SERVICE_WORKER).read_text(encoding="utf-8")
-    for place, text in {
-        "VERSION": version.hexdigest()[:16],
-        "FILES": " ".join(["./", *page]),
-        "RUNTIME": runtime,
-    }.items():
+    texts = {"VERSION": version.hexdigest()[:16], "FILES": " ".join(["./", *page]), "RUNTIME": runtime}
+    for place, text in texts.items():
         code = code.replace(place, text)
     write_file(folder / SERVICE_WORKER, code)
 

@@ -88,9 +88,9 @@ class TrainingTensors:
             files[EMA] = dict(zip(dict(self.model.named_parameters()), self.ema.shadow_params, strict=True))
         return files
 
-    def load(self, folder: Path, step: int) -> None:
+    def load(self, folder: Path, checksums: dict[str, str], step: int) -> None:
         """Restores a checkpoint in place; ValueError, with nothing changed, if it is damaged or does not fit."""
-        own, checksums, saved = self.files() | {OPTIMIZER: self._moments()}, _load_manifest(folder)[1], {}
+        own, saved = self.files() | {OPTIMIZER: self._moments()}, {}
         for name, expected in own.items():
             with _named(folder / name):
                 limit = MAX_BYTES + sum(tensor.nbytes for tensor in expected.values())
@@ -161,7 +161,14 @@ def save_checkpoint(output_dir: Path, state: TrainingState, tensors: TrainingTen
     try:
         for left in output_dir.glob(".checkpoint-*"):  # by a run that was killed
             delete(left)
-        _write(partial, state, tensors)
+        partial.mkdir(parents=True)
+        checksums = {}
+        for name, of_file in tensors.files().items():
+            content = save({key: tensor.contiguous() for key, tensor in of_file.items()})
+            write_file(partial / name, content)
+            checksums[name] = hashlib.sha256(content).hexdigest()
+        manifest = {"state": dataclasses.asdict(state), "files": checksums}
+        write_file(partial / MANIFEST, json.dumps(manifest, indent=2) + "\n")
         _delete_checkpoints(later(output_dir, state.step - 1))  # which the run went back from
         partial.rename(final)
         _delete_checkpoints(checkpoints(output_dir)[:-limit])  # none for a limit of 0
@@ -178,25 +185,6 @@ def later(output_dir: Path, step: int) -> list[Path]:
 def _delete_checkpoints(paths: Iterable[Path]) -> None:
     for path in paths:  # renamed first, so that an interruption leaves no incomplete one
         delete(path.rename(path.with_name(f".{path.name}.deleted")))
-
-
-def _write(folder: Path, state: TrainingState, tensors: TrainingTensors) -> None:
-    """The manifest has the state, and checksums of the files."""
-    folder.mkdir(parents=True)
-    checksums = {}
-    for name, of_file in tensors.files().items():
-        content = save({key: tensor.contiguous() for key, tensor in of_file.items()})
-        write_file(folder / name, content)
-        checksums[name] = hashlib.sha256(content).hexdigest()
-    manifest = {"state": dataclasses.asdict(state), "files": checksums}
-    write_file(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
-
-
-def _load_manifest(folder: Path) -> tuple[TrainingState, dict[str, str]]:
-    """The state of a checkpoint, and file name -> checksum; raises DamagedCheckpoint if they are not as written."""
-    with _named(folder / MANIFEST):
-        manifest = json.loads(read_file(folder / MANIFEST, folder))
-        return TrainingState(**manifest["state"]), dict(manifest["files"])
 
 
 def is_finite(tensors: Iterable[torch.Tensor]) -> bool:
@@ -220,9 +208,11 @@ def restore(folder: Path, now: TrainingState, tensors: TrainingTensors) -> Train
     Raises:
         ValueError: If the checkpoint is damaged or of another run; nothing is changed then.
     """
-    state, _ = _load_manifest(folder)
+    with _named(folder / MANIFEST):
+        manifest = json.loads(read_file(folder / MANIFEST, folder))
+        state, checksums = TrainingState(**manifest["state"]), dict(manifest["files"])
     _check_same_run(folder, state, now)
-    tensors.load(folder, state.step)
+    tensors.load(folder, checksums, state.step)
     return state
 
 

@@ -224,8 +224,7 @@ class TrainingConfig:
 
         steps, interval = self.distill_teacher_steps, self.autoguidance_interval or AUTOGUIDANCE_INTERVAL
         if self._is_class_folder and (self.dataset_config_name or self.exclude_faulty):
-            flags = "--dataset_config_name or --exclude_faulty"
-            yield f"{self.train_data_dir} has labelled images; leave out {flags}."
+            yield f"{self.train_data_dir} has labelled images; leave out --dataset_config_name or --exclude_faulty."
         for name in () if self.own_classes else self.conditions or ():
             if name not in CONDITIONS:
                 yield f"--conditions: unknown attribute {name!r}. {nearest(name, list(CONDITIONS))}"

@@ -31,7 +31,7 @@ PROCESS = ("prediction_type", "num_train_timesteps", "beta_schedule", "rescale_b
 
 def other_loss(
     config: TrainingConfig, schedule: NoiseSchedule, denoiser: ConditionalDenoiser, trained: PokemonDDPMPipeline | None
-) -> "Callable[[nn.Module, Batch], Tensor] | None":
+) -> Callable[[nn.Module, Batch], Tensor] | None:
     """The loss of the configuration in place of the plain one, None for the plain one.
 
     Args:
@@ -165,10 +165,8 @@ class DistillationLoss:
     ):
         self.frozen_model, self.schedule = _frozen(config, student), schedule
         self.steps = student_steps(config.ddpm_num_steps, config.ddpm_num_inference_steps, schedule.beta.device)
-        self.guidance_scale, self.image_guidance_scale = (
-            config.distill_guidance_scale,
-            teacher.config.image_guidance_scale,
-        )
+        self.guidance_scale = config.distill_guidance_scale
+        self.image_guidance_scale = teacher.config.image_guidance_scale
         self.teacher_order = 1 if is_distilled(teacher.scheduler) else 2
 
     def __call__(self, denoiser: nn.Module, batch: Batch) -> Tensor:
@@ -228,9 +226,9 @@ class AutoguidanceLoss:
     Of the difference, the part along x is left out: it makes colors too strong (Sadat et al. 2024, η = 0).
 
     Above the configured timesteps the target is x itself, so that the composition of images stays as it is. It is x_0,
-    that of the plain loss, below them, since guided at all timesteps colors become too strong; and
-    for images with a reference, which the other models need not know, and those without any condition, at whose
-    prediction classifier-free guidance starts.
+    that of the plain loss, below them, since guided at all timesteps colors become too strong; and for images with a
+    reference, which the other models need not know, and those without any condition, at whose prediction
+    classifier-free guidance starts.
 
     Args:
         denoiser: On the device; it is copied.
@@ -250,15 +248,14 @@ class AutoguidanceLoss:
         """The model of a flag; it must be like the denoiser in all but its weights and its network's size."""
         config, source = self.config, getattr(self.config, flag)
         pipeline = PokemonDDPMPipeline.from_pretrained(source)
-        found = pipeline.unet.config | pipeline.scheduler.config | {"conditions": pipeline.conditioner.vocabulary}
+        found = pipeline.unet.config | pipeline.scheduler.config
         process = (config.prediction_type, config.ddpm_num_steps, config.ddpm_beta_schedule, False)
         needed = denoiser.unet.config | dict(zip(PROCESS, process, strict=True))
-        needed["conditions"] = denoiser.conditioner.vocabulary
-        for name in (*SHARED, *PROCESS, "conditions"):
+        for name in (*SHARED, *PROCESS):
             if found.get(name) != needed.get(name):
-                reason = f"has {name} {found.get(name)}, but needs {needed.get(name)}"
-                reason = "has other conditions than the model" if name == "conditions" else reason
-                raise ValueError(f"--{flag} {source} {reason}.")
+                raise ValueError(f"--{flag} {source} has {name} {found.get(name)}, but needs {needed.get(name)}.")
+        if pipeline.conditioner.vocabulary != denoiser.conditioner.vocabulary:
+            raise ValueError(f"--{flag} {source} has other conditions than the model.")
         other = _frozen(config, denoiser)  # with its mixed precision
         device = self.schedule.beta.device
         other.unet, other.conditioner = pipeline.unet.to(device), pipeline.conditioner.to(device)

@@ -112,11 +112,10 @@ def build_unet(
     """
     patch_size = config.get("patch_size", 1)
     factor = 2 ** (len(config["block_out_channels"]) - 1) * (patch_size if patch_size in range(1, resolution) else 1)
-    wrong = resolution % factor and f"This network needs a resolution divisible by {factor}, not {resolution}."
     if config.get("time_embedding_type") == "fourier":
-        wrong = "time_embedding_type fourier needs the logarithm of the timestep, and one timestep is 0."
-    if wrong:
-        raise ValueError(wrong)
+        raise ValueError("time_embedding_type fourier needs the logarithm of the timestep, and one timestep is 0.")
+    if resolution % factor:
+        raise ValueError(f"This network needs a resolution divisible by {factor}, not {resolution}.")
     fixed = {"sample_size": resolution, "class_embed_type": "identity", "in_channels": channels}
     fixed["out_channels"] = 2 * channels if learned_variance else channels
     if config.get("time_embedding_type") == "learned":

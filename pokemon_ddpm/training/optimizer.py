@@ -36,16 +36,11 @@ def make_optimizer(
         inside = [*unet.down_blocks.parameters(), *unet.mid_block.parameters(), *unet.up_blocks.parameters()]
         matrices = {id(p) for p in inside if p.ndim > 1}
     tables = {id(denoiser.conditioner.tables[f"{each}_embedding"].weight) for each in new_attributes}
-    kinds = {(False, False): 1, (False, True): EMBEDDING_FACTOR, (True, False): 1}
-    groups = [
-        {
-            "params": [p for p in denoiser.parameters() if (id(p) in matrices, id(p) in tables) == kind],
-            "orthogonal": kind[0],
-            "lr_factor": factor,
-        }
-        for kind, factor in kinds.items()
-    ]
-    groups = [group for group in groups if group["params"]]
+    parts: dict[tuple[bool, int], list[Tensor]] = {(False, 1): [], (False, EMBEDDING_FACTOR): [], (True, 1): []}
+    for p in denoiser.parameters():
+        parts[id(p) in matrices, EMBEDDING_FACTOR if id(p) in tables else 1].append(p)
+    kinds = [{"params": ps, "orthogonal": kind, "lr_factor": factor} for (kind, factor), ps in parts.items()]
+    groups = [group for group in kinds if group["params"]]
     # Fused, so that an update can be skipped on the device.
     return Muon(groups, dtype, fused=True, **options) if matrices else torch.optim.AdamW(groups, fused=True, **options)
 

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
 
 import psutil
 import torch
@@ -21,17 +20,13 @@ from accelerate.utils import ProjectConfiguration
 from diffusers import DDPMScheduler
 from diffusers.training_utils import EMAModel
 from filelock import FileLock, Timeout
-from huggingface_hub import RepoCard
-from safetensors import SafetensorError
 from torch import nn
 from tqdm import tqdm
 
 from pokemon_ddpm.data import SpriteTensors, labelled_tensors, load_named, load_tensors, sprite_tensors
 from pokemon_ddpm.diffusion import ConditionalDenoiser, make_sampler, sample_timesteps, student_scheduler
-from pokemon_ddpm.files import write_file
-from pokemon_ddpm.models import LICENSE_FILE, locate_model
-from pokemon_ddpm.pipelines.file_checks import read_file
-from pokemon_ddpm.pipelines.hub_mixin import LICENSE_KEY, license_terms
+from pokemon_ddpm.models import COMPONENTS, LICENSE_FILE, locate_model
+from pokemon_ddpm.pipelines.hub_mixin import INDEX_FILE
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.training.batches import VALIDATION, Batch, generator_for
 from pokemon_ddpm.training.checkpoint import checkpoints, delete, find_checkpoints
@@ -40,27 +35,13 @@ from pokemon_ddpm.vocabulary import USUAL
 
 ERROR_LOG = "error.log"  # tracebacks
 # A run's files in its folder, beside checkpoints; --overwrite_output_dir deletes these and nothing else.
-RUN_CONTENTS = (
-    *("model_index.json", "unet", "conditioner", "scheduler"),
-    *(LICENSE_FILE, CONFIG_FILE, ERROR_LOG, "samples", "logs"),
-)
+RUN_CONTENTS = (INDEX_FILE, *COMPONENTS, LICENSE_FILE, CONFIG_FILE, ERROR_LOG, "samples", "logs")
 DEFAULT_SAMPLER = "sde-dpmsolver++"  # as the default number of steps, see docs/sampling.md
 GUIDANCE_SCALE = 3.0
 IMAGE_GUIDANCE_SCALE = 3.0  # by a reference, see docs/report.md
 # Of the losses of averaged weights.
 TIMESTEPS_PER_IMAGE = 2
 CHUNK = 64
-
-
-class Callbacks(NamedTuple):
-    """What a run calls of the modules that use models, which training does not import."""
-
-    save_sheet: Callable[[PokemonDDPMPipeline, Path, int], None]  # of samples of each type, with seeds from a number
-    count_copies: Callable[[PokemonDDPMPipeline, SpriteTensors, SpriteTensors], tuple[int, int]]
-    make_card: Callable[..., RepoCard]
-    write_card: Callable[[Path, RepoCard], None]
-    create_repository: Callable[[str, bool], str]  # name, and whether it is private; returns the full name
-    push: Callable[[Path, str], str]  # folder and repository; returns the address
 
 
 def cores_per_process() -> int:
@@ -85,18 +66,17 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
         project_config=ProjectConfiguration(config.output_dir, logging_dir=f"{config.output_dir}/logs"),
     )
     count, on_cpu = int(os.environ.get("WORLD_SIZE", 1)), accelerator.device.type == "cpu"
-    kind, wrong = accelerator.distributed_type, None
+    kind = accelerator.distributed_type
     if count != accelerator.num_processes:
-        wrong = f"WORLD_SIZE is {count}, but this process would train alone. Use one, or ACCELERATE_USE_CPU=true"
-    elif tracker != "none" and not accelerator.log_with:  # it was dropped silently
-        wrong = f"--report_to {tracker}: {tracker} is not installed. Install it with: pip install {tracker}"
-    elif kind in (DistributedType.DEEPSPEED, DistributedType.FSDP, DistributedType.MEGATRON_LM):
+        use = "Use one, or ACCELERATE_USE_CPU=true."
+        raise ValueError(f"WORLD_SIZE is {count}, but this process would train alone. {use}")
+    if tracker != "none" and not accelerator.log_with:  # it was dropped silently
+        raise ValueError(f"--report_to {tracker}: {tracker} is not installed. Install it with: pip install {tracker}.")
+    if kind in (DistributedType.DEEPSPEED, DistributedType.FSDP, DistributedType.MEGATRON_LM):
         # These shard the weights: a checkpoint would contain a part only.
-        wrong = f"{kind.value} is not supported. Choose multi-GPU training in `accelerate config`"
-    elif on_cpu and accelerator.mixed_precision == "fp16":
-        wrong = "--mixed_precision fp16 needs a GPU; on a CPU use bf16 or no"
-    if wrong:
-        raise ValueError(f"{wrong}.")
+        raise ValueError(f"{kind.value} is not supported. Choose multi-GPU training in `accelerate config`.")
+    if on_cpu and accelerator.mixed_precision == "fp16":
+        raise ValueError("--mixed_precision fp16 needs a GPU; on a CPU use bf16 or no.")
     if on_cpu:
         torch.set_num_threads(config.num_cpu_threads or cores_per_process())
     config.mixed_precision = accelerator.mixed_precision  # a resumed run must have the same
@@ -155,7 +135,7 @@ def check_output_dir(config: TrainingConfig) -> None:
         if Path(locate_model(weights)).resolve() == folder.resolve():
             raise ValueError(f"--overwrite_output_dir would delete {weights}, which the training needs.")
     # A run that was killed before its first checkpoint starts again.
-    saved = [*filter(Path.exists, [folder / "model_index.json"]), *checkpoints(folder)]
+    saved = [*filter(Path.exists, [folder / INDEX_FILE]), *checkpoints(folder)]
     if saved and not (config.overwrite_output_dir or found):
         start = "Choose another --output_dir, or delete it with --overwrite_output_dir"
         if checkpoints(folder):
@@ -163,16 +143,12 @@ def check_output_dir(config: TrainingConfig) -> None:
         raise ValueError(f"{folder} already contains a run ({saved[0].name}). {start}.")
 
 
-def prepare_output(config: TrainingConfig, create_repository: Callable[[str, bool], str]) -> str | None:
-    """Creates the Hub repository and returns its name, and deletes an older run, where the flags say so."""
-    folder, repository = Path(config.output_dir), None
-    if config.push_to_hub:
-        repository = create_repository(config.hub_model_id or folder.resolve().name, config.hub_private_repo)
+def delete_run(folder: Path) -> None:
+    """Deletes the files of a run from its folder; what is no run stays."""
     found = [*(folder / name for name in RUN_CONTENTS if (folder / name).exists()), *checkpoints(folder)]
-    is_run = any(path.name in ("model_index.json", CONFIG_FILE) or path.name not in RUN_CONTENTS for path in found)
-    for path in found if config.overwrite_output_dir and is_run else ():
-        delete(path)
-    return repository
+    if any(path.name in (INDEX_FILE, CONFIG_FILE) or path.name not in RUN_CONTENTS for path in found):
+        for path in found:
+            delete(path)
 
 
 def load_splits(config: TrainingConfig) -> dict[str, SpriteTensors]:
@@ -233,32 +209,11 @@ def make_pipeline(
     return PokemonDDPMPipeline(*parts, sampler, steps, GUIDANCE_SCALE, usual, by_reference)
 
 
-def save_model(pipeline: PokemonDDPMPipeline, config: TrainingConfig, callbacks: Callbacks, *measured: Any) -> None:
-    """Saves the pipeline with its model card, of what was `measured`, and the LICENSE of the initial weights.
-
-    Raises ValueError if it cannot be written into the output folder.
-    """
-    folder, base = Path(config.output_dir), config.initial_weights
-    try:
-        card = callbacks.make_card(pipeline, config, folder.resolve().name, *measured)
-        pipeline.conditioner.register_to_config(**{LICENSE_KEY: license_terms(card.data.to_dict())})
-        pipeline.save_pretrained(folder)
-        if base and (source := Path(locate_model(base), LICENSE_FILE)).exists():
-            write_file(folder / LICENSE_FILE, read_file(source, source.parent))
-        callbacks.write_card(folder, card)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ValueError(f"The model could not be written into {folder} ({error}).") from error
-
-
 class Meter:
     """Means over a log interval, summed on the device and read once an interval."""
 
     def __init__(self, accelerator: Accelerator):
-        self._accelerator, self._device = accelerator, accelerator.device
-        self._reset()
-
-    def _reset(self) -> None:
-        self._sums = torch.zeros(3, device=self._device)
+        self._accelerator, self._sums = accelerator, torch.zeros(3, device=accelerator.device)
         self._images, self._since = 0, time.perf_counter()
 
     def add(self, loss: torch.Tensor, grad_norm: torch.Tensor, images: int) -> None:
@@ -275,7 +230,8 @@ class Meter:
         sums = self._accelerator.reduce(self._sums, "mean")
         loss, grad_norm = (sums[:2] / sums[2]).tolist()  # NaN without an update
         speed = self._images / (time.perf_counter() - self._since)
-        self._reset()
+        self._sums.zero_()
+        self._images, self._since = 0, time.perf_counter()
         return {"loss": loss, "grad_norm": grad_norm, "images_per_second": speed}
 
 

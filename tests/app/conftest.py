@@ -1,5 +1,3 @@
-"""Fixtures of the app's tests."""
-
 import warnings
 from pathlib import Path
 
@@ -24,8 +22,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, str]:
     The third is of other classes, with references and three attributes, one of which has the name of a setting.
     """
     folder = tmp_path_factory.mktemp("models")
-    values = {**CONDITIONS, "relation": RELATIONS}
-    full = tiny_pipeline(vocabulary={name: list(each) for name, each in values.items()}, channels=4)
+    full = tiny_pipeline(vocabulary=CONDITIONS | {"relation": RELATIONS}, channels=4)
     torch.nn.init.normal_(full.unet.conv_in.weight, std=0.1)  # it starts without a reference
     scales = {"guidance_scale": 3.0, "reference_guidance_scale": 2.0}
     full.register_to_config(**scales, default_conditions={"view": "front", "finish": "normal"})
@@ -35,9 +32,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, str]:
     fast = PokemonDDPMPipeline(tiny.unet, tiny.conditioner, scheduler, num_inference_steps=2, guidance_scale=1.0)
     fast.save_pretrained(folder / "fast")
     own = {"type": ["bats", "orcs"], "action": ["attack", "idle"], "quality": ["good", "poor"]}
-    units = tiny_pipeline(vocabulary={**own, "view": list(VIEWS), "relation": list(RELATIONS)}, channels=4)
-    units.register_to_config(default_conditions={"view": "front"})
-    units.save_pretrained(folder / "units")
+    own |= {"view": VIEWS, "relation": RELATIONS}
+    defaults = {"default_conditions": {"view": "front"}}
+    tiny_pipeline(vocabulary=own, channels=4, defaults=defaults).save_pretrained(folder / "units")
     return str(folder / "full"), str(folder / "fast"), str(folder / "units")
 
 
@@ -49,7 +46,6 @@ def known(models: tuple[str, str, str]):
 
 @pytest.fixture(scope="module")
 def app(models: tuple[str, str, str], tmp_path_factory: pytest.TempPathFactory):
-    """The app with all models."""
     with running(models, tmp_path_factory.mktemp("app")) as app:
         # One thread generates, so the examples are finished then: tests count the evaluations of networks.
         Client(app.url, verbose=False).predict("fire", "any", 1, api_name="/generate")

@@ -42,12 +42,7 @@ def running(models: Sequence[str], folder: Path, **options: Any) -> Iterator[App
 
 
 class Network:
-    """Watches all networks of this process.
-
-    Attributes:
-        evaluations: How many there were.
-        seconds: Added to each evaluation.
-    """
+    """Counts the evaluations of all networks of this process, each of which takes some seconds more."""
 
     def __init__(self) -> None:
         self.evaluations, self.seconds = 0, 0.0
@@ -68,6 +63,5 @@ def expected_images(model: str, pokemon_type: str | None, seed: int, count: int,
     """The pixels that the gallery shows, generated without the app at quality "balanced"."""
     settings = GenerationSettings(model, None, 16, 3.0, dtype=best_dtype(), chunk_size=count)
     requests = [SpriteRequest(seed, pokemon_type, attributes, i) for i in range(count)]
-    made = Job(settings.load("cpu"), settings, requests).sprites()
-    images = [to_sprite(each.sample) for each in made]
+    images = [to_sprite(each.sample) for each in Job(settings.load("cpu"), settings, requests).sprites()]
     return [image.resize((GALLERY_SIZE, GALLERY_SIZE), Image.Resampling.NEAREST).tobytes() for image in images]

@@ -1,7 +1,6 @@
-"""The page in Chromium."""
-
 import io
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -36,22 +35,28 @@ def browser(url: str):
         yield playwright.chromium.launch(executable_path=CHROMIUM)
 
 
-@pytest.fixture
-def page(browser: Browser, url: str, request: pytest.FixtureRequest):
+@contextmanager
+def visitor(browser: Browser, **options):
     """The page of a new visitor. In the end no script has failed, and nothing came from another host."""
     outside, failures = [], []
-    with browser.new_context(reduced_motion="reduce", **getattr(request, "param", DESKTOP)) as context:
+    with browser.new_context(**options) as context:
         context.set_default_timeout(TIMEOUT_MS)
         context.on("request", lambda request: outside.append(request.url))
-        page = context.new_page()
-        page.on("pageerror", lambda error: failures.append(str(error)))
+        context.on("weberror", lambda error: failures.append(str(error.error)))
+        context.on("console", lambda each: failures.append(each.text) if each.type == "error" else None)
+        yield context.new_page()
+    assert {urlsplit(address).hostname for address in outside} <= {None, "127.0.0.1"}
+    assert not failures
+
+
+@pytest.fixture
+def page(browser: Browser, url: str, request: pytest.FixtureRequest):
+    with visitor(browser, reduced_motion="reduce", **getattr(request, "param", DESKTOP)) as page:
         page.goto(url)
         expect(page.locator("#status")).to_contain_text("These are examples by")
         for control in ("#type", "#generate", "#sprites button"):
             expect(page.locator(control).first).to_be_in_viewport()  # on the first screen
         yield page
-    assert {urlsplit(address).hostname for address in outside} <= {None, "127.0.0.1"}
-    assert not failures
 
 
 def unfold(page: Page, *names: str) -> None:
@@ -132,8 +137,7 @@ def test_models_errors_and_downloads(page: Page, models: tuple[str, str, str]) -
             button(page, label).click()
         files[download.value.suggested_filename] = Path(download.value.path())
     assert list(files) == ["fire_front_normal_7-0.png", "fire_front_normal_7-0.gif"]
-    image = Image.open(files["fire_front_normal_7-0.png"])
-    assert [image.tobytes()] == expected_images(models[0], "fire", 7, 1)
+    assert [Image.open(files["fire_front_normal_7-0.png"]).tobytes()] == expected_images(models[0], "fire", 7, 1)
 
 
 @pytest.mark.parametrize("page", [PHONE], indirect=True)

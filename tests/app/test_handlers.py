@@ -112,7 +112,9 @@ def test_names_of_any_class(tmp_path: Path, result: Generation) -> None:
 
 
 def test_game_sheet(tmp_path: Path, result: Generation) -> None:
-    result.sprites = [*result.sprites, *result.sprites, result.sprites[0]]
+    first = result.sprites[0]
+    begun = replace(first, chosen=replace(first.chosen, sketch="cat", strength=0.75))
+    result.sprites = [*result.sprites, *result.sprites, begun]
     archive = zipfile.ZipFile(write_download("zip", result, result.sprites[0], 2, tmp_path))
     assert archive.namelist() == ["sheet.png", "sheet.json"]
     sheet, frames = Image.open(archive.open("sheet.png")), json.loads(archive.read("sheet.json"))["frames"]
@@ -120,4 +122,5 @@ def test_game_sheet(tmp_path: Path, result: Generation) -> None:
     condition = {"type": "fire", "view": "front", "finish": "normal"}
     expected = {"model": "full", "condition": condition, "seed": sample_seed(7, 1)}
     expected |= {"filename": "2_fire_front_normal_7-1", "frame": {"x": 32, "y": 0, "w": 32, "h": 32}}
-    assert expected.items() <= frames[1].items() and len(frames) == 5
+    assert expected.items() <= frames[1].items() and len(frames) == 5 and "sketch" not in frames[1]
+    assert (frames[4]["sketch"], frames[4]["strength"]) == ("cat", 0.75)  # what gives it again

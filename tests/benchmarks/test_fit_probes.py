@@ -15,9 +15,8 @@ def test_the_discriminant_is_bayes_rule_of_gaussians(monkeypatch):
     noise = torch.randn(len(bodies), 2, generator=generator, dtype=torch.float64) @ mixing
     weight, bias = fit_probes.discriminant(centers[bodies] + noise, bodies, 3)
     places = 4 * torch.randn(500, 2, generator=generator, dtype=torch.float64)
-    inverse = torch.linalg.inv(mixing.T @ mixing)
     away = places[:, None] - centers
-    distances = torch.einsum("nki,ij,nkj->nk", away, inverse, away)
+    distances = torch.einsum("nki,ij,nkj->nk", away, torch.linalg.inv(mixing.T @ mixing), away)
     assert ((places @ weight.T + bias).argmax(dim=1) == distances.argmin(dim=1)).float().mean() > 0.97
 
 

@@ -23,13 +23,11 @@ def test_ranks_are_within_types_and_not_by_size():
     size, merit = looks(sprites)["size"], np.random.default_rng(0).normal(size=60)
     types = ["fire" if i < 40 else "ice" for i in range(60)]
     requests = [SpriteRequest(i, (name,)) for i, name in enumerate(types)]
-    labels = torch.tensor([[TYPES.index(name), 0] for name in types])
-    real = SpriteTensors(sprites, {"type": labels})
+    real = SpriteTensors(sprites, {"type": torch.tensor([[TYPES.index(name), 0] for name in types])})
     found = rank_samples.ranks(merit - 50 * size, sprites, requests, real, load_features(), np.zeros(60, int))
     assert abs(np.corrcoef(found, size)[0, 1]) < 0.1 and np.corrcoef(found, merit)[0, 1] > 0.8
     for name, count in (("fire", 40), ("ice", 20)):
-        own = np.sort(found[[each == name for each in types]])
-        assert np.allclose(own, (np.arange(count) + 0.5) / count)
+        assert np.allclose(np.sort(found[[each == name for each in types]]), (np.arange(count) + 0.5) / count)
 
 
 @pytest.fixture
@@ -39,24 +37,21 @@ def reddest(monkeypatch):
 
 
 def test_both_sets_are_data_for_training(tmp_path, sprites_dir, reddest):
-    vocabulary = {name: list(CONDITIONS[name]) for name in ("type", "color", "size", "legendary", "view")}
-    pipeline = tiny_pipeline("sample", vocabulary=vocabulary, channels=4, size=16)
-    pipeline.register_to_config(num_inference_steps=1, default_conditions={"view": "front"})
-    pipeline.save_pretrained(tmp_path / "model")
+    vocabulary = {name: CONDITIONS[name] for name in ("type", "color", "size", "legendary", "view")}
+    defaults = {"num_inference_steps": 1, "default_conditions": {"view": "front"}}
+    tiny_pipeline("sample", 16, vocabulary, channels=4, defaults=defaults).save_pretrained(tmp_path / "model")
     output = tmp_path / "ranked"
     flags = ["--model", tmp_path / "model", "--data_dir", sprites_dir, "--num_samples", "40", "--output", output]
     rank_samples.main(list(map(str, flags)))
     assert len(list((output / "samples").glob("*.png"))) == 40
-    sets = [sprite_tensors(load_named(str(output / name), None, "train"), 16) for name in ("worst", "best")]
-    for data in sets:
+    for data in [sprite_tensors(load_named(str(output / name), None, "train"), 16) for name in ("worst", "best")]:
         assert 3 <= len(data) <= 20 and data.images.shape[1:] == (4, 16, 16) and (data.labels["type"] >= 0).all()
         assert (data.labels["view"] == 0).all() and -1 in data.labels["color"].tolist()
 
 
 def test_sets_of_own_classes_are_folders_of_images(tmp_path, reddest, monkeypatch):
     art = folder_of_classes(tmp_path / "art", {"orcs": 6, "elves": 6})
-    pipeline = tiny_student(16, {"type": ["elves", "orcs"], "view": ["front", "back"]})
-    pipeline.save_pretrained(tmp_path / "model")
+    tiny_student(16, {"type": ["elves", "orcs"], "view": ["front", "back"]}).save_pretrained(tmp_path / "model")
     monkeypatch.setattr(rank_samples, "missed", lambda sprites, *_: np.zeros(len(sprites)))
     output = tmp_path / "ranked"
     flags = ["--model", tmp_path / "model", "--data_dir", art, "--num_samples", "20", "--output", output]

@@ -37,10 +37,8 @@ def test_a_form_counts_once_with_the_same_game_first() -> None:
 @pytest.fixture
 def run(sprites_dir: Path, tmp_path: Path):
     """Runs the script with a model that takes one step; returns the results."""
-    vocabulary = {name: list(values) for name, values in CONDITIONS.items()}
-    pipeline = tiny_pipeline(channels=4, vocabulary={**vocabulary, "relation": list(RELATIONS)})
-    pipeline.register_to_config(num_inference_steps=1, guidance_scale=1.0)
-    pipeline.save_pretrained(tmp_path / "model")
+    values, defaults = CONDITIONS | {"relation": RELATIONS}, {"num_inference_steps": 1, "guidance_scale": 1.0}
+    tiny_pipeline(channels=4, vocabulary=values, defaults=defaults).save_pretrained(tmp_path / "model")
 
     def run(*flags: str) -> dict:
         main(["--data_dir", str(sprites_dir), "--model", str(tmp_path / "model"), "--output", str(tmp_path), *flags])

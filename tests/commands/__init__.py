@@ -1,5 +1,3 @@
-"""Running commands in tests."""
-
 from typer.testing import CliRunner
 
 from pokemon_ddpm.cli import app

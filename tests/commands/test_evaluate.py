@@ -35,10 +35,8 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, name, value)
 
 
-def pipeline(size: int = 32, channels: int = 3) -> PokemonDDPMPipeline:
-    found = tiny_pipeline(size=size, channels=channels, num_train_timesteps=20)
-    found.register_to_config(num_inference_steps=2)
-    return found
+def pipeline(size: int = 32, **settings: object) -> PokemonDDPMPipeline:
+    return tiny_pipeline(size=size, **settings, defaults={"num_inference_steps": 2}, num_train_timesteps=20)
 
 
 @pytest.fixture(scope="module")
@@ -127,9 +125,7 @@ def test_own_classes_from_features_to_report(tmp_path: Path):
     status, output = run("fit-features", *given)
     assert status == 0 and "class: " in output, output
     assert json.loads((tmp_path / "features" / "report.json").read_text())["images"]["train"] == 243
-    small = tiny_pipeline(size=32, vocabulary={"type": classes}, channels=4, num_train_timesteps=20)
-    small.register_to_config(num_inference_steps=2)
-    small.save_pretrained(tmp_path / "model")
+    pipeline(vocabulary={"type": classes}, channels=4).save_pretrained(tmp_path / "model")
     assert "The model was trained on 18" in run("evaluate", "--data-dir", data)[1]
     given = ["--model", tmp_path / "model", "--data-dir", data]
     given += ["--num-samples", COUNT, "--num-inference-steps", 2, "--output-dir", tmp_path / "report"]
@@ -156,8 +152,8 @@ def test_own_classes_from_features_to_report(tmp_path: Path):
 
 
 def test_a_model_is_described(tmp_path: Path) -> None:
-    pipeline = tiny_pipeline(vocabulary={name: list(CONDITIONS[name]) for name in ("type", "color")})
-    pipeline.register_to_config(num_inference_steps=7, guidance_scale=2.5)
+    vocabulary = {name: CONDITIONS[name] for name in ("type", "color")}
+    pipeline = tiny_pipeline(vocabulary=vocabulary, defaults={"num_inference_steps": 7, "guidance_scale": 2.5})
     pipeline.scheduler = make_sampler("dpmsolver++", pipeline.scheduler)
     pipeline.save_pretrained(tmp_path)
     weights = sum(weight.numel() for part in (pipeline.unet, pipeline.conditioner) for weight in part.parameters())

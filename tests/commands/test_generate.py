@@ -29,14 +29,11 @@ FIRE = SpriteRequest(0, "fire", number=0)
 
 def full_pipeline() -> PokemonDDPMPipeline:
     """Transparency, every attribute and one of its own, fronts by default, and two inference steps."""
-    vocabulary = {name: list(values) for name, values in CONDITIONS.items()} | {"mood": ["glad", "sad"]}
-    pipeline = tiny_pipeline(vocabulary=vocabulary, channels=4)
-    pipeline.register_to_config(num_inference_steps=2, default_conditions={"view": "front"})
-    return pipeline
+    defaults = {"num_inference_steps": 2, "default_conditions": {"view": "front"}}
+    return tiny_pipeline(vocabulary=CONDITIONS | {"mood": ["glad", "sad"]}, channels=4, defaults=defaults)
 
 
 def images(*requests: SpriteRequest, **arguments: object) -> list[Image.Image]:
-    """The finished sprites."""
     made = generate_sprites(full_pipeline(), requests, chunk_size=min(len(requests), 8), **arguments)
     return [to_sprite(each.sample) for each in made]
 
@@ -75,9 +72,6 @@ def files(model: Path, tmp_path: Path):
     return files
 
 
-# Requests
-
-
 def test_each_combination_of_values_is_a_row(files) -> None:
     found = files("--type", "fire", "--type", "ice=1,bug=3", "--color", "red", "--color", "any", "--num-images", 2)
     assert found.keys() == {
@@ -100,9 +94,6 @@ def test_every_attribute_is_passed_on(files, tmp_path: Path) -> None:
     ((name, image),) = files("--type", "fire", *options, "--num-images", 1).items()
     assert image == images(SpriteRequest(0, "fire", attributes, 0))[0] != images(FIRE)[0]
     assert read_png(tmp_path / "files" / name).condition == {"type": "fire", **attributes}
-
-
-# Settings
 
 
 def test_arguments_of_the_pipeline(files) -> None:
@@ -144,9 +135,6 @@ def test_a_description_gives_conditions_that_options_change(model: Path, tmp_pat
     assert "was made by another version" in run("generate", "--like", tmp_path / "c.png", "--output", path)[1]
     code, output = run("generate", "xyzzy", *options)
     assert code == 2 and "'xyzzy' contains no condition of the model" in output
-
-
-# Outputs
 
 
 def test_a_sheet_is_wrapped_or_has_a_row_for_each_value(model: Path, tmp_path: Path) -> None:
@@ -243,8 +231,6 @@ def last(images: torch.Tensor, asked: dict[str, str]) -> torch.Tensor:
     return torch.arange(len(images))
 
 
-# Mistakes
-
 MISTAKES = [
     (["--type", "fire=0.7,water"], "'fire=0.7,water' is not a blend; write a blend like fire=0.7,water=0.3."),
     (["--type", "bug", "--type", "fire/fire"], "must be one type, two different ones"),
@@ -267,7 +253,7 @@ MISTAKES = [
     (["--num-images", 30_000], "A sheet of 30,000 sprites with sides of 64 pixels is too large"),
     (["--output", "x.gif", "--num-inference-steps", 1000, "--num-images", 99], "are too many for an animation"),
     (["dragon", "--like", "foreign.png"], "description has no effect with --like; leave it out."),
-    (["--like", "missing.png"], "--like missing.png is not a file."),
+    (["--like", "missing.png"], "missing.png: No such file or directory."),
     (["--like", "foreign.png"], "foreign.png does not say how it was generated."),
 ]
 IMPOSSIBLE = {"transparent": False, "palette": None, "min_fragment": None, "scale": 10**6}

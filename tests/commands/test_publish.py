@@ -77,9 +77,8 @@ class TestPushDataset:
         assert loaded.features == FEATURES and loaded[:] == load_sprites(split="test", cache_dir=cache)[:]
 
     def test_again(self, hub, small, cache):
-        repository = pushed(hub, "--data-dir", small)
         old = "front/train-00001-of-00002.parquet"
-        repository.commit({"own.txt": b"1", old: b"PAR1"})
+        pushed(hub, "--data-dir", small).commit({"own.txt": b"1", old: b"PAR1"})
         write(small, BULBASAUR, sprite(77))
         files = pushed(hub, "--data-dir", small).files()
         assert "own.txt" in files and old not in files

@@ -79,8 +79,7 @@ def test_images_are_stored_opaque_on_white_without_what_follows_them(small: Path
     write(small, PARAS, png(Image.new("RGBA", (4, 4), (200, 40, 0, 102))))
     write(small, BULBASAUR, (small / BULBASAUR).read_bytes() + bytes(10**6))
     sprites = load_sprites(small, cache_dir=cache)
-    stored = Image.open(io.BytesIO(encoded(sprites["test"])[0]["bytes"]))
-    assert stored.getcolors() == [(16, (233, 169, 153))]
+    assert Image.open(io.BytesIO(encoded(sprites["test"])[0]["bytes"])).getcolors() == [(16, (233, 169, 153))]
     assert all(len(each["bytes"]) < 100_000 and each["path"] is None for each in encoded(sprites["train"]))
     assert sprites["train"][0]["image"].mode == "RGB"
 
@@ -171,12 +170,8 @@ def test_labels_are_those_of_the_pokedex(sprites_dir: Path, all_rows: list[dict]
 
 
 def test_exchanged_folders_are_labelled_by_what_they_show(all_rows: list[dict]) -> None:
-    shown = {
-        986: ("Necrozma Dusk", "steel", 38, 4600),
-        987: ("Necrozma Dawn", "ghost", 42, 3500),
-        959: ("Mimikyu Disguised", "fairy", 2, 7),
-        960: ("Mimikyu Busted", "fairy", 2, 7),
-    }
+    shown = {986: ("Necrozma Dusk", "steel", 38, 4600), 987: ("Necrozma Dawn", "ghost", 42, 3500)}
+    shown |= {959: ("Mimikyu Disguised", "fairy", 2, 7), 960: ("Mimikyu Busted", "fairy", 2, 7)}
     found = [row for row in all_rows if row["index"] in shown]
     assert len({(row["index"], row["view"], row["finish"]) for row in found}) == len(found) == 16
     for row in found:

@@ -10,7 +10,7 @@ from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation import evaluate as module
 from pokemon_ddpm.evaluation import metrics, two_sample
 from pokemon_ddpm.evaluation.evaluate import comparisons, evaluate, evaluate_pixels, report_text, row, summary
-from pokemon_ddpm.evaluation.images import GeneratedSets, as_rgba, default_output
+from pokemon_ddpm.evaluation.images import GeneratedSets, RealImages, as_rgba, default_output
 from pokemon_ddpm.evaluation.memorization import Nearest
 from pokemon_ddpm.preprocessing import as_tensor
 from tests.sprite_sets import RedNetwork, as_samples, blobs, type_names
@@ -26,7 +26,7 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def measured(images: torch.Tensor, types: list[str] | None = None, all_train: SpriteTensors = TRAIN) -> tuple:
-    return evaluate(as_samples(images, types), TRAIN, HELD_OUT, all_train, RedNetwork())
+    return evaluate(as_samples(images, types), RealImages(TRAIN, HELD_OUT, all_train), RedNetwork())
 
 
 def test_a_model_as_good_as_new_images_passes():
@@ -95,8 +95,6 @@ def test_raw_samples_and_the_default_output_are_compared_with_real_images_prepar
     assert statistics["default output"]["colors"]["value"] <= 16 < statistics["held-out"]["colors"]["value"]
 
 
-# The report
-
 PUBLISHED = Path(__file__).parents[2] / "docs" / "results" / "pokemon-ddpm-64"
 NUMBERS = {"class_word": "type", **json.loads((PUBLISHED / "report.json").read_text(encoding="utf-8"))}
 ROWS = """
@@ -123,10 +121,8 @@ def test_closest_pairs(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "sprite_sheet", shown)
     images, train = (torch.randint(256, (count, 3, 8, 8), dtype=torch.uint8) for count in (5, 9))
     nearest = Nearest(torch.tensor([3.0, 1.0, 2.0, 5.0, 1.0]), torch.tensor([4, 5, 6, 7, 8]))
-    names = [f"name {i}" for i in range(9)]
-    module.closest_sheet(images, nearest, train, names)
+    module.closest_sheet(images, nearest, train, [f"name {i}" for i in range(9)])
     order, matches = [1, 4, 2, 0, 3], [5, 8, 6, 4, 7]
     cells, columns, labels, *_ = shown.call_args.args
     assert (columns, labels) == (2, ["1 name 5", "1 name 8", "2 name 6", "3 name 4", "5 name 7"])
-    expected = torch.stack([images[order], train[matches]], dim=1).flatten(0, 1)
-    assert torch.equal(as_tensor(cells), expected)
+    assert torch.equal(as_tensor(cells), torch.stack([images[order], train[matches]], dim=1).flatten(0, 1))

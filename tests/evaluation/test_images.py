@@ -48,7 +48,7 @@ def test_images_are_mirrored_and_shifted_on_white(background: list[int]):
     assert {view[0] for view in found} == {False, True} and len(found) > 20
 
 
-VOCABULARY = {"type": list(TYPES), "color": list(COLORS)}
+VOCABULARY = {"type": TYPES, "color": COLORS}
 NO_TYPE = len(TYPES)
 
 

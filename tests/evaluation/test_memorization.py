@@ -27,7 +27,6 @@ def sprites(count: int, seed: int) -> torch.Tensor:
 
 
 def on_canvas(image: torch.Tensor, y: int, x: int, margin: int = 4) -> torch.Tensor:
-    """The image moved on a large white canvas."""
     side = image.shape[-1]
     canvas = torch.full((3, side + 2 * margin, side + 2 * margin), 255, dtype=torch.int64)
     canvas[:, margin + y : margin + y + side, margin + x : margin + x + side] = image
@@ -83,11 +82,8 @@ def test_samples_near_training_images_are_counted(monkeypatch):
         return [Image.fromarray(arrays[i % 8] if i % 2 else 255 - arrays[i % 8]) for i in range(len(requests))]
 
     monkeypatch.setattr("pokemon_ddpm.evaluation.memorization.generate", generate)
-    pipeline = tiny_pipeline(vocabulary={"type": ["cat", "dog"]})
-    assert module.count_copies(pipeline, train, held_out) == (16, 32)
+    assert module.count_copies(tiny_pipeline(vocabulary={"type": ["cat", "dog"]}), train, held_out) == (16, 32)
 
-
-# Likelihood
 
 T, BETA = 40, 0.1
 
@@ -122,8 +118,7 @@ def noise_images(count: int) -> SpriteTensors:
 @pytest.mark.parametrize("prediction", [0.5, 1.0, 5.0])  # 5 is clipped to 1
 def test_all_terms_of_white_images(prediction: float, s: float, monkeypatch: pytest.MonkeyPatch):
     """If always the same image is predicted, no term depends on the noise; samples are s times the images."""
-    white = torch.full((4, 3, 8, 8), 255, dtype=torch.uint8)
-    data = SpriteTensors(white, {"type": torch.tensor([[0, 18]] * 4)})
+    data = SpriteTensors(torch.full((4, 3, 8, 8), 255, dtype=torch.uint8), {"type": torch.tensor([[0, 18]] * 4)})
     monkeypatch.setattr("pokemon_ddpm.evaluation.memorization.NUM_TIMESTEPS", T - 1)
     found = bits_per_dim(model(lambda noisy: torch.full_like(noisy, s * prediction), s), data)
     mean = min(prediction, 1.0)

@@ -130,39 +130,29 @@ def test_values_of_conditions_and_labels():
 COLORS = {".": (255, 255, 255, 0), "k": (0, 0, 0, 255), "r": (220, 30, 30, 255), "s": (222, 32, 30, 255)}
 COLORS |= {"w": (255, 255, 255, 255), "~": (255, 255, 255, 40)}
 
-BOX = """
-........
-.kkkkkk.
-.krrrrk.
-.krrsrk.
-.krrrrk.
-.krrrrk.
-.kkkkkk.
-........
-"""
-WITH_FAULTS = """
-~.......
-.rrrrr.k
-.r...r..
-.r.r.r..
-.r...r..
-.rrrkr..
-......r.
-kk......
-"""
+CLEAN_AND_FAULTY = """
+........ ~.......
+.kkkkkk. .rrrrr.k
+.krrrrk. .r...r..
+.krrsrk. .r.r.r..
+.krrrrk. .r...r..
+.krrrrk. .rrrkr..
+.kkkkkk. ......r.
+........ kk......
+""".split()
 
 
-def drawn(*pictures: str) -> torch.Tensor:
-    pixels = np.array([[[COLORS[letter] for letter in row] for row in picture.split()] for picture in pictures])
+def drawn(*pictures: list[str]) -> torch.Tensor:
+    pixels = np.array([[[COLORS[letter] for letter in row] for row in picture] for picture in pictures])
     return torch.from_numpy(pixels.transpose(0, 3, 1, 2).astype(np.uint8).copy())
 
 
-def statistics(*pictures: str) -> dict[str, list[float]]:
+def statistics(*pictures: list[str]) -> dict[str, list[float]]:
     return {name: values.tolist() for name, values in pixel_statistics(drawn(*pictures)).items()}
 
 
 def test_a_clean_sprite_and_one_with_faults():
-    found = statistics(BOX, WITH_FAULTS)
+    found = statistics(CLEAN_AND_FAULTY[::2], CLEAN_AND_FAULTY[1::2])
     assert list(found) == list(metrics.STATISTICS) and found["colors"] == [3, 2] and found["parts"] == [0, 1]
     # The hole is not connected to the border; one of the 35 background pixels is not clear.
     assert found["clear_background"] == pytest.approx([1, 34 / 35])
@@ -173,7 +163,7 @@ def test_a_clean_sprite_and_one_with_faults():
 
 
 def test_outlines_at_the_border_and_empty_images():
-    found = statistics("\n".join(["kkkkkkkk"] * 8), "\n".join(["........"] * 8))
+    found = statistics(["kkkkkkkk"] * 8, ["........"] * 8)
     assert found["dark_outline"][0] == 1 and np.isnan(found["clear_background"][0])
     assert found["colors"] == [1, 0] and np.isnan(found["dark"][1])
     average = averages({name: np.array(values) for name, values in found.items()})

@@ -46,8 +46,7 @@ def test_the_input_shows_which_neighbors_are_equal():
     assert right[2].tolist() == pytest.approx([0, 1, 0.5, 1, 0]) and right[[0, 1, 3, 4]].sum() == 0
     assert below[1:3].tolist() == [[0, 0, 1, 1, 0]] * 2 and below[[0, 3, 4]].sum() == 0
     assert below_right[1].tolist() == [0, 1, 1, 0, 0] and below_left[1].tolist() == [0, 0, 0, 1, 1]
-    on_white = classifier_input(image[:, :3])[0]
-    assert torch.equal(on_white, found)
+    assert torch.equal(classifier_input(image[:, :3])[0], found)
 
 
 def test_the_classifier_is_a_function_of_the_seed_and_scores_mirror_images_alike(monkeypatch):

@@ -161,8 +161,6 @@ def test_the_augmentation_is_ignored_at_first_then_added_linearly_and_saved(cond
     assert torch.equal(loaded(LABELS, AUGMENTATION), found)
 
 
-# Drawn conditions
-
 THREE_COLORS, BODIES = ["red", "green", "blue"], ["ball", "fish", "wings"]
 # Of 6 lines; the first two have several images. Types: 0 is fire, 1 water, 2 grass, 3 none.
 TABLE_ROWS = [

@@ -22,7 +22,7 @@ from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines import hub_mixin
 from pokemon_ddpm.pipelines.hub_mixin import NOTE, WEIGHTS_KEY, pipeline_card
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SCHEDULERS
-from pokemon_ddpm.vocabulary import CONDITIONS
+from pokemon_ddpm.vocabulary import CONDITIONS, TYPES, VIEWS
 from tests.loopback_hub import LoopbackHub, environment, stranger
 from tests.tiny_models import seeded, tiny_pipeline
 from tests.training.runs import contents as read
@@ -80,8 +80,7 @@ def names(files: dict[str, bytes]) -> set[str]:
 
 
 def change_index(folder: Path, **changes: object) -> None:
-    index = json.loads((folder / INDEX).read_text())
-    (folder / INDEX).write_text(json.dumps({**index, **changes}))
+    (folder / INDEX).write_text(json.dumps({**json.loads((folder / INDEX).read_text()), **changes}))
 
 
 class TestSaving:
@@ -106,8 +105,8 @@ class TestSaving:
 
     @pytest.mark.parametrize("scheduler_class", SCHEDULERS)
     def test_samples_are_bit_identical_after_loading(self, scheduler_class, tmp_path):
-        parts = tiny_pipeline(channels=4, vocabulary={"type": ["fire", "water", "ice"], "view": ["front"]})
-        pipeline = PokemonDDPMPipeline(*parts.components.values(), default_conditions={"view": "front"})
+        vocabulary, defaults = {"type": ["fire", "water", "ice"], "view": ["front"]}, {"view": "front"}
+        pipeline = tiny_pipeline(channels=4, vocabulary=vocabulary, defaults={"default_conditions": defaults})
         pipeline.scheduler = scheduler_class.from_config(pipeline.scheduler.config)
         pipeline.save_pretrained(tmp_path)
         loaded = load(tmp_path)
@@ -355,9 +354,8 @@ assert "diffusers_modules" in type(pipeline).__module__
 
 @pytest.mark.parametrize(("channels", "is_pushed"), [(3, False), (4, True)])
 def test_with_diffusers_alone_it_samples_and_is_saved_again(hub: LoopbackHub, tmp_path, channels, is_pushed):
-    vocabulary = {name: list(CONDITIONS[name]) for name in ("type", "view")}
-    parts = tiny_pipeline(channels=channels, vocabulary=vocabulary).components
-    pipeline = PokemonDDPMPipeline(**parts, default_conditions={"view": "front"})
+    vocabulary, defaults = {"type": TYPES, "view": VIEWS}, {"default_conditions": {"view": "front"}}
+    pipeline = tiny_pipeline(channels=channels, vocabulary=vocabulary, defaults=defaults)
     pipeline.save_pretrained(source := tmp_path / "saved" / "model")
     saved = read(source)
     if is_pushed:
@@ -379,9 +377,8 @@ for name in sys.argv[2:]:
 
 def test_the_license_travels_with_the_model(hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     terms = {"license": "other", "license_name": "research-only"}
-    card = pipeline_card(tiny_pipeline(), NAME, terms)
     tiny_pipeline().save_pretrained(tmp_path / "model")
-    card.save(tmp_path / "model" / "README.md")
+    pipeline_card(tiny_pipeline(), NAME, terms).save(tmp_path / "model" / "README.md")
     load(tmp_path / "model").push_to_hub(NAME)
     names = ["ash/new", "ash/mit", "ash/components"]
     for name in names[1:]:
@@ -404,8 +401,7 @@ class TestPulling:
 
     def test_bit_identical_and_without_code_or_pickles(self, hub, files, pipeline):
         hub.create(NAME).commit({**files, "unet/diffusion_pytorch_model.bin": b"pickle", "weights.pkl": b"pickle"})
-        pulled = load()
-        assert torch.equal(sample(pulled), sample(pipeline))
+        assert torch.equal(sample(load()), sample(pipeline))
         assert not hub.asked(r"\.py|\.bin|\.pkl") and hub.asked(UNET)
 
     def test_all_files_are_of_one_commit(self, hub, files, tmp_path):
@@ -471,8 +467,7 @@ class TestPushing:
 
 class TestCards:
     def test_content(self):
-        vocabulary = {name: list(values) for name, values in CONDITIONS.items()}
-        pipeline = tiny_pipeline(vocabulary=vocabulary)
+        pipeline = tiny_pipeline(vocabulary=CONDITIONS)
         card = pipeline_card(pipeline, NAME, {"license": "mit"}, "samples/step-1.png", "## More\n\nText.")
         data = yaml.safe_load(re.match(r"---\n(.*?)\n---\n", card.content, re.DOTALL)[1])  # where the Hub looks for it
         assert data["library_name"] == "diffusers" and data["license"] == "mit" and NOTE in card.text

@@ -17,8 +17,7 @@ SHAPE = (4, 16, 16)
 @pytest.fixture
 def pipeline():
     """The network predicts the sample, so the only step of `generate` returns the guided prediction."""
-    vocabulary = {"type": list(TYPES), "view": list(VIEWS), "relation": list(RELATIONS)}
-    pipeline = tiny_pipeline("sample", channels=4, vocabulary=vocabulary)
+    pipeline = tiny_pipeline("sample", channels=4, vocabulary={"type": TYPES, "view": VIEWS, "relation": RELATIONS})
     torch.nn.init.normal_(pipeline.unet.conv_in.weight, std=0.1)  # it starts without a reference
     pipeline.scheduler = with_scheduler("DDIMScheduler", {"clip_sample": False}, "sample").scheduler
     return pipeline
@@ -51,8 +50,7 @@ def test_both_guidances(pipeline, scale, image_scale):
     found = generate(pipeline, ["fire"] * 2, 1, guidance_scale=scale, image_guidance_scale=image_scale, **arguments)
     expected = uncond + image_scale * (image - uncond) + scale * (cond - image)
     torch.testing.assert_close(found, expected.float(), rtol=1e-4, atol=1e-5)
-    passes = 3 if image_scale != 1 else 2 if scale != 1 else 1
-    assert [batch for batch, _ in calls] == [2 * passes]
+    assert [batch for batch, _ in calls] == [2 * (3 if image_scale != 1 else 2 if scale != 1 else 1)]
 
 
 @pytest.mark.parametrize(("own", "given", "same_as"), [

@@ -8,12 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytest.importorskip("playwright", reason="the browser tests need Playwright: pip install playwright")
-
-from playwright.sync_api import Page, expect
-
 from pokemon_ddpm.postprocessing import to_sprite
-from tests.app.test_browser import CHROMIUM, TIMEOUT_MS
+from tests.app.test_browser import Page, expect, pytestmark
 from tests.publishing.page_runs import assert_same, pixels_of
 
 SHARE = """
@@ -31,11 +27,7 @@ SLOW = """
     Worker.prototype.postMessage = function (message) { setTimeout(() => post.call(this, message), 300); };
 """
 BATCH = re.compile(r"^4 sprites in ")
-expect.set_options(timeout=TIMEOUT_MS)
-PAGE_MARKS = [
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium (Debian: apt-get install chromium)"),
-    pytest.mark.skipif(shutil.which("npm") is None, reason="there is no npm, which downloads onnxruntime-web"),
-]
+PAGE_MARKS = [pytestmark, pytest.mark.skipif(not shutil.which("npm"), reason="no npm, which downloads the runtime")]
 
 
 def ready(page: Page) -> None:

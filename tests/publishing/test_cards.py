@@ -16,7 +16,6 @@ from tests.tiny_models import tiny_pipeline
 
 METRICS = {"validation_loss": 0.0398123456, "train_split_loss": 0.0329}
 RESEARCH = ("other", "research-and-education-only")
-DISTILLED = {"distill_teacher_steps": 8, "distill_guidance_scale": 2.5}
 
 
 def metadata(text: str) -> dict:
@@ -35,7 +34,7 @@ def results(text: str) -> list[tuple]:
 
 
 BASE = {"pretrained_model_name_or_path": "pokemon-ddpm-64"}
-STUDENT = {"distill_from": str(RELEASED / "pokemon-ddpm-64"), **DISTILLED}
+STUDENT = {"distill_from": f"{RELEASED}/pokemon-ddpm-64", "distill_teacher_steps": 8, "distill_guidance_scale": 2.5}
 
 
 class TestLicense:
@@ -176,8 +175,7 @@ class TestEvaluation:
 def test_the_numbers_and_fields_are_those_of_the_data(small, cache):
     sprites = {name: load_sprites(small, name, cache_dir=cache) for name in ("front", "all")}
     card = dataset_card("ash/pokemon-sprites", sprites)
-    data = DatasetCard(card.content).data
-    assert data.license_name == "research-and-education-only"
+    assert DatasetCard(card.content).data.license_name == "research-and-education-only"
     sizes = [len(sprites["all"][split]) for split in SPLITS]
     assert f"| `all` | {sum(sizes)} | {' | '.join(map(str, sizes))} | all images: " in card.text
     assert 'load_dataset("ash/pokemon-sprites")' in card.text and "Nintendo" in card.text

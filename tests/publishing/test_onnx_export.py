@@ -18,7 +18,7 @@ from pokemon_ddpm.vocabulary import TYPES, VIEWS
 from tests.commands import run
 from tests.tiny_models import RELATIONS, ranking_student, tiny_pipeline, tiny_student
 
-VOCABULARY = {"type": list(TYPES), "view": list(VIEWS), "relation": list(RELATIONS)}
+VOCABULARY = {"type": TYPES, "view": VIEWS, "relation": RELATIONS}
 
 
 @pytest.fixture(scope="module")

@@ -10,16 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-pytest.importorskip("playwright", reason="the browser tests need Playwright: pip install playwright")
-
-from playwright.sync_api import expect
-
 from pokemon_ddpm import RELEASED_FAST_MODEL
-from pokemon_ddpm.creature import ATTEMPTS, BACK_STRENGTH, VIEW_SCALE
+from pokemon_ddpm.creature import ATTEMPTS, BACK_STRENGTH, NEXT_STRENGTH, VIEW_SCALE, enlarged
 from pokemon_ddpm.description import SKETCH_STRENGTH, sketch_image
 from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.likeness import MAX_LIKENESS, MIN_GROWTH, growth, overlaps, shared_drawing
-from pokemon_ddpm.palettes import SHINY_DRAWS, share_palette, shiny
+from pokemon_ddpm.palettes import SHINY_DRAWS, close_outline, share_palette, shiny
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.preprocessing import as_tensor
@@ -28,6 +24,7 @@ from pokemon_ddpm.sheets import sheet_description, squash
 from pokemon_ddpm.studio import sample_seed
 from pokemon_ddpm.trading_card import trading_card
 from pokemon_ddpm.vocabulary import TYPES
+from tests.app.test_browser import visitor
 from tests.publishing.page_runs import SIDE, Handler, assert_same, equal_pixels, pixels_of, served
 from tests.publishing.page_visits import (
     BATCH,
@@ -37,6 +34,7 @@ from tests.publishing.page_visits import (
     assert_made_by_pipeline,
     click,
     copied_link,
+    expect,
     expect_sprite,
     forget,
     observe,
@@ -63,15 +61,16 @@ def part(pipeline, front: Image.Image, name: str, relation: str = "same", **argu
             stronger = any_view + VIEW_SCALE * (pipeline.conditioner.encode(["water"], **values) - any_view)
             given = {"image": ImageOps.mirror(front), "strength": BACK_STRENGTH, "class_embeddings": stronger}
         else:
-            given = {"pokemon_type": "water", **arguments}
-        sample = pipeline(generator=seeded(seed), **given).images[0]
-        sprites.append(share_palette(to_sprite(sample), front))
+            larger = enlarged(Image.fromarray(fit_square(np.asarray(front), SIDE)))
+            given = {"pokemon_type": "water", "image": larger, "strength": NEXT_STRENGTH, **arguments}
+        shared = share_palette(to_sprite(pipeline(generator=seeded(seed), **given).images[0]), front)
+        sprites.append(close_outline(shared) if relation == "same" else shared)
         one, other = (
             as_tensor([Image.fromarray(fit_square(np.asarray(each), SIDE))]) for each in (front, sprites[-1])
         )
         alike = shared_drawing(one, other) if relation == "same" else overlaps(one, other).diagonal()
         is_small = relation == "next" and growth(one, other) < MIN_GROWTH
-        faults.append(2 if is_small else alike > MAX_LIKENESS[relation])
+        faults.append(2 if is_small else int(alike > MAX_LIKENESS[relation]))
     return sprites[np.argmin(faults)]
 
 
@@ -147,11 +146,8 @@ def test_a_link_makes_the_sprite_of_the_pipeline_and_what_follows_from_it(visit,
         sprite = to_sprite(image)
         draws = [sample_seed(5, "shiny", draw) for draw in range(SHINY_DRAWS)]
         made = part(pipeline, sprite, "2-front", relation="next")
-        for label, expected in {
-            "Back": part(pipeline, sprite, "1-back", view="back"),
-            "Shiny": shiny(sprite, sprite, ["water"], draws),
-            "Evolve": made,
-        }.items():
+        back, recolored = part(pipeline, sprite, "1-back", view="back"), shiny(sprite, sprite, ["water"], draws)
+        for label, expected in {"Back": back, "Shiny": recolored, "Evolve": made}.items():
             for _ in range(2):
                 page.locator("#made button[title='water 5']").click()
                 click(page, label)
@@ -170,17 +166,19 @@ def test_a_link_makes_the_sprite_of_the_pipeline_and_what_follows_from_it(visit,
         page.evaluate("history.forward()")
         expect_sprite(page, "water 5 evolve")
         expect(page.locator("#made button")).to_have_count(4)
-        link = copied_link(page)
-        assert link == page.url == f"{url}?type=water&seed=5&make=evolve&w={weights[:8]}"
+        assert copied_link(page) == page.url == f"{url}?type=water&seed=5&make=evolve&w={weights[:8]}"
         page.reload()
         ready(page)
         expect_sprite(page, "water 5 evolve")
         name, animation = saved(page, "GIF")
         with Image.open(io.BytesIO(animation)) as animation:  # the stage before flashes, then it denoises
-            assert animation.format == "GIF" and animation.n_frames == 10 and animation.size == (4 * SIDE, 4 * SIDE)
+            assert animation.format == "GIF" and animation.n_frames == 9 and animation.size == (4 * SIDE, 4 * SIDE)
             before = np.asarray(animation.convert("RGBA"))[::4, ::4]
             assert ((before[..., 3] > 0) == (np.asarray(sprite)[..., 3] > 0)).all()
-            animation.seek(9)
+            animation.seek(1)
+            flash = np.asarray(animation.convert("RGB"))[::4, ::4]  # also on a white ground
+            assert len({tuple(each) for each in flash.reshape(-1, 3)}) == 2 and flash.min(axis=2).max() < 250
+            animation.seek(8)
             assert_same(np.asarray(animation.convert("RGBA"))[::4, ::4], made)
         names = []
         for scale in (1, 4, 8):
@@ -212,8 +210,7 @@ def test_a_link_makes_the_sprite_of_the_released_student(browser, folder, tmp_pa
     write_pages({"student": pipeline}, tmp_path, print, str(folder / "runtime"))
     equal = []
     still = {"reduced_motion": "reduce"}  # without idle frames
-    with served(tmp_path) as url, browser.new_context(service_workers="block", **still) as context:
-        page = context.new_page()
+    with served(tmp_path) as url, visitor(browser, service_workers="block", **still) as page:
         for seed in range(50):
             name = TYPES[seed % len(TYPES)]
             page.goto(f"{url}?type={name}&seed={seed}")
@@ -226,13 +223,15 @@ def test_a_link_makes_the_sprite_of_the_released_student(browser, folder, tmp_pa
 
 
 def test_what_is_asked_for(visit, pipeline, url, weights):
-    """Attributes and words are chips; those of the last description go with it; a new row replaces one."""
     with visit() as page:
         ready(page)
+        page.evaluate("let last = 0; Math.random = () => (last = (last + 0.37) % 1)")  # of which no seed is a shiny
         field, chips = page.get_by_label("Description"), page.locator("#chips button")
+        place = page.locator("#actions").evaluate("each => each.offsetTop")
         wish(page, "a small blue jellyfish and shoes, legendary")
         expect(page.locator("#chips")).to_contain_text("Not understood: shoes")
         expect(chips).to_have_text(["water ×", "blue ×", "legendary ×", "tentacles ×", "small ×", "jellyfish ×"])
+        assert page.locator("#actions").evaluate("each => each.offsetTop") == place  # nothing has moved
         observe(page, "#status")
         wish(page, "green snake")  # while the first row is made
         ready(page)
@@ -244,10 +243,8 @@ def test_what_is_asked_for(visit, pipeline, url, weights):
         *kept, seed = page.locator("#title").get_attribute("title").split()
         conditions = dict(zip(("color", "shape", "size"), kept[1:], strict=False))
         sketch = sketch_image("snake", conditions, SIDE, int(seed))
-        made = pipeline(
-            "any", image=sketch, strength=SKETCH_STRENGTH, generator=seeded(int(seed)), **conditions
-        ).images[0]
-        assert_made_by_pipeline(page, made)
+        given = {"image": sketch, "strength": SKETCH_STRENGTH, "generator": seeded(int(seed)), **conditions}
+        assert_made_by_pipeline(page, pipeline("any", **given).images[0])
         assert "&sketch=snake&" in page.url
         for each in ("squiggle", "large", "snake"):
             page.get_by_role("button", name=f"Remove {each}").click()
@@ -366,6 +363,26 @@ def test_a_card_is_shown_shared_and_saved(visit, url, weights):
         assert sorted(page.evaluate("requests.map(({ seed }) => seed)")) == sorted([5, back, *stages])
 
 
+def test_the_card_of_a_shiny_shows_it_large_and_its_link_has_its_name(visit):
+    """A name of a link is text of at most 24 letters, and can be replaced."""
+    with visit("?type=water&seed=5&make=shiny&card=1&called=Mia<b>-whose+name+is+too+long") as page:
+        expect(page.locator("#save-card")).to_be_enabled()
+        expect(page.locator("#title")).to_have_text("Mia<b>-whose name is too")
+        expect(page.locator("#card-name")).to_have_value("Mia<b>-whose name is too")
+        name, card = saved(page, "Save card")
+        assert name == "Mia-b-whose-name-is-too-card.png"
+        large = np.asarray(Image.open(io.BytesIO(card)).convert("RGBA"))[288:860:9, 128:700:9]  # pixels of 9x9
+        shown = fit_square(pixels_of(page, "#large"), SIDE)
+        assert np.array_equal(large[shown[..., 3] > 0], shown[shown[..., 3] > 0])
+        page.locator("#card-name").fill("Mia")
+        page.locator("#card-name").press("Enter")
+        expect(page.locator("#title")).to_have_text("Mia")
+        page.locator("#card-link").click()
+        expect(page.locator("#card [role=status]")).to_have_text("The link is copied.")
+        assert "&make=shiny&called=Mia&w=" in page.evaluate("navigator.clipboard.readText()")
+        expect(page).to_have_url(re.compile("&make=shiny&called=Mia&w="))
+
+
 def test_fuse_and_doodle(visit, url, pipeline, weights):
     """A fused creature is between two, with the types of both; a drawing becomes one."""
     with visit("?type=water/ice&seed=5") as page:
@@ -376,12 +393,14 @@ def test_fuse_and_doodle(visit, url, pipeline, weights):
         expect_sprite(page, "fire 6")
         two = page.locator("#title").inner_text()
         page.get_by_label("Partner").select_option("water/ice 5")
+        place = page.locator("#made").evaluate("each => each.offsetTop")
         click(page, "Fuse")
         name = re.compile(r"^fire/water 6 to fire/water 5 0\.5 vary-\d+$")
         expect(page.locator("#title")).to_have_attribute("title", name)
         ready(page)
         expect(page.locator("#title")).to_have_text(two[: math.ceil(len(two) / 2)] + one[len(one) // 2 :])
         expect(page.locator("#parents canvas")).to_have_count(2)
+        assert page.locator("#made").evaluate("each => each.offsetTop") == place
         ends = ({"pokemon_type": "fire/water"},) * 2
         middle = to_sprite(pipeline.interpolate(*ends, 3, seeded(6, 5)).images[1])
         seed = sample_seed(6, "fused-5")
@@ -435,7 +454,6 @@ def test_fuse_and_doodle(visit, url, pipeline, weights):
 
 
 def test_my_dex_the_day_and_starters(visit, url, tmp_path):
-    """The creature of a day is the same in every browser; three starters have one link; everything is one file."""
     with visit("?day=2026-01-02") as page:
         ready(page)
         expect(page.locator("#status")).to_have_text("The creature of 2026-01-02, the same for everybody.")
@@ -532,7 +550,6 @@ def test_a_sprite_lives_where_nothing_can_be_kept(visit, url, weights):
 
 
 def test_slips_of_a_visitor(visit, url):
-    """What is deleted while it is made stays so; another tab sees hearts; the shiny of a back is one sprite."""
     with visit(None) as page:
         page.add_init_script(f"if (!location.search) {{ {SLOW} }}")
         page.goto(url)

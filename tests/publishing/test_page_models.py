@@ -8,10 +8,6 @@ import shutil
 import pytest
 from safetensors.torch import save_file
 
-pytest.importorskip("playwright", reason="the browser tests need Playwright: pip install playwright")
-
-from playwright.sync_api import expect
-
 from pokemon_ddpm import SpriteConditioner
 from pokemon_ddpm.creature import CreatureSettings, generate_creature
 from pokemon_ddpm.description import DRAWN_STRENGTH, SKETCHES, sketch_image
@@ -22,7 +18,7 @@ from pokemon_ddpm.publishing.page import write_pages
 from pokemon_ddpm.ranking import RANKER_FILE, SpriteRanker
 from pokemon_ddpm.studio import generate_sprites
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
-from tests.app.test_browser import CHROMIUM, TIMEOUT_MS
+from tests.app.test_browser import CHROMIUM, TIMEOUT_MS, visitor
 from tests.publishing.conftest import FAST, PHONE
 from tests.publishing.page_runs import SIDE, Handler, assert_same, npm_package, pixels_of, served
 from tests.publishing.page_visits import (
@@ -30,6 +26,7 @@ from tests.publishing.page_visits import (
     SHARE,
     assert_made_by_pipeline,
     click,
+    expect,
     expect_sprite,
     forget,
     observe,
@@ -42,8 +39,6 @@ from tests.test_package import ROOT
 from tests.tiny_models import RELATIONS, ranking_student, seeded
 from tests.training.runs import wait_until
 
-AXE = "axe-core@4.14.1"
-PHASER = "phaser@3.90.0"
 WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]  # computed on the CPU
 pytestmark = PAGE_MARKS
 
@@ -51,7 +46,7 @@ pytestmark = PAGE_MARKS
 def test_the_lines_for_phaser_play_the_idle_animation(browser, pipeline, tmp_path):
     """Those of docs/generation.md, with the sheet of `pokemon-ddpm creature --idle`."""
     (lines,) = re.findall(r"```js\n(.*?)```", (ROOT / "docs" / "generation.md").read_text(encoding="utf-8"), re.DOTALL)
-    shutil.copy(npm_package(PHASER, tmp_path) / "dist" / "phaser.min.js", tmp_path)
+    shutil.copy(npm_package("phaser@3.90.0", tmp_path) / "dist" / "phaser.min.js", tmp_path)
     list(generate_creature(pipeline, GenerationSettings("tiny"), CreatureSettings("fire", 7), tmp_path, idle=True))
     preload, create = lines.split("\n\n")
     scene = f"{{ preload() {{\n{preload}\n}}, create() {{\n{create}\n}} }}"
@@ -67,7 +62,6 @@ def test_the_lines_for_phaser_play_the_idle_animation(browser, pipeline, tmp_pat
 
 def test_it_is_accessible_and_fits(visit, url, tmp_path):
     """axe finds nothing; all targets have 44 pixels; a large sprite, types and Generate are on the first screen."""
-    axe = (npm_package(AXE, tmp_path) / "axe.min.js").read_text(encoding="utf-8")
     small = """() => [...document.querySelectorAll("button, #types span, select, #wish, input:not([type])")]
         .filter((each) => each.checkVisibility())
         .filter((each) => Math.min(each.getBoundingClientRect().width, each.getBoundingClientRect().height) < 43.5)
@@ -78,7 +72,7 @@ def test_it_is_accessible_and_fits(visit, url, tmp_path):
         expect_sprite(page, "water 5")
         wish(page, "small red dragon")
         ready(page)
-        page.evaluate(axe)
+        page.evaluate((npm_package("axe-core@4.14.1", tmp_path) / "axe.min.js").read_text(encoding="utf-8"))
         for name in (None, "Card", "Doodle one", "My Dex"):
             if name:
                 page.get_by_role("button", name=name).first.click()
@@ -114,7 +108,6 @@ def test_it_is_accessible_and_fits(visit, url, tmp_path):
 
 
 def test_while_the_model_loads(visit, url):
-    """A sprite comes out of noise; a type can be chosen, and be described, of which the first sprites are."""
     held, words = [], []
     with visit(None, service_workers="block") as page:
         page.route("**/unet.onnx", lambda route: held.append(route))
@@ -181,6 +174,29 @@ def test_what_fails_can_be_tried_again(browser, url, monkeypatch):
         expect(page.locator("#generate")).to_be_enabled()
 
 
+def test_what_never_answers_is_not_waited_for(browser, url):
+    with browser.new_context(service_workers="block") as context:
+        page = context.new_page()
+        page.add_init_script("const { timeout } = AbortSignal; AbortSignal.timeout = timeout.bind(AbortSignal, 500);")
+
+        def hurry(route) -> None:
+            response = route.fetch()
+            route.fulfill(response=response, body=response.text().replace("PATIENCE = 30_000", "PATIENCE = 500"))
+
+        context.route("**/worker.js", hurry)
+        for pattern, message in {
+            "**/words.json": "config.json cannot be downloaded. Check the connection.",
+            "**/ort.*.mjs": "The runtime cannot be loaded from 127.0.0.1",
+            "**/unet.onnx": "unet.onnx cannot be downloaded: the server does not answer. Check the connection.",
+        }.items():
+            context.route(pattern, lambda _: None)
+            page.goto(url)
+            expect(page.locator("#status")).to_contain_text(message)
+            context.unroute(pattern)
+        click(page, "Try again")
+        ready(page)
+
+
 def test_webgpu(browser, url, pipeline):
     with browser.browser_type.launch(executable_path=CHROMIUM, args=[FAST, *WEBGPU]) as gpu:
         page = gpu.new_page(reduced_motion="reduce")  # #large is the sprite, not a frame of its idle animation
@@ -245,7 +261,7 @@ def test_a_second_model_has_own_classes(browser, pipeline, folder, tmp_path):
     It has a ranker, so each sprite is the best of four seeds, unlike those before it.
     """
     vocabulary = {"type": ["orcs", "elves"], "action": ["attack", "idle"], "view": ["front", "back"]}
-    student = ranking_student(32, {**vocabulary, "relation": list(RELATIONS)})
+    student = ranking_student(32, {**vocabulary, "relation": RELATIONS})
     student.register_to_config(default_conditions={"view": "front"})
     student.save_pretrained(tmp_path / "units")
     ranker = SpriteRanker(student)
@@ -254,8 +270,7 @@ def test_a_second_model_has_own_classes(browser, pipeline, folder, tmp_path):
     card.write_text(card.read_text(encoding="utf-8").replace("---\n", "---\nlicense: gpl-3.0\n", 1), encoding="utf-8")
     (tmp_path / "units" / "LICENSE").write_text("Free.", encoding="utf-8")
     site.mkdir()
-    models = {"user/tiny": pipeline, str(tmp_path / "units"): student}
-    write_pages(models, site, print, str(folder / "runtime"))
+    write_pages({"user/tiny": pipeline, str(tmp_path / "units"): student}, site, print, str(folder / "runtime"))
     with served(site) as url, browser.new_context(**PHONE) as context:
         page = context.new_page()
         page.add_init_script(SHARE)
@@ -285,7 +300,7 @@ def test_a_second_model_has_own_classes(browser, pipeline, folder, tmp_path):
         expect(page.locator("#wish")).to_be_hidden()
         page.get_by_text("Attributes").click()
         expect(page.locator("#attributes label")).to_have_count(1)
-        page.get_by_role("radio", name="elves").check(force=True)
+        page.locator("#types label", has_text="elves").click()  # not what stays in view above it
         page.get_by_label("action").select_option("idle")
         page.evaluate("Math.random = () => 0.25")
         observe(page, "#title")
@@ -309,20 +324,15 @@ def test_a_second_model_has_own_classes(browser, pipeline, folder, tmp_path):
 
 
 def test_poses_are_drawn_for_half_of_the_candidates(browser, folder, tmp_path):
-    """The link of a chosen one makes the sprite that the pipeline makes from its sketch."""
-    student = ranking_student(SIDE, {name: list(values) for name, values in CONDITIONS.items()})
-    table = {
-        "attributes": ["color", "shape"],
-        "drawn": ["color", "shape"],
-        "rows": [f"{i} {i} 18 {i % 10} {i % 14}" for i in range(18)],
-    }
+    student = ranking_student(SIDE, CONDITIONS)
+    rows = [f"{i} {i} 18 {i % 10} {i % 14}" for i in range(18)]
+    table = {"attributes": ["color", "shape"], "drawn": ["color", "shape"], "rows": rows}
     student.conditioner = SpriteConditioner(**student.conditioner.config | {"training_conditions": table})
     student.save_pretrained(tmp_path / "model")
     save_file(SpriteRanker(student).head.state_dict(), tmp_path / "model" / RANKER_FILE)
     (tmp_path / "page").mkdir()
     write_pages({str(tmp_path / "model"): student}, tmp_path / "page", print, str(folder / "runtime"))
-    with served(tmp_path / "page") as url, browser.new_context(service_workers="block", **PHONE) as context:
-        page = context.new_page()
+    with served(tmp_path / "page") as url, visitor(browser, service_workers="block", **PHONE) as page:
         page.add_init_script(f"{SHARE} Math.random = () => 0.6;")
         page.goto(url)
         ready(page)
@@ -331,9 +341,8 @@ def test_poses_are_drawn_for_half_of_the_candidates(browser, folder, tmp_path):
         for name, color, shape, pose, seed in posed[:2]:
             assert shape == SKETCHES[pose]["shape"] and name in SKETCHES[pose]["types"].split()
             given = {"color": color, "shape": shape, "generator": seeded(int(seed))}
-            image = student(
-                name, image=sketch_image(pose, given, SIDE, int(seed)), strength=DRAWN_STRENGTH, **given
-            ).images[0]
+            sketch = sketch_image(pose, given, SIDE, int(seed))
+            image = student(name, image=sketch, strength=DRAWN_STRENGTH, **given).images[0]
             page.goto(f"{url}?type={name}&color={color}&shape={shape}&pose={pose}&seed={seed}")
             expect_sprite(page, f"{name} {color} {shape} {pose} {seed}")
             assert_same(pixels_of(page, "#large"), to_sprite(image))

@@ -27,12 +27,10 @@ from tqdm import tqdm
 from pokemon_ddpm.training import batches, run
 from pokemon_ddpm.training.config import parse_config
 from tests.small_archives import write_small_archive
+from tests.tiny_models import NETWORK
 
 SCRIPT = Path(__file__).parents[2] / "train_conditional.py"
 TIMEOUT = 300  # seconds, for a busy machine
-NETWORK = {"block_out_channels": [8, 16], "layers_per_block": 1, "attention_head_dim": 8, "norm_num_groups": 4}
-NETWORK |= {"down_block_types": ["DownBlock2D", "AttnDownBlock2D"], "up_block_types": ["AttnUpBlock2D", "UpBlock2D"]}
-NETWORK |= {"dropout": 0.1, "patch_size": 2, "scaling_factor": 0.5}
 AUGMENTED = ["--random_flip", "--translate_prob=0.3", "--hue_prob=0.3"]
 LATEST = "--resume_from_checkpoint=latest"
 
@@ -47,8 +45,9 @@ def shared() -> Path:
 
 
 def tiny_flags(folder: Path, **network: Any) -> list[str]:
-    """Flags of a run of four updates into `folder`/run, on four images; `network` changes `NETWORK`."""
-    (folder / "tiny.json").write_text(json.dumps({**NETWORK, **network}))
+    """Flags of a run of four updates into `folder`/run, on four images; `network` changes the network's settings."""
+    network = NETWORK | {"dropout": 0.1, "patch_size": 2, "scaling_factor": 0.5} | network
+    (folder / "tiny.json").write_text(json.dumps(network))
     settings = (
         f"model_config_name_or_path={folder}/tiny.json train_data_dir={shared()}/small cache_dir={shared()}/cache "
         f"output_dir={folder}/run dataset_config_name=all resolution=16 train_batch_size=8 max_train_steps=4 "
@@ -102,8 +101,7 @@ def train(flags: Sequence[str], **replaced: object) -> None:
 def trainer(flags: Sequence[str], **replaced: object) -> Iterator[Any]:
     """The script's `Trainer` before its first update; `replaced` as for `load_script`."""
     with own_process():
-        script = load_script(**replaced)
-        yield script.Trainer(parse_config(list(flags)), script.callbacks())
+        yield load_script(**replaced).Trainer(parse_config(list(flags)))
 
 
 def nan_in(*steps: int) -> Callable[..., batches.Batch]:

@@ -279,10 +279,8 @@ def test_some_settings_may_change_and_all_others_are_refused(tmp_path):
     with pytest.raises(ValueError, match="the network's mirrors_references was None, now True"):
         restore(folder, replace(newer, network={**now.network, "mirrors_references": True}), run.tensors)
     # Flags of earlier versions: some where they had the value that is left, the others whatever it was.
-    change_manifest(
-        folder,
-        lambda manifest: manifest["state"]["config"].update({**GONE, "logging_steps": 1, "skip_bad_images": True}),
-    )
+    gone = {**GONE, "logging_steps": 1, "skip_bad_images": True}
+    change_manifest(folder, lambda manifest: manifest["state"]["config"].update(gone))
     assert restore(folder, now, run.tensors).step == 1
     before = {"rescale_betas_zero_snr": True, "distill_image_guidance_scale": 3.0}
     change_manifest(folder, lambda manifest: manifest["state"]["config"].update(before))

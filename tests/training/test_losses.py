@@ -97,9 +97,6 @@ def test_a_learned_variance_adds_its_bound_which_does_not_train_the_mean(s):
     assert both.grad[:, 3:].abs().min() > 0
 
 
-# Distillation
-
-
 def clean_of(label, timestep):
     """x of the teacher, which depends on the first type and the timestep only."""
     return 0.02 * label + timestep / 10000
@@ -155,8 +152,7 @@ def test_the_target_is_reached_by_two_guided_steps_of_the_teacher(scale, s, kind
 @pytest.mark.parametrize(("scale", "image_scale"), [(1.0, 1.0), (3.0, 1.0), (1.0, 2.0), (2.5, 1.5)])
 def test_the_teacher_is_guided_by_conditions_and_references(scale, image_scale):
     """uncond + s_I (image - uncond) + s (cond - image), Brooks et al. 2023, equation 3; the third has no reference."""
-    vocabulary = {"type": list(TYPES), "view": list(VIEWS), "relation": list(RELATIONS)}
-    pipeline = tiny_pipeline("sample", 8, vocabulary, channels=4)
+    pipeline = tiny_pipeline("sample", 8, {"type": TYPES, "view": VIEWS, "relation": RELATIONS}, channels=4)
     torch.nn.init.normal_(pipeline.unet.conv_in.weight, std=0.1)  # it starts without a reference
     student = ConditionalDenoiser(pipeline.unet, pipeline.conditioner)
     config = TrainingConfig(distill_from="a", distill_teacher_steps=4, distill_guidance_scale=scale)
@@ -206,8 +202,6 @@ def test_which_teachers_are_refused():
         assert config.distill_guidance_scale == expected
 
 
-# Its steps
-
 STUDENTS = [32, 16, 8, 4, 2, 1]
 
 
@@ -247,9 +241,6 @@ def test_the_scheduler_takes_the_steps_that_are_trained(count, prediction_type):
     torch.testing.assert_close(sample, clean, rtol=0, atol=1e-5)  # no noise is left
 
 
-# Autoguidance
-
-
 def guided_loss(folder, vocabulary=None, channels=3, **settings):
     """The loss, the student and the worse model, which is saved in the folder."""
     worse, better = (tiny_pipeline("sample", 8, vocabulary, channels=channels) for _ in range(2))
@@ -282,8 +273,7 @@ def test_between_high_and_low_noise_the_target_is_that_of_autoguidance(tmp_path,
     loss, denoiser, worse = guided_loss(tmp_path, autoguidance_scale=scale, snr_floor=0.3)
     timesteps = [100, 199, 200, 500, 799, 800, 990]
     batch = batch_at(timesteps)
-    scales = torch.tensor([1, 1, scale, scale, scale, 1, 1])
-    _, target, _, _ = guided(loss, batch, denoiser, worse, scales)
+    _, target, _, _ = guided(loss, batch, denoiser, worse, torch.tensor([1, 1, scale, scale, scale, 1, 1]))
     plain = torch.tensor([0, 1])  # at less noise it is x_0, at more that of the network at the start
     target[plain] = loss.schedule.scaling_factor * batch.clean()[plain].double()
     prediction = torch.full((7, 3, 8, 8), 0.3, requires_grad=True)
@@ -329,7 +319,7 @@ def test_all_models_of_autoguidance_compute_in_the_same_precision(tmp_path):
 
 
 def test_images_with_a_reference_or_without_any_condition_learn_from_themselves(tmp_path):
-    vocabulary = {"type": list(TYPES), "relation": list(RELATIONS)}
+    vocabulary = {"type": TYPES, "relation": RELATIONS}
     loss, denoiser, worse = guided_loss(tmp_path, vocabulary, channels=4, autoguidance_scale=3.5)
     images, noise, reference = torch.randn(3, 5, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     reference[:3] = 0
@@ -340,10 +330,9 @@ def test_images_with_a_reference_or_without_any_condition_learn_from_themselves(
     assert loss.start.conditioner.any_ids == {"type": ANY, "relation": 3}
     noisy, target, _, _ = guided(loss, batch, denoiser, worse, torch.full((5,), 3.5))
     target[2:] = loss.schedule.scaling_factor * batch.clean()[2:].double()
-    losses = loss(lambda *_: torch.zeros_like(noisy), batch)
     weight = loss.schedule.clean_weight(loss.config.snr_gamma, loss.config.snr_floor)[timesteps]
     expected = (weight * target.square().mean(dim=(1, 2, 3))).float()
-    torch.testing.assert_close(losses, expected, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(loss(lambda *_: torch.zeros_like(noisy), batch), expected, rtol=1e-3, atol=1e-5)
 
 
 def test_which_worse_models_are_refused(tmp_path):

@@ -42,8 +42,7 @@ def tiny() -> UNet2DModel:
 def test_presets(name, resolution, channels, count, attentions, groups, activation, dropout):
     with torch.device("meta"):
         unet = build_unet(unet_config(name), resolution, channels)
-    parameters = [*unet.parameters(), *build_conditioner(unet).parameters()]
-    assert sum(each.numel() for each in parameters) == count
+    assert sum(each.numel() for each in [*unet.parameters(), *build_conditioner(unet).parameters()]) == count
     found = [module for module in unet.modules() if isinstance(module, Attention)]
     assert len(found) == attentions and (name[:6] != "thesis" or {module.heads for module in found} <= {1})
     assert {module.num_groups for module in unet.modules() if isinstance(module, nn.GroupNorm)} == {groups}
@@ -152,8 +151,7 @@ def test_the_table_of_conditions_is_that_of_the_fronts_by_line():
     alone = replace(data, labels={name: tensors[name] for name in ("type", "shape")})
     assert training_conditions(alone, ["type", "shape"])["rows"] == ["0 6 7 6", "1 6 18 4", "2 6 18 5"]
     assert training_conditions(data, ["type", "view", "finish"]) is None
-    found = build_conditioner(tiny(), names, data=data)
-    assert found.draw("fire", {"finish": "shiny"}, 0)["shape"] in SHAPES
+    assert build_conditioner(tiny(), names, data=data).draw("fire", {"finish": "shiny"}, 0)["shape"] in SHAPES
 
 
 def test_any_labels_give_conditions_that_a_conditioner_takes(monkeypatch):

@@ -62,11 +62,10 @@ def test_only_the_run_is_deleted_from_its_folder(tmp_path):
     for name in files.split():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True), (tmp_path / name).touch()
     (folder / "checkpoint-7").symlink_to(elsewhere)
-    overwrite = TrainingConfig(output_dir=str(folder), overwrite_output_dir=True)
-    run.prepare_output(overwrite, pytest.fail)
+    run.delete_run(folder)
     assert [path.name for path in folder.iterdir()] == ["notes.txt"] and (elsewhere / "x").exists()
     (folder / "logs").mkdir()
-    run.prepare_output(overwrite, pytest.fail)  # what is no run stays
+    run.delete_run(folder)  # what is no run stays
     assert (folder / "logs").is_dir()
 
 

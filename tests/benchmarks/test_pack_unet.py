@@ -1,0 +1,38 @@
+"""A larger network, which begins with what the small one predicts."""
+
+import sys
+
+import torch
+from torch import nn
+
+from benchmarks import pack_unet
+from pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.models import network_config
+from pokemon_ddpm.training.networks import build_unet
+from tests.tiny_models import tiny_pipeline
+
+
+def test_a_packed_network_predicts_half_of_minus_v_of_the_small_one_for_means_of_2x2_pixels():
+    """Also with a learned time embedding, whose size depends on the number of timesteps."""
+    for more, timesteps in (({}, 1000), ({"time_embedding_type": "learned"}, 20)):
+        torch.manual_seed(0)
+        small = build_unet({**network_config(tiny_pipeline().unet), **more}, 8, 3, num_train_timesteps=timesteps)
+        nn.init.normal_(small.conv_out.weight)
+        packed = pack_unet.packed(small).eval()
+        assert (packed.config.sample_size, packed.config.in_channels, packed.config.scaling_factor) == (16, 4, 0.5)
+        sample, reference = torch.randn(2, 2, 4, 16, 16)
+        t, embedding = torch.tensor([5, 19]), torch.randn(2, 32)
+        with torch.no_grad():
+            v = small.eval()(2 * nn.functional.avg_pool2d(sample[:, :3], 2), t, embedding).sample
+            expected = -v.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3) / 2
+            for found in (packed(sample, t, embedding), packed(sample, t, embedding, reference=reference)):
+                torch.testing.assert_close(found.sample[:, :3], expected, rtol=1e-4, atol=1e-5)
+                assert (found.sample[:, 3] == 0).all() and expected.std() > 0.1
+
+
+def test_a_packed_model_predicts_the_clean_image(tmp_path, monkeypatch):
+    tiny_pipeline(size=8).save_pretrained(tmp_path / "small")
+    monkeypatch.setattr(sys, "argv", ["pack_unet.py", str(tmp_path / "small"), str(tmp_path / "packed")])
+    pack_unet.main()
+    found = PokemonDDPMPipeline.from_pretrained(tmp_path / "packed")
+    assert found.scheduler.config.prediction_type == "sample" and found("fire").images[0].size == (16, 16)
