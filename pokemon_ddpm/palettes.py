@@ -53,7 +53,7 @@ def transport(colors: np.ndarray, counts: np.ndarray, palette: np.ndarray, limit
 def close_outline(image: Image.Image) -> Image.Image:
     """Gives the light pixels at the edge of a sprite, RGBA, its darkest color, where that is dark.
 
-    A front's white belly makes white edges of its back, which are holes on a white ground.
+    On a white ground white edges are holes: a front's white belly makes them of its back, and a pale shiny has them.
     """
     pixels = np.array(image)
     shown = pixels[..., 3] > 0
@@ -175,4 +175,4 @@ def shiny(image: Image.Image, front: Image.Image, types: Iterable[str], seeds: I
         found.append((change, areas, palette))
         if change >= SHINY_CHANGE:
             break
-    return recolor(image, *max(found, key=lambda each: each[0])[1:])
+    return close_outline(recolor(image, *max(found, key=lambda each: each[0])[1:]))

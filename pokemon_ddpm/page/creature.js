@@ -156,7 +156,7 @@ export function shiny(pixels, front, types, shinies, seed) {
     const made = [shadedAreas(front, palette.length), palette], change = colorChange(front, recolor(front, ...made));
     if (change > most) [most, best] = [change, made];
   }
-  return recolor(pixels, ...best);
+  return closeOutline(recolor(pixels, ...best)); // white without an outline is nothing
 }
 
 /** How much more of what two sprites have in common has the same color than by chance; see shared_drawing in likeness.py. */

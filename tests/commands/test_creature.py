@@ -10,6 +10,7 @@ from PIL import Image
 
 from pokemon_ddpm import SpriteConditioner, creature
 from pokemon_ddpm.creature import CreatureSettings, generate_stage
+from pokemon_ddpm.palettes import close_outline
 from pokemon_ddpm.studio import sample_seed
 from pokemon_ddpm.trading_card import trading_card
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
@@ -75,6 +76,7 @@ def test_a_set_is_complete_and_as_described(model: Path, tmp_path: Path, calls: 
         drawing, recolored = (pixels(tmp_path / f"{each}.png") for each in (name.removesuffix("-shiny"), name))
         assert np.array_equal(drawing[..., 3], recolored[..., 3]) and not np.array_equal(drawing, recolored)
         assert frames[name]["seed"] == frames[name.removesuffix("-shiny")]["seed"]
+        assert np.array_equal(close_outline(Image.fromarray(recolored)), recolored)
     for finish in ("", "-shiny"):  # a back has the colors of its front
         front, back = (colors(tmp_path / f"1-{view}{finish}.png") for view in ("front", "back"))
         assert back <= front and 1 < len(front) <= 16
