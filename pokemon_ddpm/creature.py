@@ -36,7 +36,7 @@ ATTEMPTS = {None: 8, "same": 8, "next": 16}
 # Backs begin from their mirrored front, noised to this share of the timesteps (SDEdit, Meng et al. 2022), whose body
 # they keep, with the embedding of their view so many times as strong. Next stages begin from the enlarged front of the
 # stage before, noised to another share, without a reference: they are of one family then, and seldom copies.
-BACK_STRENGTH, VIEW_SCALE = 0.5, 4.0
+BACK_STRENGTH, VIEW_SCALE = 0.5, 3.0
 NEXT_STRENGTH, ENLARGEMENT = 0.75, 1.25
 IDLE_MS, IDLE_SCALE = 400, 4  # of a frame of an animation
 

@@ -7,7 +7,8 @@ import { sketchPixels } from "./sketch.js";
 import { fromOklab, oklab } from "./sprite.js";
 
 export const CHANGES = { back: { view: "back" }, shiny: { finish: "shiny" }, evolve: {} };
-const DOODLE_STRENGTH = 0.75, SKETCH_STRENGTH = 0.5, POSE_STRENGTH = 0.75, BACK_STRENGTH = 0.5, VIEW_SCALE = 4;
+const DOODLE_STRENGTH = 0.75, SKETCH_STRENGTH = 0.5, POSE_STRENGTH = 0.75, BACK_STRENGTH = 0.5;
+const VIEW_SCALE = 4; // creature.py has 3, and a ranker that refuses faces
 const NEXT_STRENGTH = 0.75, ENLARGEMENT = 1.25;
 const COST = [1, 0.5, 0.5], BLACK = 0.2, BLACK_COST = 0.3; // of squared differences in OKLab, and of becoming black
 const SAME_COLOR = 0.06, MAX_SHIFT = 3; // a distance in OKLab, and pixels

@@ -89,10 +89,10 @@ def test_a_set_is_complete_and_as_described(model: Path, tmp_path: Path, calls: 
         assert np.array_equal(sheet.crop((x, y, x + width, y + height)), image) and set(image[..., 3].flat) <= {0, 255}
         # What is described is what was asked for, with noise of its own but for shinies.
         kind = (values := dict(frame["condition"])).pop("type")
-        if name.endswith("-back"):  # from its mirrored front, as a view that is four times as strong
+        if name.endswith("-back"):  # from its mirrored front, as a view that is three times as strong
             given, encode = {k: [v] for k, v in values.items() if k != "relation"}, call["conditioner"].encode
             one, any_view = encode([kind], **given), encode([kind], **given | {"view": ["any"]})
-            stronger = (4 * one - 3 * any_view).expand(len(call["image"]), -1)
+            stronger = (3 * one - 2 * any_view).expand(len(call["image"]), -1)
             torch.testing.assert_close(call["class_embeddings"], stronger, atol=0.02, rtol=0.02)
             assert np.array_equal(call["image"][-1], pixels(tmp_path / frame["reference"])[:, ::-1])
             assert call["strength"] == 0.5 and "reference_image" not in call

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from pokemon_ddpm import RELEASED_FAST_MODEL
-from pokemon_ddpm.creature import ATTEMPTS, BACK_STRENGTH, NEXT_STRENGTH, VIEW_SCALE, enlarged
+from pokemon_ddpm.creature import ATTEMPTS, BACK_STRENGTH, NEXT_STRENGTH, enlarged
 from pokemon_ddpm.description import SKETCH_STRENGTH, sketch_image
 from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.likeness import MAX_LIKENESS, MIN_GROWTH, growth, overlaps, shared_drawing
@@ -58,7 +58,7 @@ def part(pipeline, front: Image.Image, name: str, relation: str = "same", **argu
         if relation == "same":  # from its mirrored front
             values = {key: [value] for key, value in ({"finish": "normal"} | arguments).items()}
             any_view = pipeline.conditioner.encode(["water"], **values | {"view": ["any"]})
-            stronger = any_view + VIEW_SCALE * (pipeline.conditioner.encode(["water"], **values) - any_view)
+            stronger = any_view + 4 * (pipeline.conditioner.encode(["water"], **values) - any_view)
             given = {"image": ImageOps.mirror(front), "strength": BACK_STRENGTH, "class_embeddings": stronger}
         else:
             larger = enlarged(Image.fromarray(fit_square(np.asarray(front), SIDE)))
@@ -553,7 +553,7 @@ def test_slips_of_a_visitor(visit, url):
     with visit(None) as page:
         page.add_init_script(f"if (!location.search) {{ {SLOW} }}")
         page.goto(url)
-        expect(page.locator("#made button:enabled")).to_have_count(1)
+        page.locator("#made button:enabled").first.wait_for()
         first = page.locator("#title").get_attribute("title")
         click(page, "Delete")
         ready(page)
