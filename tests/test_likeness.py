@@ -18,7 +18,6 @@ def boxes(*corners: tuple[int, int, int, int], color: tuple[int, ...] = RED) -> 
 
 
 BODY, WIDE, PARTS = boxes((8, 8, 20, 24)), boxes((2, 12, 30, 24)), boxes((8, 8, 20, 24), (24, 8, 28, 16))
-
 FAMILY = WIDE.copy()  # other colors in the middle only
 FAMILY.paste(PINK, (8, 12, 20, 24))
 

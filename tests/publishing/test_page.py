@@ -293,7 +293,6 @@ def test_what_is_asked_for(visit, pipeline, url, weights):
 
 
 def test_a_card_is_shown_shared_and_saved(visit, url, weights):
-    """Each sprite is made once; it can have another name; the link has the same card; the sheet is that of Python."""
     with visit(None) as page:
         page.add_init_script(SHARE)
         page.goto(f"{url}?type=water/fairy&size=small&seed=5")
