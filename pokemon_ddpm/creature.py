@@ -181,7 +181,7 @@ def _samples(
 
 
 def enlarged(sprite: Image.Image) -> Image.Image:
-    """A sprite in the middle of its square, `ENLARGEMENT` times as large, or as large as fits."""
+    """A sprite, RGBA and in the middle of its square, `ENLARGEMENT` times as large, or as large as fits."""
     pixels, side = np.asarray(sprite), sprite.width
     reach = np.abs(2 * np.argwhere(pixels[..., 3]) + 1 - side).max(initial=1)
     centers = (np.arange(side) + 0.5 - side / 2) / min(ENLARGEMENT, side / reach)

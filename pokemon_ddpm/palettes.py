@@ -25,7 +25,7 @@ BLACK, BLACK_COST = 0.2, 0.3  # a lightness, and the cost of falling below it: a
 DARK, DARKEST, LEAST = 0.35, 0.2, 0.45
 SHADING = (0.4, 1.0, 1.0)  # of differences of L, a and b: colors of an area differ in lightness most
 SAME_AREA = 0.08  # such a distance
-LIGHT = 0.8
+LIGHT = 0.8  # a lightness above which an edge has no outline, see `close_outline`
 MIN_AREA, MAIN_AREAS = 0.08, 3  # share of an area that is recolored, since eyes are none; and how many are, at most
 # Palettes of which the first is taken that changes the mean color so much; real shinies do by 0.095 in the mean.
 SHINY_DRAWS, SHINY_CHANGE = 8, 0.08

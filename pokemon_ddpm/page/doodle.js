@@ -10,9 +10,10 @@ export const doodleOf = (values) => values.map((value) => LETTERS[value]).join("
 /** The values of a doodle, or null if it is none. */
 export function valuesOf(doodle) {
   if (typeof doodle !== "string" || doodle.length > LONGEST || !/^([a-e][1-9]\d{0,3})+$/.test(doodle)) return null;
-  const runs = [...doodle.matchAll(/([a-e])(\d+)/g)];
-  const values = runs.flatMap(([, letter, length]) => Array(Number(length)).fill(LETTERS.indexOf(letter)));
-  return values.length === DOODLE_SIDE ** 2 && values.some(Boolean) ? values : null;
+  const runs = [...doodle.matchAll(/([a-e])(\d+)/g)].map(([, letter, length]) => [LETTERS.indexOf(letter), Number(length)]);
+  if (runs.reduce((sum, [, length]) => sum + length, 0) !== DOODLE_SIDE ** 2) return null; // before a link fills the memory
+  const values = runs.flatMap(([value, length]) => Array(length).fill(value));
+  return values.some(Boolean) ? values : null;
 }
 
 /** RGBA pixels of a side, white and transparent where nothing is drawn. */
