@@ -47,6 +47,7 @@ CALLBACK_TENSORS = ("latents", "pred_original_sample", "prompt_embeds")  # the l
 REFERENCE_CONDITIONS = {"relation", "view", "finish"}
 MAX_IMAGES = 10_000  # of one type in a call
 MAX_SCALE = 1000
+WHITE_QUANTILE = 0.9  # of `compress_range`
 SAME_DRAWING = 0.9  # strength with which another image of the same creature and view begins with its reference
 
 
@@ -169,6 +170,25 @@ def predicted_original_sample(
     if prediction_type == "v_prediction":
         return alpha * sample - sigma * prediction
     return (sample - sigma * prediction) / alpha
+
+
+def compress_range(images: Tensor) -> Tensor:
+    """Images (N, C, S, S) with the colors that guidance has driven out of [-1, 1] brought back; alpha is not changed.
+
+    Clipping makes them glaring, and light bodies flat white. As for dynamic thresholding (Saharia et al. 2022, section
+    2.3), w is a quantile of the absolute values of the opaque part of each image, at least 1. Of each value v
+
+        v (1 + |v| / w^2) / (1 + |v|)
+
+    (Reinhard et al. 2002, equation 4) 0 stays 0, w becomes 1, and an image with w = 1 stays as it is.
+    """
+    result = images.clone()
+    for image in result:
+        colors = image[:3]
+        found = colors[:, image[3] > 0] if len(image) == 4 else colors
+        white = max(1.0, float(found.abs().quantile(WHITE_QUANTILE))) if found.numel() else 1.0
+        image[:3] = colors * ((1 + colors.abs() / white**2) / (1 + colors.abs()))
+    return result
 
 
 def image_generators(generator: torch.Generator | list[torch.Generator] | None, count: int) -> list[torch.Generator]:
@@ -712,8 +732,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         return predicted_original_sample(kind, prediction, sample, math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar))
 
     def postprocess(self, latents: Tensor, output_type: str) -> Any:
-        """Samples (N, C, S, S) as "pil", "np" or "pt", see `__call__`; values out of range are clipped."""
-        images = latents.float().cpu() / self.scaling_factor
+        """Samples (N, C, S, S) as "pil", "np" or "pt", see `__call__` and `compress_range`."""
+        images = compress_range(latents.float().cpu() / self.scaling_factor)
         if output_type == "pil" and images.shape[1] == 4:
             opaque = images[:, 3:] > 0  # what is transparent is white
             images = torch.cat([torch.where(opaque, images[:, :3], 1.0), torch.where(opaque, 1.0, -1.0)], dim=1)

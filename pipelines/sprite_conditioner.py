@@ -30,6 +30,7 @@ POKEMON_TYPES = frozenset(
 )
 MAX_ROWS = 100_000  # of training conditions
 MIN_LINES = 4
+COLOR_LINES = 3
 # Of `encode` and of the pipeline's call, beside which attributes are passed.
 ARGUMENTS = frozenset(
     """self types pokemon_type num_images_per_type num_inference_steps guidance_scale guidance_interval
@@ -103,6 +104,12 @@ def _pick(rows: np.ndarray, key: str) -> np.ndarray:
     lines = np.unique(rows[:, 0])
     of_line = rows[rows[:, 0] == lines[number % len(lines)]]
     return of_line[number // len(lines) % len(of_line)]
+
+
+def _lift(rows: np.ndarray, all_rows: np.ndarray, row: np.ndarray, column: int) -> float:
+    """How many times as frequent a row's value is in the rows as in all rows."""
+    counts = [int((each[:, column] == row[column]).sum()) for each in (rows, all_rows)]
+    return counts[0] / counts[1]
 
 
 class SpriteConditioner(ModelMixin, ConfigMixin):
@@ -255,7 +262,8 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
 
         Of "any" shape, a network makes the mean of all shapes. What is drawn first need not be averaged (Ramesh et al.
         2022, section 2.2; Li et al. 2024). Among the rows that meet most of what is given, of `MIN_LINES` evolution
-        lines or more, the color comes from one line and all else from another, so that no species is copied.
+        lines or more, the color comes from one line and all else from another, so that no species is copied. The color
+        is that of `COLOR_LINES` lines that is most typical of these rows: it is more frequent there than in all rows.
 
         Args:
             pokemon_type: As in `type_blend`; of a blend the part with the largest weight counts.
@@ -283,7 +291,8 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
             rows = self._rows[met >= least]
             if len(np.unique(rows[:, 0])) >= MIN_LINES:
                 break
-        one = _pick(rows, f"{seed}/color")
+        picked = [_pick(rows, f"{seed}/color{i or ''}") for i in range(COLOR_LINES)]
+        one = max(picked, key=lambda row: _lift(rows, self._rows, row, columns.get("color", 0)))
         others = rows[rows[:, 0] != one[0]]
         other = _pick(others if len(others) else rows, f"{seed}/shape")
         missing = [name for name in table["drawn"] if name not in wanted]

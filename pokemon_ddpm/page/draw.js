@@ -2,7 +2,7 @@
 
 import { sha256 } from "./random.js";
 
-const MIN_LINES = 4; // as there
+const MIN_LINES = 4, COLOR_LINES = 3; // as there
 
 /** One of the rows, by the first six bytes of the SHA-256 of a key: of a random line, a random row. */
 function pick(rows, key) {
@@ -27,7 +27,11 @@ export function drawConditions({ training_conditions: table, vocabulary }, condi
     rows = all.filter((_, i) => met[i] >= least);
     if (new Set(rows.map(([line]) => line)).size >= MIN_LINES) break;
   }
-  const one = pick(rows, `${seed}/color`), others = rows.filter(([line]) => line !== one[0]);
+  const place = table.attributes.indexOf("color"), column = place < 0 ? 0 : 3 + place;
+  const count = (of, row) => of.filter((each) => each[column] === row[column]).length;
+  const picked = Array.from({ length: COLOR_LINES }, (_, i) => pick(rows, `${seed}/color${i || ""}`));
+  const lift = (row) => count(rows, row) / count(all, row), one = picked.reduce((best, row) => (lift(row) > lift(best) ? row : best));
+  const others = rows.filter(([line]) => line !== one[0]);
   const other = pick(others.length ? others : rows, `${seed}/shape`);
   const drawn = table.drawn.filter((name) => conditions[name] === undefined).map((name) => {
     return [name, vocabulary[name][(name === "color" ? one : other)[3 + table.attributes.indexOf(name)]]];

@@ -72,7 +72,6 @@ function progress({ name, loaded = 0, total = 0, retry }) {
 
 async function ready(backend) {
   $("loaded").hidden = true;
-  navigator.serviceWorker?.ready.then(keepFiles); // what was loaded without it
   for (const id of ["generate", "surprise", "doodle-open", "day", "trio", "dex-open"]) $(id).disabled = false;
   $("trio").hidden = !haveStarters();
   $("status").ariaLive = "polite";
@@ -87,6 +86,7 @@ async function ready(backend) {
   else if (parameters.has("type")) await fromLink(parameters);
   else if (!page.made.length) generateChosen();
   if (!page.shown && page.made.length) open(page.made[0]);
+  navigator.serviceWorker?.ready.then(keepFiles); // what was loaded without it, once there is time
 }
 
 /** No other candidate replaces a sprite that is used; what cannot be made of it is said. */

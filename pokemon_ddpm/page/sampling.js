@@ -46,12 +46,15 @@ function toChannels(pixels) {
   return Float32Array.from({ length: pixels.length }, (_, i) => pixels[(i % size) * 4 + Math.floor(i / size)] / 127.5 - 1);
 }
 
-/** Channels (4, S, S) to RGBA pixels with an alpha of 0 or 255, white where it is 0. */
-function toPixels(channels) {
-  const size = channels.length / 4;
-  const pixels = new Uint8ClampedArray(channels.length).fill(255);
+/** Channels (4, S, S) to RGBA pixels with an alpha of 0 or 255, white where it is 0; for the colors see compress_range in Python. */
+export function toPixels(channels, quantile) {
+  const size = channels.length / 4, pixels = new Uint8ClampedArray(channels.length).fill(255);
+  const values = channels.subarray(0, 3 * size).filter((_, i) => channels[3 * size + (i % size)] > 0).map(Math.abs).sort();
+  const place = quantile * (values.length - 1), low = Math.floor(place), next = values[low + 1] ?? values[low];
+  const white = Math.max(1, values[low] + (place - low) * (next - values[low]) || 1);
+  const color = (v) => 127.5 * (1 + (v * (1 + Math.abs(v) / white ** 2)) / (1 + Math.abs(v)));
   for (let i = 0; i < size; i++) {
-    if (channels[3 * size + i] > 0) pixels.set([0, 1, 2].map((c) => 127.5 * (1 + channels[c * size + i])), 4 * i); // rounded, clipped
+    if (channels[3 * size + i] > 0) pixels.set([0, 1, 2].map((c) => color(channels[c * size + i])), 4 * i); // rounded, clipped
     else pixels[4 * i + 3] = 0;
   }
   return pixels;
@@ -116,11 +119,11 @@ export class Sampler {
     const [alpha, sigma] = [config.alpha_bar.map(Math.sqrt), config.alpha_bar.map((value) => Math.sqrt(1 - value))];
     let sample = noise;
     if (image) sample = toChannels(image).map((value, i) => alpha[start] * config.scaling_factor * value + sigma[start] * noise[i]);
-    yield toPixels(sample);
+    yield toPixels(sample, config.white_quantile);
     for (let step = start; step < count; step++) {
       const { prediction } = await this.predict(sample, config.timesteps[step], labels);
       const predicted = originalSample(config.prediction_type, prediction, sample, alpha[step], sigma[step]);
-      yield toPixels(predicted.map((value) => value / config.scaling_factor));
+      yield toPixels(predicted.map((value) => value / config.scaling_factor), config.white_quantile);
       const [nextAlpha, nextSigma] = step + 1 < count ? [alpha[step + 1], sigma[step + 1]] : [1, 0];
       // DDIM (Song et al. 2021, equation 12)
       sample = sample.map((value, i) => nextAlpha * predicted[i] + (nextSigma / sigma[step]) * (value - alpha[step] * predicted[i]));

@@ -15,7 +15,13 @@ from torch import Tensor, nn
 from pokemon_ddpm import postprocessing
 from pokemon_ddpm.files import write_file
 from pokemon_ddpm.models import weights_digest
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SAME_DRAWING, PokemonDDPMPipeline, is_distilled, set_timesteps
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import (
+    SAME_DRAWING,
+    WHITE_QUANTILE,
+    PokemonDDPMPipeline,
+    is_distilled,
+    set_timesteps,
+)
 from pokemon_ddpm.ranking import MATCH_WEIGHT, TIMESTEP, WEIGHTS, SpriteRanker
 
 UNET_FILE, CONDITIONER_FILE, CONFIG_FILE = "unet.onnx", "conditioner.onnx", "config.json"
@@ -149,6 +155,7 @@ def sampling_config(pipeline: PokemonDDPMPipeline) -> dict[str, Any]:
     return {
         "sample_shape": list(pipeline.sample_shape),
         "scaling_factor": pipeline.scaling_factor,
+        "white_quantile": WHITE_QUANTILE,
         "vocabulary": pipeline.conditioner.vocabulary,
         "default_conditions": dict(pipeline.config.default_conditions),
         "guidance_scale": pipeline.config.guidance_scale,

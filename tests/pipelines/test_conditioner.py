@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import math
 import re
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -188,6 +189,9 @@ def test_what_is_not_given_is_drawn_from_two_lines_among_the_rows_that_fit_best(
         of_line = [row for row in fitting if row[0] == lines[number % len(lines)]]
         return of_line[number // len(lines) % len(of_line)]
 
+    def share(rows: list[list[int]], color: int) -> Fraction:
+        return Fraction(sum(row[3] == color for row in rows), len(rows))
+
     fire = [row for row in rows if 0 in row[1:3]]  # of four lines
     large_or_water = [row for row in rows if 1 in row[1:3] or row[5] == 1]  # both: of three lines only
     for kind, given, fitting in (
@@ -197,7 +201,9 @@ def test_what_is_not_given_is_drawn_from_two_lines_among_the_rows_that_fit_best(
         (None, {"size": "any"}, rows),
     ):
         for seed in range(40):
-            one = picked(fitting, f"{seed}/color")
+            lines = [picked(fitting, f"{seed}/{key}") for key in ("color", "color1", "color2")]
+            lifts = [share(fitting, line[3]) / share(rows, line[3]) for line in lines]
+            one = lines[lifts.index(max(lifts))]
             other = picked([row for row in fitting if row[0] != one[0]], f"{seed}/shape")
             expected = {"color": [*THREE_COLORS, "any"][one[3]], "shape": BODIES[other[4]]}
             assert conditioner.draw(kind, given, seed) == expected

@@ -13,7 +13,7 @@ from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.diffusion import make_sampler, student_scheduler
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SAMPLERS
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SAMPLERS, compress_range
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
 from tests.test_diffusion import ALPHA_BAR, PREDICTION_TYPES, SOLVERS, as_prediction, cosine_betas
 from tests.tiny_models import drawing_pipeline, network_calls, seeded, tiny_pipeline
@@ -88,7 +88,7 @@ def test_output_types_contain_the_same_images(channels, mode, factor, capsys):
     assert [(image.mode, image.size) for image in pil] == [(mode, (16, 16))] * 2
     assert array.shape == (2, 16, 16, channels) and array.dtype == np.float32
     assert tensor.shape == latent.shape == (2, channels, 16, 16) and tensor.dtype == latent.dtype == torch.float32
-    assert torch.equal(tensor, (latent / factor / 2 + 0.5).clamp(0, 1)) and not latent.requires_grad
+    assert torch.equal(tensor, (compress_range(latent / factor) / 2 + 0.5).clamp(0, 1)) and not latent.requires_grad
     assert np.array_equal(array, tensor.permute(0, 2, 3, 1).numpy())
     expected = (array * 255).round()
     if channels == 4:
@@ -99,6 +99,23 @@ def test_output_types_contain_the_same_images(channels, mode, factor, capsys):
     assert np.array_equal(np.stack([np.asarray(image) for image in pil]), expected)
     as_tuple = pipeline("fire", 2, 3, output_type="pt", return_dict=False, generator=seeded(0, 1))
     assert type(as_tuple) is tuple and len(as_tuple) == 1 and torch.equal(as_tuple[0], tensor)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colors_out_of_range_are_brought_back_and_others_stay(channels):
+    inside = torch.linspace(-1, 1, channels * 36).view(1, channels, 6, 6)
+    assert torch.equal(compress_range(inside), inside)
+    outside = torch.randn(1, channels, 20, 20, generator=torch.Generator().manual_seed(1)) * 2
+    colors = outside[0, :3].double().numpy()
+    opaque = outside[0, 3].numpy() > 0 if channels == 4 else np.ones((20, 20), dtype=bool)
+    values = np.sort(np.abs(colors[:, opaque]), axis=None)
+    white = np.interp(0.9 * (len(values) - 1), np.arange(len(values)), values)
+    expected = colors * (1 + np.abs(colors) / white**2) / (1 + np.abs(colors))
+    found = compress_range(outside)
+    np.testing.assert_allclose(found[0, :3], expected, rtol=1e-5)
+    assert white > 2 and torch.equal(found[:, 3:], outside[:, 3:])
+    clear = torch.full((1, 4, 2, 2), -2.0)  # nothing is opaque
+    assert torch.equal(compress_range(clear), clear)
 
 
 @pytest.mark.parametrize(("pokemon_type", "attributes", "expected"), [

@@ -17,6 +17,7 @@ from pokemon_ddpm.creature import enlarged
 from pokemon_ddpm.description import SKETCHES, TABLE, drawn_sketch, parse_description, sketch_image
 from pokemon_ddpm.likeness import MAX_LIKENESS, overlaps, shared_drawing
 from pokemon_ddpm.palettes import SHINY_DRAWS, close_outline, share_palette, shiny, shiny_table
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import WHITE_QUANTILE
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.preprocessing import as_tensor
@@ -85,6 +86,14 @@ def test_conditions_are_drawn_as_in_python(run):
         given = {name: value for name, value in conditions.items() if name != "type"}
         expected = conditioner.draw(conditions.get("type"), given, seed)
         assert found == {name: value for name, value in expected.items() if value != "any"}
+
+
+def test_colors_out_of_range_are_brought_back_as_in_python(run):
+    samples = torch.randn(3, 4, 16, 16, generator=torch.Generator().manual_seed(0)) * torch.tensor([0.2, 1, 2.5]).view(3, 1, 1, 1)
+    code = "([samples, quantile]) => samples.map((sample) => [...toPixels(Float32Array.from(sample), quantile)])"
+    found = run({"sampling": "toPixels"}, code, [samples.flatten(1).tolist(), WHITE_QUANTILE])
+    for sample, each in zip(drawing_pipeline().postprocess(samples * 0.5, "pil"), found, strict=True):
+        assert_same(np.array(each, dtype=np.uint8).reshape(16, 16, 4), sample)
 
 
 def test_sprites_are_finished_as_in_python(run):
