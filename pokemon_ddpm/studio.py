@@ -34,7 +34,7 @@ from pokemon_ddpm.ranking import RANKING_MODELS, SpriteRanker, ranker_for
 CANDIDATES = 8  # by default, where a sample takes a few passes of the network only
 # What a candidate gains for its overlap with the sketch that was asked for, and loses for the largest with those
 # before it in its row; with more of it readers saw no more different creatures, and liked the drawings less.
-SKETCH_WEIGHT, LIKENESS_WEIGHT = 8.0, 3.0
+SKETCH_WEIGHT, LIKENESS_WEIGHT = 8.0, 5.0
 ROW_SIZE = 16  # at most
 
 

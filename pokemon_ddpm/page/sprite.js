@@ -96,13 +96,10 @@ function colorAreas(lab, width, palette, equalNeighbor, iterations = 12) {
       for (let i = 0; i < lab.length; i++) {
         const [x, y] = [i % width, Math.floor(i / width)];
         if (!lab[i] || (x + y) % 2 !== part) continue;
-        const neighbors = [y > 0 && last[i - width], last[i + width], x > 0 && last[i - 1], x < width - 1 && last[i + 1]];
-        let least = Infinity;
-        for (let k = 0; k < means.length; k++) {
-          let energy = square(lab[i], means[k]);
-          for (const neighbor of neighbors) if (neighbor === k) energy -= equalNeighbor;
-          if (energy < least) [chosen[i], least] = [k, energy];
-        }
+        const neighbors = [last[i - width], last[i + width], x > 0 ? last[i - 1] : -1, x < width - 1 ? last[i + 1] : -1];
+        const energies = means.map((mean) => square(lab[i], mean));
+        for (const neighbor of neighbors) if (neighbor >= 0) energies[neighbor] -= equalNeighbor;
+        chosen[i] = energies.indexOf(Math.min(...energies));
       }
     }
     const left = different(chosen.filter((k) => k >= 0));
