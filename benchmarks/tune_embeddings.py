@@ -35,9 +35,9 @@ TABLES = ("view", "color", "shape", "size", "type")
 PUT_BACK = ("type",)  # which learn along, but are put back, since they were recognized less often
 MATCHED = ("color", "shape")
 # Weights in the reward, beside that of the verdicts, which is 1.
-MATCH, BODIES, OVERLAP, KERNEL = 0.3, 0.5, 6.0, 3.0
+MATCH, BODIES, OVERLAP, KERNEL = 0.6, 1.0, 8.0, 5.0
 MEMORY = 0.9  # of the share of each body, from batch to batch
-FRONT_STEPS, FRONT_RATE = 200, 0.01
+FRONT_STEPS, FRONT_RATE = 150, 0.006
 BACK_STEPS, BACK_RATE = 100, 0.03
 
 
