@@ -89,7 +89,8 @@ def test_conditions_are_drawn_as_in_python(run):
 
 
 def test_colors_out_of_range_are_brought_back_as_in_python(run):
-    samples = torch.randn(3, 4, 16, 16, generator=torch.Generator().manual_seed(0)) * torch.tensor([0.2, 1, 2.5]).view(3, 1, 1, 1)
+    noise = torch.randn(3, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    samples = noise * torch.tensor([0.2, 1, 2.5]).view(3, 1, 1, 1)
     code = "([samples, quantile]) => samples.map((sample) => [...toPixels(Float32Array.from(sample), quantile)])"
     found = run({"sampling": "toPixels"}, code, [samples.flatten(1).tolist(), WHITE_QUANTILE])
     for sample, each in zip(drawing_pipeline().postprocess(samples * 0.5, "pil"), found, strict=True):
