@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 
+import numpy as np
 import pytest
 from safetensors.torch import save_file
 
@@ -345,5 +346,8 @@ def test_poses_are_drawn_for_half_of_the_candidates(browser, folder, tmp_path):
             image = student(name, image=sketch, strength=DRAWN_STRENGTH, **given).images[0]
             page.goto(f"{url}?type={name}&color={color}&shape={shape}&pose={pose}&seed={seed}")
             expect_sprite(page, f"{name} {color} {shape} {pose} {seed}")
-            assert_same(pixels_of(page, "#large"), to_sprite(image))
+            shown, wanted = pixels_of(page, "#large").astype(int), np.asarray(to_sprite(image)).astype(int)
+            assert (shown[..., 3] == wanted[..., 3]).mean() > 0.99
+            # Of noise, one gray level can make another palette; another strength is 39 apart.
+            assert np.abs(shown - wanted)[wanted[..., 3] > 0].mean() < 20
         assert posed
