@@ -44,7 +44,7 @@ from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.publishing.cards import run_card, write_card
 from pokemon_ddpm.publishing.hub import open_repository, upload_model
 from pokemon_ddpm.training import checkpoint, run
-from pokemon_ddpm.training.batches import NETWORK, SHEET, WEIGHTS, Batch, ReferencePairs, derive_seed, sample_batch
+from pokemon_ddpm.training.batches import NETWORK, SHEET, WEIGHTS, Batch, derive_seed, sample_batch
 from pokemon_ddpm.training.losses import other_loss
 from pokemon_ddpm.training.networks import make_denoiser, make_unet
 from pokemon_ddpm.training.optimizer import make_optimizer
@@ -65,7 +65,7 @@ def plain_loss(
     """The loss of each image, float32 (B,): algorithm 1 of Ho et al. 2020 with the configured prediction."""
     clean, noise, timesteps = schedule.scaling_factor * batch.clean(), batch.noise, batch.timesteps
     noisy = schedule.add_noise(clean, noise, timesteps)
-    prediction = denoiser(noisy, timesteps, batch.labels, batch.augmentation, batch.reference)
+    prediction = denoiser(noisy, timesteps, batch.labels, batch.augmentation)
     return schedule.loss(prediction, clean, noise, timesteps, config.snr_gamma, config.snr_floor)
 
 
@@ -92,7 +92,6 @@ class Trainer:
         denoiser, trained, new = self.build()
         self.prepare(denoiser, new)
         schedule = NoiseSchedule.of(self.scheduler, self.device, denoiser.scaling_factor)
-        image_scale = float(trained.config.image_guidance_scale) if config.distill_from else None
         other = other_loss(config, schedule, denoiser, trained)
         self.losses = other or functools.partial(plain_loss, schedule=schedule, config=config)  # of denoiser and batch
         teacher = getattr(other, "frozen_model", None)
@@ -105,8 +104,7 @@ class Trainer:
         self.step = 0
         self.metrics: dict[str, float] = {}  # measured at the present step
         network, settings = network_config(denoiser.unet), dataclasses.asdict(config)
-        compared = {**settings, "distill_image_guidance_scale": image_scale}  # once a flag
-        of_run = (self.batch_size, compared, network, self.data_digest)
+        of_run = (self.batch_size, settings, network, self.data_digest)
         self.initial_state = checkpoint.TrainingState(0, *of_run, self.metrics, 0, {}, teacher_digest)
         self.hub_model_id = None
         if self.accelerator.is_main_process:
@@ -131,11 +129,11 @@ class Trainer:
         torch.manual_seed(derive_seed(config.seed, WEIGHTS))
         unet, trained = make_unet(config)
         with self.accelerator.local_main_process_first():  # the first one builds the data set's cache
-            splits = run.load_splits(config)
+            splits, self.sets = run.load_splits(config)
         self.counts = {name: len(split) for name, split in splits.items()}
         self.data_digest = splits["training"].digest()
         torch.manual_seed(derive_seed(config.seed, WEIGHTS, 1))  # loading the data may have used random numbers
-        denoiser = make_denoiser(config, unet, trained, splits["training"])
+        denoiser = make_denoiser(config, unet, trained, splits["training"], self.sets[0].count)
         new: list[str] = []
         if config.fine_tunes:
             now, before = denoiser.conditioner.vocabulary, trained.conditioner.vocabulary
@@ -143,7 +141,6 @@ class Trainer:
         process = (config.ddpm_num_steps, config.ddpm_beta_schedule, config.prediction_type, config.variance_type)
         self.scheduler = make_scheduler(*process, denoiser.scaling_factor)
         any_ids = denoiser.conditioner.any_ids
-        self.pairs = ReferencePairs.of(splits["training"]).to(self.device) if config.reference_prob else None
         splits = {name: split.conditioned_on(any_ids).to(self.device) for name, split in splits.items()}
         self.data, self.held_out = splits["training"], splits.get("validation")
         if self.device.type == "cuda":
@@ -156,6 +153,8 @@ class Trainer:
         """Makes the optimizer, the learning rate and the EMA."""
         config = self.config
         self.batch_size = config.train_batch_size * self.accelerator.num_processes * config.gradient_accumulation_steps
+        if self.batch_size * self.sets[0].share < len(self.sets) - 1:
+            raise ValueError(f"A batch of {self.batch_size} is too small for {len(self.sets)} sets with these shares.")
         self.max_steps = run.number_of_updates(config, len(self.data), self.batch_size)
         adam = {"betas": (config.adam_beta1, config.adam_beta2), "weight_decay": config.adam_weight_decay}
         adam |= {"lr": config.learning_rate, "eps": config.adam_epsilon}
@@ -182,8 +181,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate * group["lr_factor"]
         conditioner = self.unwrapped.conditioner
-        mirrors = self.unwrapped.unet.config.get("mirrors_references", False)
-        batch = sample_batch(self.data, conditioner, config, self.step, self.batch_size, self.pairs, mirrors)
+        batch = sample_batch(self.data, conditioner, config, self.step, self.batch_size, self.sets)
         total = torch.zeros((), device=self.device)
         for micro_step in range(config.gradient_accumulation_steps):
             first = (micro_step * accelerator.num_processes + rank) * per_pass

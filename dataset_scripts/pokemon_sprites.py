@@ -26,6 +26,7 @@ COLUMNS = {
     "color": (ClassLabel(names=[*COLORS, ANY]), f"main color; `{ANY}`: unknown, as for shiny, Alola and Galar forms"),
     "shape": (ClassLabel(names=[*SHAPES]), "body shape"),
     "body": (ClassLabel(names=[*BODIES, ANY]), f"body that readers see in most fronts of the form; `{ANY}`: unknown"),
+    "tags": (datasets.List(Value("string")), "words for what readers see in the front of the form"),
     "game": (
         ClassLabel(names=[*GAMES, ANY]),
         f"Emerald, FireRed/LeafGreen, Diamond/Pearl, HeartGold/SoulSilver, Black/White, or generation; `{ANY}`: none",

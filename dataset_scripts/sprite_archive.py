@@ -18,7 +18,7 @@ from typing import Any
 import pandas
 
 from pokemon_ddpm.pipelines.file_checks import check_file, check_size, read_file
-from pokemon_ddpm.vocabulary import ANY, COLORS, FINISHES, FORMS, GAMES, NONE, SHAPES, TYPES, VIEWS, nearest
+from pokemon_ddpm.vocabulary import ANY, COLORS, FACE_TAGS, FINISHES, FORMS, GAMES, NONE, SHAPES, TYPES, VIEWS, nearest
 
 POKEDEX = "pokedex.csv"
 MAX_LISTED = 20  # problems in a message
@@ -199,7 +199,7 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
 
 @functools.cache
 def _facts() -> dict[int, dict[str, Any]]:
-    """Folder index -> split, height in decimeters, weight in hectograms, line and earlier stage; None if unknown."""
+    """Folder index -> split, height in decimeters, weight in hectograms, line, stage before, tags; None if unknown."""
     table = pandas.read_csv(Path(__file__).with_name("sprite_facts.csv"), index_col="index", dtype_backend="pyarrow")
     table = table.rename(columns={"height_dm": "height", "weight_hg": "weight"})
     return table.astype(object).where(table.notna(), None).to_dict("index")
@@ -268,4 +268,6 @@ def _record(path: str, index: int, pokedex: dict[int, dict[str, Any]]) -> dict[s
     if labels["form"] in ("alola", "galar") or finish == "shiny":
         labels = {**labels, "color": ANY}  # the pokedex has the color of the species, and these images have another
     own = {"view": view, "finish": finish, "game": match["game"].lower(), "frame": int(match["frame"] or 1)}
+    hidden = FACE_TAGS if view == "back" else ()
+    own["tags"] = [tag for tag in _facts()[index]["tags"].split() if tag not in hidden]  # readers saw this folder
     return {**labels, **_facts()[shown], **own, "index": index, "path": path}

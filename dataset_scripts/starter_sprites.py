@@ -204,6 +204,6 @@ def starter_sprites() -> Iterator[dict[str, Any]]:
             "image": Image.fromarray(starter_sprite(type1, type2, line, stage)),
             "split": SPLIT_OF_LINE[number], "type1": type1, "type2": type2, "color": color,
             "shape": BODY_PLANS[plan][0], "body": ANY, **SAME_LABELS, "height": height, "weight": 3 * height**2,
-            "name": name, "dex_number": index + 1, "index": index, "line": line,
+            "tags": [], "name": name, "dex_number": index + 1, "index": index, "line": line,
             "evolves_from": index - 1 if stage else None, "path": f"{name}.png",
         }  # fmt: skip

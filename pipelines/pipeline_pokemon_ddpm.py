@@ -31,7 +31,7 @@ from .hub_mixin import HubMixin
 from .sprite_preprocessing import model_pixels
 
 PokemonType = str | int | tuple | Mapping | None
-AttributeValue = str | bool | None
+AttributeValue = str | bool | Sequence[str] | None
 
 SAMPLERS: dict[str, type[SchedulerMixin]] = {
     "ddpm": DDPMScheduler,  # ancestral, Ho et al. 2020
@@ -43,12 +43,9 @@ SAMPLERS: dict[str, type[SchedulerMixin]] = {
 SCHEDULERS = tuple(dict.fromkeys(SAMPLERS.values()))
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 CALLBACK_TENSORS = ("latents", "pred_original_sample", "prompt_embeds")  # the last is diffusers' name of embeddings
-# What the new image is to a reference, which tells little without them: in training they are dropped only together.
-REFERENCE_CONDITIONS = {"relation", "view", "finish"}
 MAX_IMAGES = 10_000  # of one type in a call
 MAX_SCALE = 1000
 WHITE_QUANTILE = 0.9  # of `compress_range`
-SAME_DRAWING = 0.9  # strength with which another image of the same creature and view begins with its reference
 
 
 def is_distilled(scheduler: SchedulerMixin) -> bool:
@@ -105,56 +102,35 @@ def set_timesteps(scheduler: SchedulerMixin, num_inference_steps: int, device: t
 
 @dataclass(frozen=True)
 class Guidance:
-    """Classifier-free guidance of one call, by the conditions and by a reference.
+    """Classifier-free guidance of one call.
 
     Attributes:
         scales: Guidance scale s of each image; 1 is the conditional model.
-        image_scales: That by the reference sprite (s_I of Brooks et al. 2023, equation 3).
         interval: Noise levels (low, high): guidance applies where low < sigma <= high, with sigma =
             sqrt(1 - alpha_bar) / sqrt(alpha_bar), for images in [-1, 1] (Kynkäänniemi et al. 2024, equation 5).
         rescale: phi of Lin et al. 2023, equation 16.
     """
 
     scales: Sequence[float]
-    image_scales: Sequence[float] = (1.0,)
     interval: tuple[float, float] = (0.0, math.inf)
     rescale: float = 0.0
 
-    def passes(self, sigma: float, has_reference: bool) -> int:
-        """Number of predictions at a noise level: cond, that without conditions and, with a reference, without it."""
+    def applies(self, sigma: float) -> bool:
+        """Whether a step at this noise level also needs the prediction without conditions."""
         low, high = self.interval
-        if not low < sigma <= high:
-            return 1
-        if has_reference and any(scale != 1 for scale in self.image_scales):
-            return 3
-        return 2 if any(scale != 1 for scale in self.scales) else 1
+        return low < sigma <= high and any(scale != 1 for scale in self.scales)
 
-    def guided(self, predictions: Sequence[Tensor]) -> Tensor:
-        """`guided_prediction` with the scales of each image, then rescaled, (N, C, S, S)."""
-        cond, both = predictions[-1], (self.scales, self.image_scales)
-        guided = guided_prediction(predictions, *(cond.new_tensor(each).view(-1, 1, 1, 1) for each in both))
+    def guided(self, uncond: Tensor, cond: Tensor) -> Tensor:
+        """The guided prediction uncond + s (cond - uncond), rescaled, (N, C, S, S).
+
+        It is equation 6 of Ho & Salimans 2022 with s = w + 1.
+        """
+        scales = cond.new_tensor(self.scales).view(-1, 1, 1, 1)
+        guided = torch.lerp(uncond, cond, scales)  # cond, bit for bit, where the scale is 1
         if not self.rescale:
             return guided
         contrast = cond.std(dim=(1, 2, 3), keepdim=True) / guided.std(dim=(1, 2, 3), keepdim=True)
         return torch.lerp(guided, guided * contrast, self.rescale)
-
-
-def guided_prediction(predictions: Sequence[Tensor], scale: Tensor | float, image_scale: Tensor | float = 1) -> Tensor:
-    """The guided prediction (N, C, S, S).
-
-    Without a reference it is uncond + s * (cond - uncond), equation 6 of Ho & Salimans 2022 with s = w + 1; with one,
-    uncond + s_I * (image - uncond) + s * (cond - image), equation 3 of Brooks et al. 2023.
-
-    Args:
-        predictions: uncond, image (knowing the reference and `REFERENCE_CONDITIONS`) and cond, where s_I is 1 without
-            uncond; without a reference uncond and cond; without guidance cond.
-        scale, image_scale: s and s_I, numbers or (N, 1, 1, 1).
-    """
-    *others, cond = predictions
-    if not others:
-        return cond
-    guided = torch.lerp(others[-1], cond, scale)  # cond, bit for bit, where the scale is 1
-    return guided if len(others) == 1 else guided + (image_scale - 1) * (others[1] - others[0])
 
 
 def predicted_original_sample(
@@ -218,15 +194,6 @@ def slerp(a: Tensor, b: Tensor, weight: float) -> Tensor:
     return (((1 - weight) * angle).sin() * a + (weight * angle).sin() * b) / angle.sin()
 
 
-def other_view(views: Tensor, reference_views: Tensor, any_id: int) -> Tensor:
-    """Which references a network with `mirrors_references` gets mirrored, bool (B,).
-
-    Args:
-        views, reference_views: What the images and their references show, int64 (B,); `any_id` where unknown.
-    """
-    return (views != reference_views) & (views != any_id) & (reference_views != any_id)
-
-
 def one_each(name: str, value: Any, count: int, kinds: Any = list, entry: str = "image") -> list:
     """An argument's value for each image: those of a list, which must be as many, or the same one for all."""
     values = list(value) if isinstance(value, kinds) else [value] * count
@@ -260,8 +227,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         unet: `UNet2DModel` with `class_embed_type="identity"`.
         conditioner: `SpriteConditioner`, which makes the class embedding from the conditions.
         scheduler: One of `SCHEDULERS` with the noise schedule and prediction type of the training.
-        num_inference_steps, guidance_scale, image_guidance_scale: Defaults of a call.
-        reference_guidance_scale: Default of `guidance_scale` in a call with a reference.
+        num_inference_steps, guidance_scale: Defaults of a call.
         default_conditions: Attribute -> its value where a call gives none, such as {"view": "front"}.
 
     The defaults are saved with the model, and `from_pipe` keeps them.
@@ -277,8 +243,6 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         num_inference_steps: int = 50,
         guidance_scale: float = 2.0,
         default_conditions: dict = None,  # a class alone, as diffusers before 0.37 needs it
-        image_guidance_scale: float = 1.0,
-        reference_guidance_scale: float = None,
     ):
         super().__init__()
         self.register_modules(unet=unet, conditioner=conditioner, scheduler=scheduler)
@@ -286,8 +250,6 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
             default_conditions=default_conditions or {},
-            image_guidance_scale=image_guidance_scale,
-            reference_guidance_scale=reference_guidance_scale,
         )
         self._interrupt, self._guidance_scale, self._num_timesteps = False, self.config.guidance_scale, 0
         self._trained_scheduler = scheduler
@@ -312,9 +274,6 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         guidance_interval: tuple[float, float] = (0.0, math.inf),
         guidance_rescale: float = 0.0,
         negative_pokemon_type: PokemonType | list[PokemonType] = None,
-        reference_image: Image.Image | list[Image.Image] | Tensor | None = None,
-        image_guidance_scale: float | list[float] | None = None,
-        reference_view: str | None = None,
         image: Image.Image | list[Image.Image] | Tensor | None = None,
         strength: float | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
@@ -331,8 +290,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
 
         Every condition is optional. `pipeline.conditioner.vocabulary` lists the attributes and values of the model,
         and `pipeline.config.default_conditions` the values that a call uses by default; "any" means no condition.
-        Without `image`, `reference_image` and `class_embeddings`, an image draws color, shape and size that are not
-        given from its seed, see `SpriteConditioner.draw`.
+        Without `image` and `class_embeddings`, an image draws color, shape, size and tags that are not given from its
+        seed, see `SpriteConditioner.draw`.
 
         Args:
             pokemon_type: "fire" (one of its types is fire), "fire/flying" or a pair ("fire", "flying") (both),
@@ -345,16 +304,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             guidance_interval, guidance_rescale: See `Guidance`.
             negative_pokemon_type: Guide away from this type instead of the unconditional prediction; a list has one
                 per image.
-            reference_image: A sprite of the creature, to see it from another side, in other colors, or at another
-                stage; for models trained with references. An RGB image on white or an RGBA one, of any size, a list
-                of one per image, or a tensor (N, C, S, S) in [-1, 1]. Unless only colors change, use another
-                `generator` than for the reference: the same noise often gives the same drawing.
-            image_guidance_scale: How closely to follow the reference: a number, or one per image; by default the
-                model's own. 1 means no guidance.
-            reference_view: What the reference shows, by default the view of `default_conditions`. If all images have
-                the same view, they keep its drawing: without `image`, sampling begins with the reference, noised with
-                a strength of `SAME_DRAWING`.
-            image: Sprites to vary, given as `reference_image` is. One of the model's size and mode stays in its place.
+            image: Sprites to vary: an RGB image on white or an RGBA one, of any size, a list of one per image, or a
+                tensor (N, C, S, S) in [-1, 1]. One of the model's size and mode stays in its place.
             strength: How much noise is added to `image`, from 0 to 1; by default 0.6.
             generator: One `torch.Generator` per image, or a single one: just seeded with s, it generates image i from
                 seed s + i in any batch size. Noise is sampled on the generator's device (a single one: on the CPU).
@@ -370,7 +321,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                 and the class embeddings, to read. A `PipelineCallback` says itself what it needs.
             class_labels: The general name of `pokemon_type`, for models of other images: classes or their ids.
             **attributes: Other attributes, such as `color`, `view` and `legendary`: a value, "any", or None for the
-                default; or a list of one for each entry of `pokemon_type`.
+                default; or a list of one for each entry of `pokemon_type`. `tags` are a set: ["fox", "wings"], or a
+                list of such lists.
 
         Returns:
             `ImagePipelineOutput` with `images`; a tuple with them if `return_dict` is false.
@@ -383,45 +335,34 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         pokemon_type = class_labels if pokemon_type is None else pokemon_type
         names = getattr(callback_on_step_end, "tensor_inputs", callback_on_step_end_tensor_inputs)
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
-        self.check_inputs(
-            steps, guidance_interval, guidance_rescale, image, strength, reference_image, image_guidance_scale,
-            reference_view, output_type, names,
-        )  # fmt: skip
+        self.check_inputs(steps, guidance_interval, guidance_rescale, image, strength, output_type, names)
         # 1. The conditions of each image, and its guidance.
-        has_reference = reference_image is not None
-        types, values = self.expand_conditions(
-            pokemon_type, attributes, class_embeddings, num_images_per_type, has_reference
-        )
-        scale, *scales = self._scales(guidance_scale, image_guidance_scale, has_reference, len(types))
-        guidance = Guidance(*scales, guidance_interval, guidance_rescale)
+        types, values = self.expand_conditions(pokemon_type, attributes, class_embeddings, num_images_per_type)
+        scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
+        guidance = Guidance(scale_of_each("guidance_scale", scale, len(types)), guidance_interval, guidance_rescale)
         generators = image_generators(generator, len(types))
         if class_embeddings is None:
-            draws = image is None and not has_reference
-            embeddings = self.encode_conditions(types, values, generators if draws else ())
+            embeddings = self.encode_conditions(types, values, generators if image is None else ())
         else:
             embeddings = class_embeddings.to(self._execution_device).repeat_interleave(num_images_per_type, dim=0)
-        all_embeddings = self._all_embeddings(embeddings, values, negative_pokemon_type, has_reference)
-        if torch.equal(*all_embeddings[-2:]):
+        negative = one_each("negative_pokemon_type", negative_pokemon_type, len(types))
+        kept = {name: column for name, column in values.items() if name in self.conditioner.never_dropped}
+        unconditional = self.conditioner.encode(negative, **kept)
+        if torch.equal(unconditional, embeddings):
             guidance = replace(guidance, scales=[1.0])  # both predictions would be equal
 
         # 2. What sampling starts from: noise, or a noised image.
         clean = None if image is None else self.prepare_image("image", image, len(types), keep=True)
-        strength, reference = 0.6 if strength is None else strength, None
-        if has_reference:
-            reference = self.prepare_image("reference_image", reference_image, len(types))
-            reference, same_drawing = self._turn(reference, values, reference_view)
-            if same_drawing and clean is None:
-                clean, strength = reference, SAME_DRAWING
         noise = self.prepare_latents(generators, latents)
         set_timesteps(self.scheduler, steps, self._execution_device)
-        timesteps, latents = self._start(noise, clean, float(strength))
+        timesteps, latents = self._start(noise, clean, 0.6 if strength is None else float(strength))
 
         # 3. From step to step less noise.
         self._interrupt, self._guidance_scale, self._num_timesteps = False, scale, len(timesteps)
         with self.progress_bar(total=len(timesteps)) as progress_bar:
             for i, t in enumerate(timesteps):
                 sample = self.scheduler.scale_model_input(latents, t)
-                prediction = self.predict(sample, t, all_embeddings, guidance, reference)
+                prediction = self.predict(sample, t, unconditional, embeddings, guidance)
                 latents = self._step(prediction, t, latents, generators)
                 if callback_on_step_end is not None:
                     predicted = self._original_sample(prediction, t, sample)
@@ -462,14 +403,12 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             ValueError: As `__call__`.
         """
         check_number("steps", steps, 2, MAX_IMAGES, Integral)
-        has_reference = arguments.get("reference_image") is not None
         ends, embeddings = image_generators(generator, 2), []
         for conditions, end in zip((a, b), ends, strict=True):
             given = dict(conditions) if isinstance(conditions, Mapping) else {"pokemon_type": conditions}
             kind = given.pop("pokemon_type", given.pop("class_labels", None))
-            draws = not has_reference and arguments.get("image") is None
-            expanded = self.expand_conditions(kind, given, has_reference=has_reference)
-            embeddings.append(self.encode_conditions(*expanded, [end] if draws else ()))
+            draws = arguments.get("image") is None
+            embeddings.append(self.encode_conditions(*self.expand_conditions(kind, given), [end] if draws else ()))
         noises = self.prepare_latents(ends)
         weights = [i / (steps - 1) for i in range(steps)]
         return self(
@@ -492,9 +431,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         return self.unet.config.get("scaling_factor", 1.0)
 
     def check_inputs(
-        self, num_inference_steps, guidance_interval, guidance_rescale, image, strength, reference_image,
-        image_guidance_scale, reference_view, output_type, tensor_inputs,
-    ) -> None:  # fmt: skip
+        self, num_inference_steps, guidance_interval, guidance_rescale, image, strength, output_type, tensor_inputs
+    ) -> None:
         """Raises ValueError for what a call cannot use; see `__call__` for the arguments."""
         trained, own = self._trained_scheduler, self.config.num_inference_steps
         check_scheduler(self.scheduler, trained, self.unet.config.out_channels > self.unet.config.in_channels)
@@ -508,8 +446,6 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         if not (is_pair and guidance_interval[0] < guidance_interval[1]):
             raise ValueError(f"guidance_interval must be (low, high) with 0 <= low < high, not {guidance_interval!r}.")
         check_number("guidance_rescale", guidance_rescale, 0, 1)
-        if reference_image is None and (image_guidance_scale is not None or reference_view is not None):
-            raise ValueError("image_guidance_scale and reference_view need a reference; pass reference_image as well.")
         if image is None and strength is not None:
             raise ValueError("strength needs an image; pass image as well.")
         if strength is not None:
@@ -526,8 +462,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         embeddings = self.encode_conditions(*self.expand_conditions(None, {}))
         check_tensor("the embedding of the conditioner", embeddings, (1, width))
         self._check_steps(config.num_inference_steps)
-        self._scales(config.guidance_scale, config.image_guidance_scale, False, 1)
-        scale_of_each("reference_guidance_scale", config.reference_guidance_scale or 1, 1)
+        scale_of_each("guidance_scale", config.guidance_scale, 1)
         # A first step of zeros, since what can be built may not run. What is a ValueError, a call says: with other
         # arguments or another scheduler it may be possible.
         sample = torch.zeros(1, *self.sample_shape)
@@ -561,35 +496,32 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         attributes: Mapping[str, AttributeValue | list[AttributeValue]],
         class_embeddings: Tensor | None = None,
         num_images_per_type: int = 1,
-        has_reference: bool = False,
     ) -> tuple[list[PokemonType], dict[str, list[AttributeValue]]]:
         """The type of each image, and attribute -> its value for each; arguments as of `__call__`.
 
-        Values that are not given are the default ones, and to a reference "same".
+        Values that are not given are the default ones.
         """
         check_number("num_images_per_type", num_images_per_type, 1, MAX_IMAGES, Integral)
         given = {name: value for name, value in attributes.items() if value is not None}
-        argument, relation = self.conditioner.argument, {"relation": "same"} if has_reference else {}
-        if has_reference and "relation" not in self.conditioner.vocabulary:
-            raise ValueError("This model was not trained with reference sprites; leave out reference_image.")
-        defaults = {**self.config.default_conditions, **relation}
+        for name in self.conditioner.sets & given.keys():
+            if isinstance(given[name], list) and all(isinstance(word, str) for word in given[name]):
+                given[name] = tuple(given[name])  # one set, for all images
+        argument, defaults = self.conditioner.argument, {**self.config.default_conditions}
         if class_embeddings is None:
             types = pokemon_type if isinstance(pokemon_type, list) else [pokemon_type]
             if not types:
                 raise ValueError(f"{argument} is an empty list; pass at least one, or None for any.")
         else:
-            if pokemon_type is not None or given.keys() - {"relation"}:
+            if pokemon_type is not None or given:
                 raise ValueError(f"class_embeddings replaces {argument} and all other conditions; pass only one.")
             count = max(1, len(class_embeddings)) if getattr(class_embeddings, "ndim", 0) == 2 else 1
             check_tensor("class_embeddings", class_embeddings, (count, self.unet.time_embedding.linear_2.out_features))
-            types, defaults = [None] * count, relation
+            types, defaults = [None] * count, {}
         values = {}
         for name, value in {**defaults, **given}.items():
             for_types = one_each(name, value, len(types), entry=argument)
             for_types = [defaults.get(name) if each is None else each for each in for_types]
             values[name] = [each for each in for_types for _ in range(num_images_per_type)]
-        if {*values.get("relation", ())} - {*relation.values()}:  # earlier models know others
-            raise ValueError("relation can only be 'same', with a reference_image; other stages need no reference.")
         return [each for each in types for _ in range(num_images_per_type)], values
 
     def encode_conditions(
@@ -608,44 +540,6 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             for name, value in self.conditioner.draw(types[i], given, generator.initial_seed()).items():
                 values.setdefault(name, [None] * len(types))[i] = value
         return self.conditioner.encode(types, **values)
-
-    def _all_embeddings(
-        self, embeddings: Tensor, values: Mapping, negative_type: Any, has_reference: bool
-    ) -> list[Tensor]:
-        """Class embeddings (N, D) in the order of `predict`; the last are given."""
-        negative = one_each("negative_pokemon_type", negative_type, len(embeddings))
-        encode = self.conditioner.encode
-        if not has_reference:
-            return [encode(negative), embeddings]
-        known = {name: values[name] for name in REFERENCE_CONDITIONS & values.keys()}
-        return [encode(negative), encode(negative, **known), embeddings]
-
-    def _scales(self, scale: Any, image_scale: Any, has_reference: bool, count: int) -> tuple[Any, list, list]:
-        """The guidance scale, and both scales of each image: the model's own where none are given."""
-        if scale is None:
-            scale = (has_reference and self.config.reference_guidance_scale) or self.config.guidance_scale
-        given = {"guidance_scale": scale, "image_guidance_scale": image_scale}
-        if image_scale is None:
-            given["image_guidance_scale"] = self.config.image_guidance_scale
-        return scale, *(scale_of_each(name, value, count) for name, value in given.items())
-
-    def _turn(self, reference: Tensor, values: Mapping[str, list], reference_view: str | None) -> tuple[Tensor, bool]:
-        """The references (N, C, S, S), mirrored where the images show another view, see `other_view`.
-
-        Also whether all images are wanted as the reference shows the creature, so that they keep its drawing. Raises
-        ValueError for an unknown view.
-        """
-        attribute_id = self.conditioner.attribute_id
-        if reference_view is not None:
-            attribute_id("view", reference_view)
-        shown, views = reference_view or self.config.default_conditions.get("view"), values.get("view")
-        if shown is None or not views or "view" not in self.conditioner.vocabulary:
-            return reference, False
-        ids = torch.tensor([attribute_id("view", each) for each in (shown, *views)])
-        if self.unet.config.get("mirrors_references"):
-            other = other_view(ids[1:], ids[0], self.conditioner.any_ids["view"]).to(reference.device)
-            reference = torch.where(other.view(-1, 1, 1, 1), reference.flip(-1), reference)
-        return reference, bool((ids == ids[0]).all())
 
     def _start(self, noise: Tensor, clean: Tensor | None, strength: float) -> tuple[Tensor, Tensor]:
         """The timesteps, and the sample (N, C, S, S) at the first: noise, or noised clean images.
@@ -685,30 +579,23 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         return latents.to(self._execution_device, torch.float32)
 
     def predict(
-        self, sample: Tensor, t: Tensor, embeddings: list[Tensor], guidance: Guidance, reference: Tensor | None = None
+        self, sample: Tensor, t: Tensor, unconditional: Tensor, embeddings: Tensor, guidance: Guidance
     ) -> Tensor:
         """The network's prediction for a sample (N, C, S, S) at timestep t, float32, guided where guidance applies.
 
         With a learned variance it is (N, 2C, S, S), and only the mean is guided.
 
         Args:
-            embeddings: Class embeddings (N, D) of uncond; with a reference of image; of cond; see `guided_prediction`.
-            reference: (N, C, S, S) in [-1, 1].
+            unconditional, embeddings: Class embeddings (N, D) without and with the conditions.
         """
-        alpha_bar = self._alpha_bar(t)
+        alpha_bar, sample = self._alpha_bar(t), sample.to(self.unet.dtype)
         sigma = math.sqrt((1 - alpha_bar) / alpha_bar) if alpha_bar else math.inf
-        passes = guidance.passes(sigma / self.scaling_factor, reference is not None)
-        samples, arguments = sample.to(self.unet.dtype).repeat(passes, 1, 1, 1), {}
-        if reference is not None:
-            given = reference.to(samples)
-            none = torch.zeros_like(given)
-            arguments["reference"] = torch.cat([*[none] * (passes - 2), *[given] * min(passes, 2)])
-        labels = torch.cat(embeddings[-passes:])
-        prediction = self.unet(samples, t, class_labels=labels, return_dict=False, **arguments)[0].float()
-        if passes == 1:
-            return prediction
+        if not guidance.applies(sigma / self.scaling_factor):
+            return self.unet(sample, t, class_labels=embeddings, return_dict=False)[0].float()
+        labels = torch.cat([unconditional, embeddings])
+        prediction = self.unet(sample.repeat(2, 1, 1, 1), t, class_labels=labels, return_dict=False)[0].float()
         mean, variance = prediction.tensor_split([sample.shape[1]], dim=1)
-        return torch.cat([guidance.guided(mean.chunk(passes)), variance.chunk(passes)[-1]], dim=1)
+        return torch.cat([guidance.guided(*mean.chunk(2)), variance.chunk(2)[1]], dim=1)
 
     def _step(self, prediction: Tensor, t: Tensor, latents: Tensor, generators: list[torch.Generator]) -> Tensor:
         """One step of the scheduler, (N, C, S, S)."""

@@ -21,6 +21,8 @@ from torch import Tensor, nn
 
 NONE = "none"
 ANY = "any"
+TAGS = "tags"  # the attribute whose value is a set: words for what an image shows
+SOURCE = "source"  # the attribute that no image is without: where images of one style come from
 RESERVED_CHARACTERS = "/=,"  # "fire/flying", and on the command line "fire=0.7,water=0.3"
 MAX_ATTRIBUTES, MAX_VALUES, MAX_LENGTH = 64, 10_000, 100  # values of one attribute; characters of a name
 MAX_LISTED = 20  # names in a message
@@ -34,9 +36,9 @@ COLOR_LINES = 3
 # Of `encode` and of the pipeline's call, beside which attributes are passed.
 ARGUMENTS = frozenset(
     """self types pokemon_type num_images_per_type num_inference_steps guidance_scale guidance_interval
-    guidance_rescale negative_pokemon_type reference_image image_guidance_scale reference_view image strength
-    generator latents class_embeddings output_type return_dict callback_on_step_end
-    callback_on_step_end_tensor_inputs class_labels attributes""".split()
+    guidance_rescale negative_pokemon_type image strength generator latents
+    class_embeddings output_type return_dict callback_on_step_end callback_on_step_end_tensor_inputs class_labels
+    attributes""".split()
 )
 
 
@@ -112,12 +114,20 @@ def _lift(rows: np.ndarray, all_rows: np.ndarray, row: np.ndarray, column: int) 
     return counts[0] / counts[1]
 
 
+def _tags_embedding(table: Tensor, tags: Tensor) -> Tensor:
+    """The sum of the rows of tags, bool (B, V), over the square root of their number; without any the last, (B, D)."""
+    given = tags.to(table.dtype)
+    count = given.sum(dim=1, keepdim=True)
+    return (given @ table[:-1]) * count.clamp(min=1).rsqrt() + (count == 0) * table[-1]
+
+
 class SpriteConditioner(ModelMixin, ConfigMixin):
     """Embeds the conditions of a sprite, as a text encoder embeds a prompt.
 
     Each attribute has an embedding table, with `any` (the value is not given) in the last row, and the embeddings of
     all attributes are summed. The types are a set of one or two in two slots that share one table, so their order does
-    not matter; the row before `any` is `none` (there is no second type).
+    not matter; the row before `any` is `none` (there is no second type). "tags" are a set, too, of any number: the sum
+    of their embeddings over the square root of this number. A "source" that is not given is the first one.
 
     Args:
         vocabulary: Attribute -> its values; the position of a value is its id. Must contain "type"; for the names see
@@ -134,6 +144,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
     """
 
     config_name = "config.json"
+    sets, never_dropped = frozenset({TAGS}), frozenset({SOURCE})
 
     @register_to_config
     def __init__(
@@ -243,19 +254,33 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         return [(float(weight / total), self.type_ids(part)) for part, weight in pokemon_type.items()]
 
     def attribute_id(self, attribute: str, value: str | bool | None) -> int:
-        """The id of a value of an attribute other than the type.
+        """The id of a value of an attribute other than type and tags.
 
         The value is one of its values, "any" or None for `any`, or a bool where the values are "no" and "yes".
 
         Raises:
             ValueError: If the attribute or the value is unknown.
         """
-        if attribute == "type" or attribute not in self.config.vocabulary:
+        if attribute in ("type", TAGS) or attribute not in self.config.vocabulary:
             known = ", ".join(self.argument if name == "type" else name for name in self.vocabulary)
             raise ValueError(f"{attribute} is no condition of this model; its conditions are {known}.")
         if value is None or isinstance(value, bool):
             value = {None: ANY, True: "yes", False: "no"}[value]
-        return _position(attribute, str(value), [*self.config.vocabulary[attribute], ANY])
+        position = _position(attribute, str(value), [*self.config.vocabulary[attribute], ANY])
+        return 0 if attribute == SOURCE and position == self.any_ids[SOURCE] else position
+
+    def tag_ids(self, tags: str | Sequence[str] | None) -> list[int]:
+        """The ids of tags, without repetition: words, one text with commas or spaces between, "any" or None for none.
+
+        Raises:
+            ValueError: If the model has no tags, or not one of these.
+        """
+        words = tags.replace(",", " ").split() if isinstance(tags, str) else list(tags or ())
+        known = self.config.vocabulary.get(TAGS, [])
+        if words and not known:
+            raise ValueError(f"{TAGS} is no condition of this model; its conditions are {', '.join(self.vocabulary)}.")
+        ids = [_position("tag", str(word), [*known, ANY]) for word in words]
+        return sorted({*ids} - {len(known)})
 
     def draw(self, pokemon_type: Any, given: Mapping[str, Any], seed: int) -> dict[str, str]:
         """Values of attributes that are not given, from a model's training images; the same for the same seed.
@@ -281,7 +306,11 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
             return {}
         any_ids, columns = self.any_ids, {name: 3 + number for number, name in enumerate(table["attributes"])}
         _, slots = max(self.type_blend(pokemon_type), key=lambda part: part[0])
-        wanted = {name: self.attribute_id(name, value) for name, value in given.items() if value is not None}
+        wanted = {
+            name: self.attribute_id(name, value)
+            for name, value in given.items()
+            if value is not None and name not in self.sets
+        }
         met = np.zeros(len(self._rows), dtype=int)
         for slot in slots:
             met += (self._rows[:, 1:3] == slot).any(axis=1) & (slot != any_ids["type"])
@@ -309,7 +338,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
 
         Args:
             types: One entry per image, as in `type_blend`. A blend is the weighted mean of its parts' embeddings.
-            **attributes: Attribute -> one value an image, as in `attribute_id`.
+            **attributes: Attribute -> one value an image, as in `attribute_id`; of "tags" as in `tag_ids`.
 
         Raises:
             ValueError, TypeError: As `type_blend` and `attribute_id`; and if something has no entries.
@@ -318,11 +347,17 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
             if isinstance(entries, (str, Mapping)):  # whose letters or keys would be the entries
                 raise TypeError(f"{name} must be a list with one entry per image, such as [{entries!r}].")
         blends = [self.type_blend(each) for each in types]
+        tags = [self.tag_ids(each) for each in attributes.pop(TAGS, ())]
         ids = {name: [self.attribute_id(name, value) for value in values] for name, values in attributes.items()}
         parts = [(image, weight, slots) for image, blend in enumerate(blends) for weight, slots in blend]
         images = torch.tensor([image for image, _, _ in parts], device=self.device)
         labels = {"type": torch.tensor([slots for _, _, slots in parts], device=self.device)}
         labels |= {name: torch.tensor(values, device=self.device)[images] for name, values in ids.items()}
+        if TAGS in self.config.vocabulary and tags:
+            given = torch.zeros(len(tags), len(self.config.vocabulary[TAGS]), dtype=torch.bool)
+            for row, present in zip(given, tags, strict=True):
+                row[present] = True
+            labels[TAGS] = given.to(self.device)[images]
         embedded = self(labels)
         # Where the result is, which offloading to the CPU moves to another device than the weights.
         weights = embedded.new_tensor([weight for _, weight, _ in parts])
@@ -333,17 +368,21 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         """The network's `class_labels`, (B, D).
 
         Args:
-            labels: int64; "type" (B, 2), every other attribute (B,); at least one. An attribute left out is `any`.
+            labels: int64; "type" (B, 2), every other attribute (B,), but "tags" bool (B, V); at least one. What is
+                left out is `any`.
             augmentation: Augmentation parameters of the images, (B, augmentation_dim); None for zeros.
         """
         batch = next(iter(labels.values()))
         total: Tensor | float = 0.0
         for attribute, any_id in self.any_ids.items():
-            ids = labels.get(attribute)
+            table, ids = self.tables[_table(attribute)], labels.get(attribute)
+            if attribute == TAGS and ids is not None:
+                total = total + _tags_embedding(table.weight, ids)
+                continue
             if ids is None:
                 shape = (batch.shape[0], 2) if attribute == "type" else batch.shape[:1]
-                ids = torch.full(shape, any_id, device=batch.device)
-            embedded = self.tables[_table(attribute)](ids)
+                ids = torch.full(shape, 0 if attribute == SOURCE else any_id, device=batch.device)
+            embedded = table(ids)
             total = total + (embedded.sum(dim=1) if attribute == "type" else embedded)
         if self.augmentation_embedding is not None:
             # Zeros too: training in several processes needs a gradient for every weight.

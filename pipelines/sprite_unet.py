@@ -25,7 +25,7 @@ def _with_unet_arguments(init: Callable[..., None]) -> Callable[..., None]:
 
 
 class SpriteUNet2DModel(UNet2DModel):
-    """A `UNet2DModel` on blocks of pixels, with room for a reference sprite.
+    """A `UNet2DModel` on blocks of pixels.
 
     Each block of `patch_size` x `patch_size` pixels becomes one position with all their channels (Shi et al. 2016), at
     the input and back at the output: at 64 px with a patch size of 2 it costs what a network at 32 px costs. Narrow
@@ -37,10 +37,6 @@ class SpriteUNet2DModel(UNet2DModel):
         in_channels: C, the channels of a sample; 4 for RGBA.
         out_channels: C, or 2C with a learned variance.
         patch_size: Side of a block, a divisor of S; 1 for single pixels.
-        reference_channels: Channels of a reference sprite beside the sample (Brooks et al. 2023, section 3.2). Their
-            weights start at zero, and zeros, which stand for no reference, change nothing.
-        mirrors_references: Whether references of another view than the sample's are given mirrored: turning a body
-            round mirrors its outline, which a convolution cannot.
         scaling_factor: The network is trained on samples multiplied by it, as on a VAE's latents. Pixels of a larger
             image share more of the same signal, so 32 / S is as much noise for the eye as at 32 px (Hoogeboom et al.
             2023, section 3.1; Chen 2023, section 2.2).
@@ -56,15 +52,13 @@ class SpriteUNet2DModel(UNet2DModel):
         in_channels: int = 4,
         out_channels: int = 4,
         patch_size: int = 2,
-        reference_channels: int = 4,
-        mirrors_references: bool = False,
         scaling_factor: float = 0.5,
         **unet_arguments: Any,
     ):
         pixels = patch_size**2
         super().__init__(
             sample_size=sample_size // patch_size,
-            in_channels=(in_channels + reference_channels) * pixels,
+            in_channels=in_channels * pixels,
             out_channels=out_channels * pixels,
             **unet_arguments,
         )
@@ -72,7 +66,6 @@ class SpriteUNet2DModel(UNet2DModel):
         self.register_to_config(sample_size=sample_size, in_channels=in_channels, out_channels=out_channels)
         self.preconditioning = nn.Linear(self.time_embedding.linear_2.out_features, in_channels + out_channels)
         with torch.no_grad():
-            self.conv_in.weight[:, in_channels * pixels :] = 0
             self.preconditioning.weight.zero_()
             is_scale = torch.arange(in_channels + out_channels) >= in_channels
             self.preconditioning.bias.copy_(is_scale)  # c_skip 0, c_out 1
@@ -83,7 +76,6 @@ class SpriteUNet2DModel(UNet2DModel):
         timestep: Tensor | float | int,
         class_labels: Tensor | None = None,
         return_dict: bool = True,
-        reference: Tensor | None = None,
     ) -> UNet2DOutput | tuple[Tensor]:
         """The prediction, (B, out_channels, S, S).
 
@@ -92,11 +84,8 @@ class SpriteUNet2DModel(UNet2DModel):
             timestep: t, one number or (B,).
             class_labels: Class embeddings (B, D).
             return_dict: Whether to return an output object instead of a tuple.
-            reference: Reference sprites, (B, reference_channels, S, S); None for none.
         """
-        if reference is None:
-            reference = sample.new_zeros(sample.shape[0], self.config.reference_channels, *sample.shape[2:])
-        packed = functional.pixel_unshuffle(torch.cat([sample, reference], dim=1), self.config.patch_size)
+        packed = functional.pixel_unshuffle(sample, self.config.patch_size)
         prediction = super().forward(packed, timestep, class_labels, return_dict=False)[0]
         prediction = functional.pixel_shuffle(prediction, self.config.patch_size)
         timesteps = torch.as_tensor(timestep, device=sample.device).expand(sample.shape[0])  # not len(), for exports

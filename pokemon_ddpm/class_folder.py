@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import datasets
 
 from pokemon_ddpm.dataset_scripts.sprite_archive import MAX_LISTED, POKEDEX, Problems, expand, read_csv
 from pokemon_ddpm.pipelines.file_checks import check_inside, read_file
-from pokemon_ddpm.vocabulary import CONDITIONS
+from pokemon_ddpm.vocabulary import CONDITIONS, FACE_TAGS
 
 # What an image's file name ends with in a class folder; other files are ignored.
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff"}
@@ -23,8 +24,10 @@ ONE_CLASS = "image"  # not the folder's name, which need not be usable, and may 
 HELD_OUT = 0.1  # of each class, without split folders
 METADATA_FILES = ("metadata.csv", "metadata.jsonl")
 METADATA_COLUMNS = ["file_name", "label"]
-CREATURE = "creature"  # column whose images of one value can be references of each other
+CREATURE = "creature"  # column whose images of one value are in one split
+TEXT_COLUMNS = ("tags", "text", "caption")  # the words of these are tags
 MAX_VALUES = 100  # of an attribute; a column with more, or with one image for most of them, is text
+MAX_WORD = 30  # characters
 MAX_DEPTH = 6  # of folders in folders
 ARCHIVE = (POKEDEX, f"*/{POKEDEX}", "sprites/*/front")  # what a folder holds that is the sprite archive
 
@@ -35,6 +38,14 @@ class LabelledFile(NamedTuple):
     split: str
     creature: str  # where none is named, the path of the file
     row: Mapping[str, str]  # column -> value, of the metadata
+
+    @property
+    def words(self) -> list[str]:
+        """The tags of the image: the words of its texts, without those of faces for a back."""
+        texts = " ".join(self.row.get(name, "") for name in TEXT_COLUMNS).lower()
+        hidden = FACE_TAGS if self.row.get("view") == "back" else ()
+        words = dict.fromkeys(re.findall(r"\w[\w'-]*", texts))
+        return [word for word in words if word not in hidden and word not in ("any", "all") and len(word) < MAX_WORD]
 
 
 @dataclass(frozen=True)
@@ -198,10 +209,10 @@ def _own_values(rows: Iterable[Mapping[str, str]]) -> tuple[dict[str, tuple[str,
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for name, value in itertools.chain.from_iterable(row.items() for row in rows):
         counts[name].update([value] * (value != ""))
-    reserved = {"type", "relation", "index", "evolves_from", "line"}  # the data have these labels
+    reserved = {"type", "index", "evolves_from", "line"}  # the data have these labels
     own_values, unused = {}, []
     for name, values in counts.items():
-        if name in (*METADATA_COLUMNS, CREATURE):
+        if name in (*METADATA_COLUMNS, CREATURE, *TEXT_COLUMNS):
             continue
         if not is_attribute_name(name) or name in reserved:
             unused.append(f"{name} (not a possible name of an attribute)")

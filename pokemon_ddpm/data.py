@@ -13,15 +13,35 @@ import torch
 from datasets import ClassLabel, Dataset
 
 from pokemon_ddpm import preprocessing
-from pokemon_ddpm.class_folder import CREATURE, ClassFolder, LabelledFile, is_class_folder, list_class_folder
+from pokemon_ddpm.class_folder import (
+    CREATURE,
+    ONE_CLASS,
+    ClassFolder,
+    LabelledFile,
+    is_class_folder,
+    list_class_folder,
+)
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES, load_sprites
 from pokemon_ddpm.dataset_scripts.sprite_archive import MAX_LISTED, Problems, expand
-from pokemon_ddpm.pipelines.sprite_conditioner import check_vocabulary
+from pokemon_ddpm.pipelines.sprite_conditioner import SOURCE, TAGS, check_vocabulary
 from pokemon_ddpm.preprocessing import as_tensor, is_blank, on_white, open_image, over_white, pixel_digest, preprocess
 from pokemon_ddpm.vocabulary import ATTRIBUTES, COLORS, CONDITIONS, FINISHES, SIZE_LIMITS, SIZES, TYPES
 
 SAFE_BUILDERS = ("parquet", "arrow", "imagefolder", "cache")  # they only read tables or list files
 NO_VALIDATION = " Without held-out images, train with --validation_steps 0."
+
+
+MIN_TAG_IMAGES, MAX_TAG_SHARE = 20, 0.9  # of the training images, for a tag that is a condition
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """A part of the training images: `count` of them from the `first` on, with a share of each batch."""
+
+    first: int
+    count: int
+    share: float = 1.0
+    lowest_timestep: int = 0
 
 
 @dataclass(frozen=True)
@@ -32,6 +52,7 @@ class SpriteTensors:
         images: uint8 (N, C, S, S) in [0, 255], RGB or RGBA, see `preprocess`.
         labels: int64 tensors: "type" (N, 2) with the ids of both types, and (N,) for every other column of the
             sprites that is a class, a whole number or a bool, -1 where unknown; and "size" where there are heights.
+            Only "tags" are bool (N, V), whether an image has each of them.
         type_names: The names of the types, or of the classes that replace them.
         own_values: Attribute -> its values, of images that have other attributes than the sprites.
     """
@@ -59,8 +80,6 @@ class SpriteTensors:
         """SHA-256, in hexadecimal, of images, labels and, where they are not the sprites', the names of values."""
         total = hashlib.sha256(self.images.cpu().numpy())
         for name, ids in sorted(self.labels.items()):
-            if name == "body" and name not in self.own_values:  # checkpoints of earlier versions were without
-                continue
             total.update(name.encode() + ids.cpu().numpy().tobytes())
         if self.type_names != TYPES:
             total.update("\0".join(self.type_names).encode())
@@ -70,11 +89,45 @@ class SpriteTensors:
 
     def conditioned_on(self, any_ids: Mapping[str, int]) -> "SpriteTensors":
         """The same images with labels for these attributes only; the given id of each replaces -1."""
-        labels = {name: self.labels[name] for name in {"body"} & self.labels.keys()}  # for --class_balance
+        # Three are for --class_balance.
+        labels = {name: self.labels[name] for name in {"body", "line", "index", TAGS} & self.labels.keys()}
         for name, any_id in any_ids.items():
+            if name == TAGS and name in labels:
+                continue
             ids = self.labels.get(name, torch.full((len(self),), -1, device=self.images.device))
             labels[name] = torch.where(ids >= 0, ids, any_id)
         return replace(self, labels=labels)
+
+    def with_values(self, vocabulary: Mapping[str, Sequence[str]]) -> "SpriteTensors":
+        """The same images with the ids of another vocabulary; values and classes that it lacks become unknown."""
+        labels = dict(self.labels)
+        for name, values in vocabulary.items():
+            known, ids = self.vocabulary.get(name, ()), labels.get(name)
+            if name == TAGS:
+                columns = [known.index(value) if value in known else len(known) for value in values]
+                present = ids if ids is not None else torch.zeros(len(self), 0, dtype=torch.bool)
+                labels[name] = torch.cat([present, torch.zeros(len(self), 1, dtype=torch.bool)], dim=1)[:, columns]
+            elif ids is not None:
+                new = [values.index(value) if value in values else -1 for value in known]
+                none = len(values) if name == "type" and max(new, default=-1) >= 0 else -1
+                labels[name] = torch.tensor([*new, none, -1])[ids]
+        labels["type"] = torch.where(labels["type"][:, :1] < 0, -1, labels["type"])
+        own = {name: tuple(values) for name, values in vocabulary.items() if name in labels and name != "type"}
+        own = {name: values for name, values in own.items() if values != CONDITIONS.get(name)}
+        return replace(self, labels=labels, type_names=tuple(vocabulary["type"]), own_values=own)
+
+    def with_frequent_tags(self) -> "SpriteTensors":
+        """The same images without the tags that are too rare, or too frequent, to be learned."""
+        if TAGS not in self.labels:
+            return self
+        count, images = self.labels[TAGS].sum(dim=0), len(self)
+        least = min(MIN_TAG_IMAGES, max(2, images // 20))
+        kept = ((count >= least) & (count <= MAX_TAG_SHARE * images)).tolist()
+        tags = [tag for tag, keep in zip(self.own_values[TAGS], kept, strict=True) if keep]
+        result = self.with_values({"type": self.type_names, **self.own_values, TAGS: tags})
+        if not tags:
+            del result.labels[TAGS], result.own_values[TAGS]
+        return result
 
     def rows(self, chosen: torch.Tensor | slice) -> "SpriteTensors":
         """Some of the images, by index, int64, by mask, bool (N,), or a slice."""
@@ -89,6 +142,40 @@ class SpriteTensors:
         """The same tensors on another device."""
         labels = {name: ids.to(device) for name, ids in self.labels.items()}
         return replace(self, images=self.images.to(device), labels=labels)
+
+
+def join(parts: Sequence[SpriteTensors], sources: Sequence[str]) -> SpriteTensors:
+    """Several sets as one: the values of all, where each image keeps what its own set says.
+
+    Args:
+        parts: The classes of the others are those of the first with the same names, or further ones.
+        sources: Of each part the value of "source" for its images, unless they have values of their own.
+    """
+    named = []
+    for part, source in zip(parts, sources, strict=True):
+        if SOURCE not in part.labels:
+            labels = {**part.labels, SOURCE: torch.zeros(len(part), dtype=torch.int64)}
+            part = replace(part, labels=labels, own_values={**part.own_values, SOURCE: (source,)})
+        named.append(part)
+    vocabulary: dict[str, list[str]] = {"type": [*named[0].type_names]}
+    for part in named:
+        own = [name for name in part.type_names if name not in (*vocabulary["type"], ONE_CLASS)]
+        vocabulary["type"] += own
+        for name in part.vocabulary.keys() & part.labels.keys() - {"type"}:
+            values = vocabulary.setdefault(name, [])
+            values += [value for value in part.vocabulary[name] if value not in values]
+    if TAGS in vocabulary:
+        vocabulary[TAGS].sort()
+    check_vocabulary(vocabulary)
+    named = [part.with_values(vocabulary) for part in named]
+    labels = {}
+    for name in sorted({name for part in named for name in part.labels}):
+        example = next(part.labels[name] for part in named if name in part.labels)
+        unknown = {len(part): example.new_full((len(part), *example.shape[1:]), -1) for part in named}
+        labels[name] = torch.cat([part.labels.get(name, unknown[len(part)]) for part in named])
+    images = torch.cat([part.images for part in named])
+    own_values = {name: values for part in named for name, values in part.own_values.items()}
+    return SpriteTensors(images, labels, named[0].type_names, own_values)
 
 
 def load_tensors(
@@ -161,10 +248,23 @@ def sprite_tensors(
         # The color is that of the species, and a shiny has another.
         shiny = labels["finish"] == FINISHES.index("shiny")
         labels["color"] = torch.where(shiny, len(COLORS), labels["color"])
+    own = {}
+    if TAGS in dataset.features:
+        labels[TAGS], own[TAGS] = tag_labels(dataset[TAGS][:])
     if "height" in labels:
         sizes = torch.bucketize(labels["height"], torch.tensor(SIZE_LIMITS), right=True)
         labels["size"] = torch.where(labels["height"] > 0, sizes, len(SIZES))  # the last where it is unknown
-    return SpriteTensors(images, labels)
+    return SpriteTensors(images, labels, own_values=own)
+
+
+def tag_labels(tags: Sequence[Sequence[str]]) -> tuple[torch.Tensor, tuple[str, ...]]:
+    """Whether each image has each tag, bool (N, V), and the tags in alphabetical order, from those of each image."""
+    names = sorted({tag for each in tags for tag in each or ()})
+    positions = {tag: number for number, tag in enumerate(names)}
+    labels = torch.zeros(len(tags), len(names), dtype=torch.bool)
+    for row, each in zip(labels, tags, strict=True):
+        row[[positions[tag] for tag in each or ()]] = True
+    return labels, tuple(names)
 
 
 def labelled_tensors(
@@ -217,7 +317,10 @@ def _class_folder_tensors(folder: Path, split: str, resolution: int, mode: str, 
     labels = torch.tensor([listed.names.index(each.label) for each in usable])
     data = _with_classes(as_tensor(images), labels, listed.names)
     data.labels.update(_own_labels(listed, usable))
-    return replace(data, own_values=listed.own_values)
+    own_values = dict(listed.own_values)
+    if any(words := [each.words for each in usable]):
+        data.labels[TAGS], own_values[TAGS] = tag_labels(words)
+    return replace(data, own_values=own_values)
 
 
 def _own_labels(listed: ClassFolder, usable: Sequence[LabelledFile]) -> dict[str, torch.Tensor]:

@@ -321,17 +321,15 @@ class ConditionalDenoiser(nn.Module):
         timesteps: Tensor,
         labels: dict[str, Tensor],
         augmentation: Tensor | None = None,
-        reference: Tensor | None = None,
     ) -> Tensor:
         """The prediction, (B, C, S, S), with a learned variance (B, 2C, S, S), for x_t (B, C, S, S) and t (B,).
 
-        For labels and augmentation see `SpriteConditioner.forward`; for the reference `SpriteUNet2DModel.forward`.
+        For labels and augmentation see `SpriteConditioner.forward`.
         """
         if augmentation is not None:  # models of earlier versions know fewer kinds
             augmentation = augmentation[:, : self.conditioner.config.augmentation_dim]
         embedding = self.conditioner(labels, augmentation)
-        arguments = {} if reference is None else {"reference": reference}
-        return self.unet(sample, timesteps, class_labels=embedding, return_dict=False, **arguments)[0]
+        return self.unet(sample, timesteps, class_labels=embedding, return_dict=False)[0]
 
 
 def sample_timesteps(

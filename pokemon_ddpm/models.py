@@ -28,9 +28,7 @@ from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel
 LICENSE_FILE = "LICENSE"  # in the folder of a model with a license of its own
 PLAIN_WEIGHTS = "diffusion_pytorch_model.safetensors"
 COMPONENTS = ("unet", "conditioner", "scheduler")
-DEFAULTS = (
-    "num_inference_steps", "guidance_scale", "default_conditions", "image_guidance_scale", "reference_guidance_scale",
-)  # fmt: skip
+DEFAULTS = ("num_inference_steps", "guidance_scale", "default_conditions")
 NETWORKS = {each.__name__: each for each in (UNet2DModel, SpriteUNet2DModel)}
 # Values of configurations that could fill the memory, or make a loop endless.
 POSSIBLE = {
@@ -195,6 +193,8 @@ def _load_network(
 
 def _check_network(kind: type, config: dict[str, Any], shapes: dict[str, list[int]]) -> None:
     """Compares a configuration with its weights, before anything is as large as a stranger wants it."""
+    if config.get("reference_channels"):
+        raise ValueError("it is of version 1, with an input for references; benchmarks/cut_references.py removes it.")
     blocks = len(config.get("block_out_channels") or config.get("vocabulary") or ())
     if blocks * config.get("layers_per_block", 1) > len(shapes):
         raise ValueError("its configuration has more layers than its weights.")

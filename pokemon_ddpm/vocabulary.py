@@ -36,8 +36,15 @@ SIZES = ("tiny", "small", "medium", "large", "huge")
 SIZE_LIMITS = (4, 8, 16, 32)
 LEGENDARY = ("no", "yes")
 
-# What an image is to its reference sprite: another image of the same creature. Earlier models know more of them.
-RELATIONS = ("same",)
+# Tags, the words for what an image shows, come from the data. A back does not show those of faces; those of the build
+# are in groups, of which every sprite has one tag each.
+FACE_TAGS = frozenset(
+    """fangs tusks beak big-mouth whiskers beard one-eye many-eyes mask cute fierce calm sad funny""".split()
+)
+BUILD_TAGS = frozenset(
+    """round bulky slender flat two-legs four-legs many-legs no-legs baby adult giant cute fierce calm sad funny flying
+    swimming standing""".split()
+)
 
 # What a sprite is without another condition, of models that have these attributes.
 USUAL = {"view": "front", "finish": "normal"}

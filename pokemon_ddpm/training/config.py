@@ -47,6 +47,25 @@ EXCLUDED_BY = {
 }
 
 
+@dataclasses.dataclass
+class OtherData:
+    """An entry of `other_data`: a further set of images, of which each batch has a share.
+
+    Attributes:
+        share: Of the images of a batch; the first set has what is left.
+        lowest_timestep: Below it these images are not seen, where they have details that should not be learned.
+        source: Value of the condition "source"; images whose metadata have this column have their own.
+    """
+
+    share: float
+    train_data_dir: str | None = None
+    dataset_name: str | None = None
+    dataset_config_name: str | None = None
+    label_column: str | None = None
+    lowest_timestep: int = 0
+    source: str | None = None
+
+
 def _option(default: Any, help: str, **metadata: Any) -> Any:
     """A field with metadata.
 
@@ -79,6 +98,11 @@ class TrainingConfig:
     exclude_faulty: bool = _option(False, "Leave out the few sprites that do not show what their labels say.")
     deduplicate: bool = _option(False, "Leave out exact duplicates within a split.")
     cache_dir: str | None = _free(None, "Folder of the data set cache.")
+    other_data: list[str] | None = _option(
+        None,
+        "Further image sets, in a file: `train_data_dir`, `share` of a batch, `lowest_timestep`, `source`.",
+        card=False,
+    )
     resolution: int = _option(64, "Side of the images in pixels; 32 and 64 are usual.")
     preprocessing: Literal["pixel", "fit", "thesis"] = _option("pixel", "pixel: whole pixels; fit: smooth, on white.")
     class_balance: float = _option(0.0, "0: all images come up equally often; 1: all classes.", low=0, high=1)
@@ -88,6 +112,7 @@ class TrainingConfig:
     mirror_prob: float = _option(0.0, "Probability of mirroring, which doubles the images.", low=0, high=1)
     translate_prob: float = _option(0.0, "Probability of shifting the sprite inside the image.", low=0, high=1)
     hue_prob: float = _option(0.0, "Probability of another palette, by rotating the hues.", low=0, high=1)
+    warp_prob: float = _option(0.0, "Probability of warping images whose details noise hides.", low=0, high=1)
 
     # Model
     model_config_name_or_path: str | None = _option(
@@ -109,7 +134,6 @@ class TrainingConfig:
         "uniform", "How timesteps are sampled: independently, or stratified (Kingma et al. 2021)."
     )
     conditioning_dropout_prob: float = _option(0.1, "Share of images trained without conditions.", low=0, below=1)
-    reference_prob: float = _option(0.0, "Share of images trained with a reference sprite.", low=0, high=1)
 
     # Progressive distillation (Salimans & Ho 2022), one halving a run
     distill_from: str | None = _option(None, "Train a student with half as many steps as this pipeline, its teacher.")
@@ -174,6 +198,7 @@ class TrainingConfig:
             self.dataset_config_name = "front" if self.train_data_dir else "starter"
         for mistake in self._mistakes():
             raise ValueError(mistake)
+        self.parts()
         if self.conditions is not None:  # in the order of the vocabulary; images with own classes may have any
             known = dict.fromkeys(self.conditions if self.own_classes else CONDITIONS)
             self.conditions = [name for name in known if name in self.conditions]
@@ -186,6 +211,41 @@ class TrainingConfig:
             self.learning_rate = 4e-4 if self.fine_tunes else 6e-4
         if self.lr_warmup_steps is None:
             self.lr_warmup_steps = 0 if self.lr_scheduler == "constant" else 20 if self.fine_tunes else 100
+
+    def parts(self) -> list[tuple[OtherData, "TrainingConfig"]]:
+        """The entries of `other_data`, each with a configuration that loads its images; ValueError if one is wrong."""
+        names, found = {field.name for field in dataclasses.fields(OtherData)}, []
+        for text in self.other_data or ():
+            try:
+                values = json.loads(text)
+                if unknown := values.keys() - names:
+                    raise ValueError(f"unknown {', '.join(sorted(unknown))}; known are {', '.join(sorted(names))}")
+                values["share"] = float(values["share"])
+                values["lowest_timestep"] = int(values.get("lowest_timestep", 0))
+                part = OtherData(**values)
+                if not (0 < part.share < 1 and 0 <= part.lowest_timestep < self.ddpm_num_steps):
+                    raise ValueError(
+                        "share must be between 0 and 1, and lowest_timestep from 0 below --ddpm_num_steps"
+                    )
+                given = {name: value for name, value in values.items() if value and hasattr(TrainingConfig, name)}
+                if not given.keys() & {"train_data_dir", "dataset_name"}:
+                    raise ValueError("it needs train_data_dir or dataset_name")
+                own = bool(part.train_data_dir) and is_class_folder(part.train_data_dir)
+                same = {name: getattr(self, name) for name in ("resolution", "preprocessing", "cache_dir")}
+                if not (own or part.dataset_name):
+                    same |= {"exclude_faulty": self.exclude_faulty, "deduplicate": self.deduplicate}
+                found.append((part, TrainingConfig(**given, **same)))
+            except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+                reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else error
+                raise ValueError(f"other_data, {text}: {reason}.") from error
+        if sum(part.share for part, _ in found) >= 1:
+            raise ValueError("other_data: the shares must have a sum below 1; the rest is that of the first set.")
+        return found
+
+    @property
+    def source(self) -> str:
+        """The name of the first set, where there are others."""
+        return Path(self.train_data_dir or self.dataset_name).resolve().name if self.own_classes else "pokemon"
 
     @property
     def _is_class_folder(self) -> bool:
@@ -302,6 +362,10 @@ def parse_config(arguments: list[str] | None = None) -> TrainingConfig:
         parser.error(" ".join(str(error).split()))
 
 
+def _as_argument(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, dict) else str(value)
+
+
 def _flags_in(path: str) -> list[str]:
     """The flags in a file, so that those after it override them; JSON is YAML too."""
     try:
@@ -313,5 +377,5 @@ def _flags_in(path: str) -> list[str]:
         raise ValueError(f"{path} must contain flags and their values, such as `resolution: 32`.")
     same = {name: str(value).lower() for name, value in GONE.items()}
     given = {name: value for name, value in values.items() if value not in ("", "null", "~", same.get(name, ""))}
-    lists = [[f"--{name}", *map(str, value)] for name, value in given.items() if isinstance(value, list)]
+    lists = [[f"--{name}", *map(_as_argument, value)] for name, value in given.items() if isinstance(value, list)]
     return sum(lists, [f"--{name}={value}" for name, value in given.items() if not isinstance(value, list)])

@@ -12,13 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from pokemon_ddpm.diffusion import ConditionalDenoiser, NoiseSchedule, bound_term, make_scheduler, student_scheduler
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import (
-    REFERENCE_CONDITIONS,
-    PokemonDDPMPipeline,
-    guided_prediction,
-    is_distilled,
-    set_timesteps,
-)
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, is_distilled, set_timesteps
+from pokemon_ddpm.pipelines.sprite_conditioner import SOURCE, TAGS
 from pokemon_ddpm.training.batches import Batch
 from pokemon_ddpm.training.config import AUTOGUIDANCE_INTERVAL, TrainingConfig
 
@@ -51,7 +46,7 @@ def other_loss(
 
 def predict(denoiser: nn.Module, batch: Batch, noisy: Tensor, timesteps: Tensor) -> Tensor:
     """The prediction at x_t under the batch's conditions, float32, see `ConditionalDenoiser.forward`."""
-    return denoiser(noisy, timesteps, batch.labels, batch.augmentation, batch.reference).float()
+    return denoiser(noisy, timesteps, batch.labels, batch.augmentation).float()
 
 
 def learned_variance_loss(
@@ -151,8 +146,7 @@ class DistillationLoss:
     """Distance of the student's x to the one that does two of the teacher's steps in one.
 
     Salimans & Ho 2022, algorithm 2. The teacher's prediction is the guided one, at one guidance scale for all (Meng et
-    al. 2023, section 3.1, where the student is conditioned on the scale), also by references. Neither prediction is
-    clipped.
+    al. 2023, section 3.1, where the student is conditioned on the scale). Neither prediction is clipped.
 
     Args:
         student: On the device; it still has its teacher's weights, which are copied, and no dropout: what it learns is
@@ -166,7 +160,6 @@ class DistillationLoss:
         self.frozen_model, self.schedule = _frozen(config, student), schedule
         self.steps = student_steps(config.ddpm_num_steps, config.ddpm_num_inference_steps, schedule.beta.device)
         self.guidance_scale = config.distill_guidance_scale
-        self.image_guidance_scale = teacher.config.image_guidance_scale
         self.teacher_order = 1 if is_distilled(teacher.scheduler) else 2
 
     def __call__(self, denoiser: nn.Module, batch: Batch) -> Tensor:
@@ -194,26 +187,17 @@ class DistillationLoss:
         return distillation_target(noisy, reached, now, then)
 
     def teacher_clean(self, noisy: Tensor, timesteps: Tensor, batch: Batch) -> Tensor:
-        """The teacher's x at z_t (B, C, S, S) and t (B,), float32 (B, C, S, S), by `guided_prediction`.
+        """The teacher's guided x at z_t (B, C, S, S) and t (B,), float32 (B, C, S, S).
 
-        Without any condition all predictions are equal, so the student keeps an unconditional model.
+        Without any condition both predictions are equal, so the student keeps an unconditional model.
         """
-        model, reference = self.frozen_model, batch.reference
-        predictions = [predict(model, batch, noisy, timesteps)]
-        if self.guidance_scale != 1 or (reference is not None and self.image_guidance_scale != 1):
-            any_ids = model.conditioner.any_ids
-            nothing = {name: torch.full_like(ids, any_ids[name]) for name, ids in batch.labels.items()}
-            no_reference = None if reference is None else torch.zeros_like(reference)
-            unconditional = replace(batch, labels=nothing, reference=no_reference)
-            predictions.insert(0, predict(model, unconditional, noisy, timesteps))
-            if reference is not None and reference.any():
-                # Where an image has no reference, the prediction from it is the unconditional one.
-                rows = batch.labels["relation"] != any_ids["relation"]
-                known = {name: batch.labels[name] for name in REFERENCE_CONDITIONS & batch.labels.keys()}
-                given = replace(batch, labels=nothing | known).rows(rows)
-                predictions.insert(1, predictions[0].clone())
-                predictions[1][rows] = predict(model, given, noisy[rows], timesteps[rows])
-        prediction = guided_prediction(predictions, self.guidance_scale, self.image_guidance_scale)
+        prediction = predict(self.frozen_model, batch, noisy, timesteps)
+        if self.guidance_scale != 1:
+            source = {name: ids for name, ids in batch.labels.items() if name == SOURCE}
+            type_ids = torch.full_like(batch.labels["type"], self.frozen_model.conditioner.any_ids["type"])
+            nothing = replace(batch, labels={"type": type_ids, **source})
+            unconditional = predict(self.frozen_model, nothing, noisy, timesteps)
+            prediction = torch.lerp(unconditional, prediction, self.guidance_scale)
         return self.schedule.clean(prediction, noisy, timesteps)
 
 
@@ -226,9 +210,8 @@ class AutoguidanceLoss:
     Of the difference, the part along x is left out: it makes colors too strong (Sadat et al. 2024, η = 0).
 
     Above the configured timesteps the target is x itself, so that the composition of images stays as it is. It is x_0,
-    that of the plain loss, below them, since guided at all timesteps colors become too strong; and for images with a
-    reference, which the other models need not know, and those without any condition, at whose prediction
-    classifier-free guidance starts.
+    that of the plain loss, below them, since guided at all timesteps colors become too strong; and for images without
+    any condition, at whose prediction classifier-free guidance starts.
 
     Args:
         denoiser: On the device; it is copied.
@@ -275,10 +258,12 @@ class AutoguidanceLoss:
 
     def is_guided(self, batch: Batch) -> Tensor:
         """Which images have the target of autoguidance, or x itself, bool (B,)."""
-        any_ids = self.start.conditioner.any_ids
-        given = [(ids != any_ids[name]).view(len(ids), -1).any(dim=1) for name, ids in batch.labels.items()]
-        guided = torch.stack(given).any(dim=0) & (batch.timesteps >= self.low)
-        return guided if batch.reference is None else guided & ~batch.reference.flatten(1).any(dim=1)
+        given = batch.timesteps < 0
+        for name, ids in batch.labels.items():
+            if name != SOURCE:  # which all images have
+                nothing = 0 if name == TAGS else self.start.conditioner.any_ids[name]
+                given |= (ids != nothing).view(len(ids), -1).any(dim=1)
+        return given & (batch.timesteps >= self.low)
 
     @torch.no_grad()
     def target(self, noisy: Tensor, batch: Batch) -> Tensor:

@@ -12,13 +12,13 @@ from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.diffusion import ConditionalDenoiser
 from pokemon_ddpm.models import run_once
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.pipelines.sprite_conditioner import MAX_ROWS, SpriteConditioner
+from pokemon_ddpm.pipelines.sprite_conditioner import MAX_ROWS, SOURCE, TAGS, SpriteConditioner
 from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel
 from pokemon_ddpm.preprocessing import CHANNELS
-from pokemon_ddpm.training.batches import AUGMENTATION_DIM, MIRROR
+from pokemon_ddpm.training.augmentation import AUGMENTATION_DIM, MIRROR
 from pokemon_ddpm.training.config import TrainingConfig, as_text
 from pokemon_ddpm.training.losses import check_teacher
-from pokemon_ddpm.vocabulary import CONDITIONS, RELATIONS, USUAL, shown_name
+from pokemon_ddpm.vocabulary import CONDITIONS, USUAL, shown_name
 
 # The thesis's last network has 64 * (1, 2, 2, 4) channels and one block a level; the widths of the others are not
 # recorded. UNet2DModel differs in its residual blocks (two convolutions in a row, not side by side), its resampling
@@ -37,7 +37,7 @@ _SMALL = {
     "layers_per_block": 1,
     "attention_head_dim": 32,
 }
-_SPRITE = {"reference_channels": 4, "scaling_factor": 0.5}  # of `SpriteUNet2DModel`
+_SPRITE = {"scaling_factor": 0.5}  # of `SpriteUNet2DModel`
 
 PRESETS: dict[str, dict[str, Any]] = {
     # 32 px on a laptop's CPU: 6.8 million parameters, attention at 8x8 and below.
@@ -73,8 +73,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+NEW_SCALE = 0.3  # of the embeddings of a new attribute beside trained ones, which soon learn what they are for
+
 # What the table of `SpriteConditioner.draw` does not have, and what is only given.
-NOT_IN_TABLE = {"type", "view", "game", "relation"}
+NOT_IN_TABLE = {"type", "view", "game", SOURCE, TAGS}
 NOT_DRAWN = {"finish", "form", "legendary"}
 
 
@@ -137,15 +139,14 @@ def build_conditioner(
     knows_mirroring: bool = False,
     data: SpriteTensors | None = None,
 ) -> SpriteConditioner:
-    """Builds the conditioner for a network, with some of the attributes of `values`, and "relation".
+    """Builds the conditioner for a network, with some of the attributes of `values`.
 
     A trained conditioner to continue with keeps its attributes if they have these values; those it lacks are added
     without a change where they are not given. With other classes or values the attributes are the given ones: rows of
     the same name are taken over, others begin around the mean of the old ones, and the usual or unknown value of an
     attribute that is lost is added to the types. With `data`, what is not given is drawn from its conditions.
     """
-    known = {**values, "relation": RELATIONS}
-    vocabulary = {attribute: list(known[attribute]) for attribute in attributes}
+    vocabulary = {attribute: list(values[attribute]) for attribute in attributes}
     if trained is not None and not other_values(trained, values):
         vocabulary |= trained.vocabulary
     knows_mirroring |= trained is not None and trained.config.augmentation_dim == AUGMENTATION_DIM
@@ -189,8 +190,7 @@ def training_conditions(data: SpriteTensors, attributes: Iterable[str]) -> dict[
 
 def other_values(trained: SpriteConditioner, values: Mapping[str, Sequence[str]]) -> list[str]:
     """The attributes of a trained conditioner that have other values in `values`, or are not there."""
-    known = {**values, "relation": trained.vocabulary.get("relation")}  # more of them in earlier versions
-    return [name for name, names in trained.vocabulary.items() if list(known.get(name, ())) != names]
+    return [name for name, names in trained.vocabulary.items() if list(values.get(name, ())) != names]
 
 
 @torch.no_grad()
@@ -206,7 +206,8 @@ def _take_over(conditioner: SpriteConditioner, trained: SpriteConditioner) -> No
     for name, values in conditioner.vocabulary.items():
         table, old, known = tables[name], old_tables.get(name), trained.vocabulary.get(name, [])
         if old is None:
-            table[-1] = 0  # any
+            table.mul_(NEW_SCALE)
+            table[0 if name == SOURCE else -1] = 0  # what an image without this attribute has
             continue
         old_values = old[: len(known)]
         table.copy_(old_values.mean(dim=0) + old_values.std(dim=0, correction=0) * torch.randn_like(table))
@@ -216,7 +217,7 @@ def _take_over(conditioner: SpriteConditioner, trained: SpriteConditioner) -> No
         table[len(values) :] = old[len(known) :]  # none and any
     for name in [name for name in old_tables if name not in tables]:
         known = trained.vocabulary[name]
-        usual = known.index(USUAL[name]) if USUAL.get(name) in known else -1
+        usual = known.index(USUAL[name]) if USUAL.get(name) in known else 0 if name == SOURCE else -1
         tables["type"] += old_tables[name][usual] / 2  # there are two slots
     augmentation, old = conditioner.augmentation_embedding, trained.augmentation_embedding
     if old is not None and old.in_features in (MIRROR.start, AUGMENTATION_DIM):  # earlier versions had more kinds
@@ -233,17 +234,11 @@ def make_unet(config: TrainingConfig) -> tuple[UNet2DModel, PokemonDDPMPipeline 
     trained = None
     if config.initial_weights:
         trained = _trained_pipeline(config, config.initial_weights)
-        unet = trained.unet
+        unet = trained.unet.train(not (config.fine_tunes or config.distill_from))
     else:
         network = unet_config(config.model_config_name_or_path or ("packed" if config.resolution >= 64 else "small"))
         channels, learned = CHANNELS[config.preprocessing], config.variance_type == "learned_range"
         unet = build_unet(network, config.resolution, channels, learned, config.ddpm_num_steps)
-    if config.reference_prob and unet.config.get("reference_channels") != unet.config.in_channels:
-        raise ValueError(
-            "--reference_prob needs --preprocessing pixel and a network with 4 reference_channels, such as packed."
-        )
-    if config.reference_prob and not config.distill_from:  # a student has the references of its teacher
-        unet.register_to_config(mirrors_references=True)
     # Solvers that clip the predicted x_0, which epsilon needs, can only clip it to [-1, 1].
     if unet.config.get("scaling_factor", 1) != 1 and config.prediction_type == "epsilon":
         raise ValueError("--prediction_type epsilon needs a network with a scaling_factor of 1.")
@@ -253,9 +248,8 @@ def make_unet(config: TrainingConfig) -> tuple[UNet2DModel, PokemonDDPMPipeline 
 def _trained_pipeline(config: TrainingConfig, source: str) -> PokemonDDPMPipeline:
     """See `make_unet`.
 
-    The network is in evaluation mode, so it trains without dropout. With dropout, after 16,000 images of two classes
-    the loss of held-out images is lower (0.0139 instead of 0.0147), but readers name the class of fewer samples (86
-    instead of 93 %).
+    Own classes are learned without dropout: with it, after 16,000 images of two classes the loss of held-out images is
+    lower (0.0139 instead of 0.0147), but readers name the class of fewer samples (86 instead of 93 %).
     """
     pipeline = PokemonDDPMPipeline.from_pretrained(source)
     if config.distill_from:
@@ -285,11 +279,12 @@ def _trained_pipeline(config: TrainingConfig, source: str) -> PokemonDDPMPipelin
 
 
 def make_denoiser(
-    config: TrainingConfig, unet: UNet2DModel, trained: PokemonDDPMPipeline | None, data: SpriteTensors
+    config: TrainingConfig, unet: UNet2DModel, trained: PokemonDDPMPipeline | None, data: SpriteTensors, first: int = 0
 ) -> ConditionalDenoiser:
     """The network with a conditioner for --conditions, by default for all attributes that vary in the data.
 
-    A student has those of its teacher. For a trained conditioner see `build_conditioner`.
+    A student has those of its teacher. For a trained conditioner see `build_conditioner`. What is not given is drawn
+    from the `first` images, by default from all.
 
     Raises:
         ValueError: If a teacher has other values, or --conditions has an attribute that does not vary.
@@ -305,6 +300,6 @@ def make_denoiser(
         )
     if config.distill_from and other:
         raise ValueError(f"{config.distill_from} has other values of {', '.join(other)} than the data.")
-    attributes = [*attributes, *(["relation"] if config.reference_prob else [])]
-    conditioner = build_conditioner(unet, attributes, trained, data.vocabulary, bool(config.mirror_prob), data)
+    drawn = data.rows(slice(first or None))
+    conditioner = build_conditioner(unet, attributes, trained, data.vocabulary, bool(config.mirror_prob), drawn)
     return ConditionalDenoiser(unet, conditioner)

@@ -23,11 +23,12 @@ from filelock import FileLock, Timeout
 from torch import nn
 from tqdm import tqdm
 
-from pokemon_ddpm.data import SpriteTensors, labelled_tensors, load_named, load_tensors, sprite_tensors
+from pokemon_ddpm.data import ImageSet, SpriteTensors, join, labelled_tensors, load_named, load_tensors, sprite_tensors
 from pokemon_ddpm.diffusion import ConditionalDenoiser, make_sampler, sample_timesteps, student_scheduler
 from pokemon_ddpm.models import COMPONENTS, LICENSE_FILE, locate_model
 from pokemon_ddpm.pipelines.hub_mixin import INDEX_FILE
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.pipelines.sprite_conditioner import TAGS
 from pokemon_ddpm.training.batches import VALIDATION, Batch, generator_for
 from pokemon_ddpm.training.checkpoint import checkpoints, delete, find_checkpoints
 from pokemon_ddpm.training.config import CONFIG_FILE, TrainingConfig
@@ -38,7 +39,6 @@ ERROR_LOG = "error.log"  # tracebacks
 RUN_CONTENTS = (INDEX_FILE, *COMPONENTS, LICENSE_FILE, CONFIG_FILE, ERROR_LOG, "samples", "logs")
 DEFAULT_SAMPLER = "sde-dpmsolver++"  # as the default number of steps, see docs/sampling.md
 GUIDANCE_SCALE = 3.0
-IMAGE_GUIDANCE_SCALE = 3.0  # by a reference, see docs/report.md
 # Of the losses of averaged weights.
 TIMESTEPS_PER_IMAGE = 2
 CHUNK = 64
@@ -151,12 +151,27 @@ def delete_run(folder: Path) -> None:
             delete(path)
 
 
-def load_splits(config: TrainingConfig) -> dict[str, SpriteTensors]:
-    """The "training" split of the configured data, and the "validation" split where it is needed."""
-    splits = {"training": _load_split(config, "train")}
+def load_splits(config: TrainingConfig) -> tuple[dict[str, SpriteTensors], list[ImageSet]]:
+    """The "training" split of the configured data and, where it is needed, the "validation" split of the first set.
+
+    Also the sets that the training images consist of.
+    """
+    parts = config.parts()
+    images = [_load_split(config, "train"), *(_load_split(each, "train") for _, each in parts)]
+    counts, shares = [len(each) for each in images], [part.share for part, _ in parts]
+    sets = [ImageSet(0, counts[0], 1 - sum(shares))]
+    for (part, _), count in zip(parts, counts[1:], strict=True):
+        sets.append(ImageSet(sets[-1].first + sets[-1].count, count, part.share, part.lowest_timestep))
+    training = images[0]
+    if parts:
+        training = join(images, [config.source, *(part.source or each.source for part, each in parts)])
+    splits = {"training": training.with_frequent_tags()}
     if config.validation_steps:
-        splits["validation"] = _load_split(config, "validation")
-    return splits
+        validation = _load_split(config, "validation")
+        if parts:
+            validation = join([validation], [config.source])
+        splits["validation"] = validation.with_values(splits["training"].vocabulary)
+    return splits, sets
 
 
 def _load_split(config: TrainingConfig, split: str) -> SpriteTensors:
@@ -204,9 +219,7 @@ def make_pipeline(
     parts, steps = (denoiser.unet, denoiser.conditioner), config.ddpm_num_inference_steps
     if config.distill_from:
         return PokemonDDPMPipeline(*parts, student_scheduler(scheduler), steps, 1.0, usual)
-    by_reference = IMAGE_GUIDANCE_SCALE if "relation" in vocabulary else 1.0
-    sampler = make_sampler(DEFAULT_SAMPLER, scheduler)
-    return PokemonDDPMPipeline(*parts, sampler, steps, GUIDANCE_SCALE, usual, by_reference)
+    return PokemonDDPMPipeline(*parts, make_sampler(DEFAULT_SAMPLER, scheduler), steps, GUIDANCE_SCALE, usual)
 
 
 class Meter:
@@ -267,7 +280,8 @@ class LossProbe:
             rows = slice(start, start + CHUNK)
             part = self.data.rows(rows)
             noise = torch.randn(part.images.shape, generator=generator_for("cpu", VALIDATION, start)).to(device)
-            labels = {name: part.labels[name] for name in denoiser.conditioner.any_ids if name in part.labels}
+            given = part.labels.keys() & denoiser.conditioner.any_ids.keys() - {TAGS}  # never all in training
+            labels = {name: part.labels[name] for name in sorted(given)}
             batch = Batch(part.images, labels, self.timesteps[rows], noise)
             with torch.no_grad(), accelerator.autocast():
                 total += losses(denoiser, batch).sum()
