@@ -94,7 +94,7 @@ def row_requests(
     Types are given completely ("fire/none" for one), unknown labels are "any", and attributes that the model does not
     know are not given. Raises ValueError if it was trained on other classes.
     """
-    vocabulary = {name: values for name, values in conditioner.vocabulary.items() if name != "relation"}
+    vocabulary = conditioner.vocabulary
     check_classes("The model", vocabulary["type"], data.type_names)
     requests = []
     for seed, row in enumerate(rows.tolist(), first_seed):
