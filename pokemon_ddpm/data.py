@@ -249,8 +249,8 @@ def sprite_tensors(
         shiny = labels["finish"] == FINISHES.index("shiny")
         labels["color"] = torch.where(shiny, len(COLORS), labels["color"])
     own = {}
-    if TAGS in dataset.features:
-        labels[TAGS], own[TAGS] = tag_labels(dataset[TAGS][:])
+    if TAGS in dataset.features and any(tags := dataset[TAGS][:]):
+        labels[TAGS], own[TAGS] = tag_labels(tags)
     if "height" in labels:
         sizes = torch.bucketize(labels["height"], torch.tensor(SIZE_LIMITS), right=True)
         labels["size"] = torch.where(labels["height"] > 0, sizes, len(SIZES))  # the last where it is unknown
