@@ -161,7 +161,7 @@ def join(parts: Sequence[SpriteTensors], sources: Sequence[str]) -> SpriteTensor
     for part in named:
         own = [name for name in part.type_names if name not in (*vocabulary["type"], ONE_CLASS)]
         vocabulary["type"] += own
-        for name in part.vocabulary.keys() & part.labels.keys() - {"type"}:
+        for name in [name for name in part.vocabulary if name in part.labels and name != "type"]:
             values = vocabulary.setdefault(name, [])
             values += [value for value in part.vocabulary[name] if value not in values]
     if TAGS in vocabulary:

@@ -75,6 +75,7 @@ def test_joined_sets_have_the_values_of_all():
     assert data.labels["mood"].tolist() == [-1, -1, 1, -1, 0] and data.labels["source"].tolist() == [0, 0, 1, 1, 1]
     assert data.labels["tags"].tolist() == [*tags.tolist(), *[[False, False]] * 3]
     assert data.vocabulary["color"] == COLORS
+    assert [*data.own_values] == ["tags", "source", "mood"]  # the same in every process, as the parameters must be
     back = data.with_values({"type": TYPES, "tags": ("wings", "new")})
     assert back.labels["type"].tolist()[2:] == [[dark, 18], [-1, -1], [-1, -1]]
     assert back.labels["tags"].tolist()[:2] == [[False, False], [True, False]]
