@@ -28,7 +28,7 @@ from pokemon_ddpm.studio import sample_seed
 from pokemon_ddpm.trading_card import CARDS_FILE, NAMES_FILE, creature_name, trading_card
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
 from tests.publishing.page_runs import SIDE, assert_same
-from tests.test_description import SKETCHED
+from tests.test_description import SKETCHED, TAGGED, TAGS
 from tests.test_names import OFFENSIVE, is_species
 from tests.tiny_models import drawing_pipeline
 
@@ -168,11 +168,11 @@ def test_idle_frames_are_those_of_python(run):
 
 def test_descriptions_are_read_as_in_python(run):
     phrases = [text for file in FILES for text, *_ in json.loads((TESTS / file).read_text(encoding="utf-8"))]
-    phrases += [text for text, _ in SKETCHED]
+    phrases += [text for text, _ in SKETCHED + TAGGED]
     code = """([texts, ...tables]) =>
         texts.map((text) => parseDescription(text, ...tables)).map(Object.values)"""
     words = json.loads((SOURCE / "words.json").read_text(encoding="utf-8"))
-    for more in ({}, {"sketch": [*SKETCHES]}):
+    for more in ({}, {"sketch": [*SKETCHES]}, {"tags": TAGS}):
         vocabulary = CONDITIONS | more
         found = run({"description": "parseDescription"}, code, [phrases, vocabulary, words, TABLE])
         assert found == [list(parse_description(text, vocabulary)) for text in phrases]
