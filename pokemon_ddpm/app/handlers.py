@@ -212,7 +212,7 @@ class Handlers:
 
     def select(self, event: gr.SelectData) -> int:
         """The number of the sprite that was clicked."""
-        return event.index + 1
+        return number("index", event.index, 0, MAX_IMAGES - 1) + 1
 
     def finish(self, result: Generation) -> tuple[str, int]:
         """After a generation: status, and number of the first sprite."""
