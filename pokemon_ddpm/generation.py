@@ -1,5 +1,6 @@
 """Generating sprites from requests, so that each is the same image whatever is generated beside it."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -52,15 +53,16 @@ class SpriteRequest:
         return sketch_image(self.sketch, self.attributes, side, self.seed)
 
     @property
-    def file_name(self) -> str:
-        """Such as "fire-flying_red_7-0.png"."""
+    def stem(self) -> str:
+        """For a name of its file, such as "fire-flying_red_7-0"; classes can have long names, and others the same."""
         kind = self.pokemon_type
         if isinstance(kind, Mapping):
             kind = "+".join(f"{name}{weight}" for name, weight in kind.items())
         elif isinstance(kind, tuple):
             kind = "/".join(map(str, kind))
-        parts = [str("any" if kind is None else kind), *map(str, self.attributes.values()), self.sketch, self.name]
-        return "_".join(filter(None, parts)).replace("/", "-") + ".png"
+        parts = [str("any" if kind is None else kind), *map(str, self.attributes.values()), self.sketch]
+        conditions = re.sub(r"[^\w.+-]", "-", "_".join(filter(None, parts)))
+        return f"{conditions.encode()[:80].decode(errors='ignore')}_{self.name}"
 
 
 def generate(

@@ -6,7 +6,6 @@ Values are checked here, whatever the page offers: they may come from any progra
 import asyncio
 import html
 import json
-import re
 import secrets
 import threading
 import zipfile
@@ -212,7 +211,7 @@ class Handlers:
 
     def select(self, event: gr.SelectData) -> int:
         """The number of the sprite that was clicked."""
-        return event.index + 1
+        return number("index", event.index, 0, MAX_IMAGES - 1) + 1
 
     def finish(self, result: Generation) -> tuple[str, int]:
         """After a generation: status, and number of the first sprite."""
@@ -230,7 +229,7 @@ def write_download(kind: str, result: Generation, sprite: Sprite, scale: int, ca
     """Writes the file of a kind, see `KINDS`, and returns its path."""
     folder = cache / secrets.token_hex(16)  # nobody can guess it
     folder.mkdir()
-    path, settings = folder / f"{'sprites' if kind == 'zip' else _name(sprite)}.{kind}", result.job.settings
+    path, settings = folder / f"{'sprites' if kind == 'zip' else sprite.request.stem}.{kind}", result.job.settings
     try:
         if kind == "zip":
             _write_game_sheet(result, path, scale)
@@ -246,18 +245,12 @@ def write_download(kind: str, result: Generation, sprite: Sprite, scale: int, ca
     return str(path)
 
 
-def _name(sprite: Sprite) -> str:
-    """A file name without suffix, of the condition and the seed."""
-    name = re.sub(r"[^\w.+-]", "-", Path(sprite.request.file_name).stem)
-    return name.encode()[-100:].decode(errors="ignore")  # classes can have long names
-
-
 def _write_game_sheet(result: Generation, path: Path, scale: int) -> None:
     """Writes a sheet of all sprites for games, and its description with their conditions and seeds."""
     sprites, pipeline, model = result.sprites, result.job.pipeline, result.job.settings.model
     images, columns = [result.image(each, scale) for each in sprites], min(GAME_COLUMNS, len(sprites))
     metadata = [{"model": model, **repeated_by(pipeline, each.chosen)} for each in sprites]
-    names = [f"{i}_{_name(sprite)}" for i, sprite in enumerate(sprites, 1)]
+    names = [f"{i}_{sprite.request.stem}" for i, sprite in enumerate(sprites, 1)]
     description = sheet_description("sheet.png", images[0].size, columns, names, metadata)
     with zipfile.ZipFile(path, "w") as archive:
         with archive.open("sheet.png", "w") as file:

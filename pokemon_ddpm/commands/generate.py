@@ -216,6 +216,7 @@ def _other_attributes(pairs: Sequence[str]) -> dict[str, list[str]]:
 def _known_values(attribute: str, values: list[str], conditioner: "SpriteConditioner") -> list[str]:
     every = conditioner.vocabulary.get(attribute)
     known = [each for value in values for each in (every if every and value.strip().lower() == "all" else [value])]
+    known = list(dict.fromkeys(known))  # with `same_seeds` a value given twice would be the same sprites
     for value in known:
         if attribute == "type":
             conditioner.type_blend(common.parse_type(value))
@@ -257,7 +258,7 @@ def _write_game_sheet(job: "Job", columns: int, output: Path) -> None:
     from pokemon_ddpm.generation import repeated_by
 
     (sprites, images), file = _finished(job), output.with_suffix(".json")
-    names = [each.request.file_name for each in sprites]
+    names = [f"{i}_{each.request.stem}.png" for i, each in enumerate(sprites, 1)]
     metadata = [repeated_by(job.pipeline, each.chosen) for each in sprites]
     description = sheet_description(output.name, images[0].size, columns, names, metadata)
     save_image(make_game_sheet(images, columns), output)

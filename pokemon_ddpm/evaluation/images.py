@@ -148,8 +148,8 @@ def generate_samples(
 ) -> SampleSet:
     """Raw samples, RGBA with alpha as predicted; those that are not in the folder yet are generated into it."""
     folder.mkdir(parents=True, exist_ok=True)
-    list(tqdm(generate_files(Job(pipeline, settings, requests), folder, raw=True), "Generating", len(requests)))
-    files = sorted(folder / request.file_name for request in requests)
+    paths = generate_files(Job(pipeline, settings, requests), folder, raw=True)
+    files = sorted(tqdm(paths, "Generating", len(requests)))
     return SampleSet(as_tensor(map(open_image, files)), tuple(map(read_png, files)))
 
 
