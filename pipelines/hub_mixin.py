@@ -1,6 +1,5 @@
 """What a saved folder carries beside weights, code, card and digests, and its push; a copy of this file, too."""
 
-import importlib
 import inspect
 import json
 import os
@@ -176,6 +175,8 @@ def push_folder(folder: Path, name: str, token: str | None = None, private: bool
 class HubMixin:
     """Saving, loading and pushing of a `DiffusionPipeline` with `unet`, `conditioner` and `scheduler`."""
 
+    load: Any = None  # `load_pipeline` of pokemon_ddpm.models, which sets it; a saved model does not carry it
+
     @property
     def license(self) -> dict[str, str]:
         """What its card says of the license, which is saved with the model, too."""
@@ -241,5 +242,6 @@ class HubMixin:
         """
         if __name__.startswith("diffusers_modules"):  # a copy of this file that diffusers was trusted to run
             return super().from_pretrained(pretrained_model_name_or_path, dtype=dtype, **kwargs)
-        models = importlib.import_module("..models", __package__)  # which a saved model does not carry
-        return models.load_pipeline(cls, os.fspath(pretrained_model_name_or_path), dtype, **kwargs)
+        if cls.load is None:
+            raise ImportError(f"Import {cls.__name__} from pokemon_ddpm, not from {cls.__module__}.")
+        return cls.load(os.fspath(pretrained_model_name_or_path), dtype, **kwargs)

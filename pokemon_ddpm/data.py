@@ -1,7 +1,9 @@
 """All images of a split in one uint8 tensor and all labels in int64 tensors: from data sets, archives and folders."""
 
 import hashlib
+import itertools
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +25,7 @@ from pokemon_ddpm.class_folder import (
 )
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES, load_sprites
 from pokemon_ddpm.dataset_scripts.sprite_archive import MAX_LISTED, Problems, expand
+from pokemon_ddpm.pipelines.file_checks import check_file, check_inside
 from pokemon_ddpm.pipelines.sprite_conditioner import SOURCE, TAGS, check_vocabulary
 from pokemon_ddpm.preprocessing import as_tensor, is_blank, on_white, open_image, over_white, pixel_digest, preprocess
 from pokemon_ddpm.vocabulary import ATTRIBUTES, COLORS, CONDITIONS, FINISHES, SIZE_LIMITS, SIZES, TYPES
@@ -206,13 +209,18 @@ def load_named(name: str, config_name: str | None, split: str, cache_dir: str | 
     """Loads a split of a data set, given its name on the Hub or a path.
 
     Raises:
-        ValueError: If it cannot be loaded, has no such split, or is of a kind that is not in `SAFE_BUILDERS`.
+        ValueError: If it cannot be loaded, has no such split, is of a kind that is not in `SAFE_BUILDERS`, or names
+            files outside of its folder.
     """
     path = str(expand(name).absolute()) if name.startswith((".", "/", "~")) else name
     try:
         # This only lists the files. (load_dataset would refuse a folder of save_to_disk.)
         builder = datasets.load_dataset_builder(path, config_name, cache_dir=cache_dir)
         kind = type(builder).__module__.removeprefix("datasets.packaged_modules.").split(".")[0]
+        # Its card can name any files; datasets itself checks that of a data set on the Hub.
+        if (folder := Path(path)).is_dir():
+            for file in itertools.chain.from_iterable(builder.config.data_files.values()):
+                _check_own(file, folder)
         if kind in SAFE_BUILDERS:
             builder.download_and_prepare()
     except Exception as error:  # datasets raises many kinds for what is missing, damaged, or a script
@@ -223,7 +231,23 @@ def load_named(name: str, config_name: str | None, split: str, cache_dir: str | 
     if split not in builder.info.splits:
         known = ", ".join(builder.info.splits)
         raise ValueError(f"{name} has no split {split}. Known: {known}.{NO_VALIDATION * (split == 'validation')}")
-    return builder.as_dataset(split=split)
+    dataset = builder.as_dataset(split=split)
+    if kind != "imagefolder":  # whose images are the files that were checked
+        for column in [name for name, feature in dataset.features.items() if isinstance(feature, datasets.Image)]:
+            for value in _encoded(dataset, column):
+                if value and value["path"] and not value["bytes"]:
+                    _check_own(value["path"], folder)
+    return dataset
+
+
+def _check_own(file: str, folder: Path) -> None:
+    """Raises ValueError unless a file is in the folder of a data set; one on the Hub has none here."""
+    try:
+        check_file(Path(file), math.inf)
+        check_inside(Path(file), folder)
+    except ValueError as error:
+        hint = "move it there, or save the data set with its images in the tables"
+        raise ValueError(f"{file!r} is not a file in the folder of the data set; {hint}.") from error
 
 
 def sprite_tensors(
@@ -356,12 +380,16 @@ def _with_classes(images: torch.Tensor, labels: torch.Tensor, names: Sequence[st
     return SpriteTensors(images, {"type": torch.stack([labels, none], dim=1)}, tuple(names))
 
 
+def _encoded(dataset: Dataset, column: str) -> Sequence[dict[str, Any] | None]:
+    """A column of images with "bytes" and "path" of each; datasets itself would decode any format and any size."""
+    return dataset.select_columns(column).cast_column(column, datasets.Image(decode=False))[column]
+
+
 def _column_images(dataset: Dataset, column: str, resolution: int, mode: str, full_frame: bool = True) -> torch.Tensor:
     """uint8 (N, C, S, S) of a column of images; raises ValueError if some cannot be decoded."""
     preprocessing.check_preprocessing(resolution, mode)
     _check_kind(dataset, "--image_column", column, datasets.Image)
-    # datasets itself would decode any format and any size.
-    values = dataset.select_columns(column).cast_column(column, datasets.Image(decode=False))[column]
+    values = _encoded(dataset, column)
     images = np.empty((len(values), preprocessing.CHANNELS[mode], resolution, resolution), dtype=np.uint8)
     problems = Problems()
     for row, value in enumerate(datasets.utils.tqdm(values, desc="Reading images")):

@@ -18,10 +18,11 @@ from huggingface_hub import HfApi, metadata_load
 from safetensors import safe_open
 from torch import nn
 
-from pokemon_ddpm import RELEASED
+from pokemon_ddpm.bundled import RELEASED
 from pokemon_ddpm.pipelines import hub_mixin
 from pokemon_ddpm.pipelines.file_checks import MAX_BYTES, check_file, check_inside
 from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, INDEX_FILE, license_terms
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel
 
@@ -105,6 +106,9 @@ def load_pipeline(cls: type, model: str, dtype: torch.dtype | None, **kwargs: An
             terms = license_terms(metadata_load(folder / CARD_FILE))
             pipeline.conditioner.register_to_config(**{hub_mixin.LICENSE_KEY: terms or pipeline.license})
     return pipeline.to(device)
+
+
+PokemonDDPMPipeline.load = classmethod(load_pipeline)
 
 
 def _pull(name: str, files: list[str], arguments: dict[str, Any]) -> Path:

@@ -52,6 +52,8 @@ def test_the_starter_set_becomes_tensors(sprites_cache: Path) -> None:
     assert tensors.images.shape == (108, 4, 64, 64) and tensors.images.dtype == torch.uint8
     assert tensors.labels.keys() == NUMBERS | {"type", "size"}
     assert all(ids.dtype == torch.int64 for ids in tensors.labels.values())
+    for name, ids in tensors.labels.items():
+        assert tensors.digest() != replace(tensors, labels={**tensors.labels, name: ids + 1}).digest()
     for number, row in enumerate(load_sprites(split="validation", cache_dir=sprites_cache)):
         found = {name: ids[number].tolist() for name, ids in tensors.labels.items()}
         # Each size begins at twice the height of the one before, from 4 dm on.
@@ -64,9 +66,9 @@ def test_the_starter_set_becomes_tensors(sprites_cache: Path) -> None:
 # Checkpoints hold these digests.
 @pytest.mark.parametrize(
     "config, resolution, mode, digest",
-    [("front", 32, "fit", "de8dbd49548e3574"), ("front", 64, "fit", "5beb461773e6efb0"),
-     ("front", 32, "thesis", "626fcce65fdbcaaf"), ("all", 32, "fit", "89d30fab76f2476b"),
-     ("front", 64, "pixel", "08a472faf6c080e4")],
+    [("front", 32, "fit", "633895c280e53f45"), ("front", 64, "fit", "4b992433f2d51ece"),
+     ("front", 32, "thesis", "28bf0af94bd17643"), ("all", 32, "fit", "8e0f91dca1b7f1ce"),
+     ("front", 64, "pixel", "22e4d2bd400c2417")],
 )  # fmt: skip
 def test_the_real_sprites_become_tensors(config, resolution, mode, digest, sprites_dir, sprites_cache) -> None:
     tensors = load_tensors(sprites_dir, "test", resolution, config_name=config, mode=mode, cache_dir=sprites_cache)
@@ -148,6 +150,28 @@ def test_a_named_data_set_is_loaded(tmp_path: Path, cache: Path) -> None:
     assert tensors(rows).digest() == tensors(labelled(LABELS)).digest()
     rows = load_named(str(folder_of_classes(tmp_path / "art", {"a": 2, "b": 2})), None, "train", cache)
     assert labelled_tensors(rows, SIZE).labels["type"].tolist() == [[0, 2]] * 2 + [[1, 2]] * 2
+
+
+def test_a_data_set_reads_nothing_outside_of_its_folder(tmp_path: Path, cache: Path, hub) -> None:
+    for name in ("own", "other"):
+        write(tmp_path / name, "0.png", png(box_image(0, 0)))
+        images = [{"bytes": b"", "path": str(tmp_path / name / "0.png")}, box_image(1, 1)]
+        parquet(tmp_path / name, train=labelled([0, 1], art=images))
+    inside = load_named(str(tmp_path / "own"), None, "train", cache)
+    assert np.array_equal(tensors(inside).images[0], expected(0, 0))
+    (table,) = tmp_path.glob("other/data/*")
+    card = b"---\nconfigs:\n- config_name: default\n  data_files: %s\n---\n"
+    paths = {"relative": b"../other/data/*", "absolute": os.fsencode(table)}
+    sets = {"rows": {"a.parquet": table.read_bytes()}, **{k: {"README.md": card % v} for k, v in paths.items()}}
+    for name, files in sets.items():
+        for file, content in files.items():
+            write(tmp_path / name, file, content)
+        hub.create(f"ash/{name}", "dataset").commit(files)
+        for source in [str(tmp_path / name), *[f"ash/{name}"] * (name == "rows")]:
+            message = refused(load_named, source, None, "train", cache)
+            assert "other/" in message and "is not a file in the folder of the data set; move it there" in message
+    hub.create("ash/classes", "dataset").commit({f"{name}/0.png": png(box_image(0, 0)) for name in "ab"})
+    assert len(labelled_tensors(load_named("ash/classes", None, "train", cache), SIZE)) == 2
 
 
 def test_a_pickle_in_a_data_set_is_not_loaded(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
