@@ -13,9 +13,10 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from reprlib import repr as short_repr
 from typing import Any
 
-from pokemon_ddpm.pipelines.file_checks import check_file, check_size, read_file
+from pokemon_ddpm.pipelines.file_checks import check_file, check_size, printable, read_file
 from pokemon_ddpm.vocabulary import ANY, COLORS, FACE_TAGS, FINISHES, FORMS, GAMES, NONE, SHAPES, TYPES, VIEWS, nearest
 
 POKEDEX = "pokedex.csv"
@@ -50,7 +51,7 @@ class Problems:
         self.found: list[str] = []
 
     def add(self, place: str, complaint: object) -> None:
-        self.found.append(f"{place}: {complaint}")
+        self.found.append(printable(f"{place}: {complaint}"))
 
     @contextlib.contextmanager
     def caught(self, place: str) -> Iterator[None]:
@@ -214,7 +215,8 @@ def _read_pokedex(archive: SpriteArchive) -> dict[int, dict[str, Any]]:
         if len(labels) < len(rows):
             raise ValueError("several rows have the same id")
     except ValueError as error:
-        raise SpriteDataError(f"{archive.path}: {POKEDEX} is unusable ({error}). Download it again.") from error
+        reason = printable(error)
+        raise SpriteDataError(f"{archive.path}: {POKEDEX} is unusable ({reason}). Download it again.") from error
     return labels
 
 
@@ -222,7 +224,7 @@ def _row_labels(row: dict[str, str]) -> dict[str, Any]:
     def value(column: str, known: tuple[str, ...]) -> str:
         found = row[column].strip().lower()
         if found not in known:
-            raise ValueError(f"{row['name']}: unknown {column} {row[column]!r}. {nearest(found, known)}")
+            raise ValueError(f"{row['name']}: unknown {column} {short_repr(row[column])}. {nearest(found, known)}")
         return found
 
     forms = [form for column, form in _FORM_COLUMNS.items() if value(column, _FLAGS) == "true"]

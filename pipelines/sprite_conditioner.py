@@ -11,6 +11,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from numbers import Real
+from reprlib import repr as short_repr
 from typing import Any
 
 import numpy as np
@@ -98,7 +99,8 @@ def _position(attribute: str, value: str, known: Sequence[str]) -> int:
     begun = [name for name in lowered if wanted and name.startswith(wanted)]
     close = begun or difflib.get_close_matches(wanted, lowered, n=1)
     hint = f"Did you mean {known[lowered.index(close[0])]!r}? " if close else ""
-    raise ValueError(f"Unknown {attribute} {value!r}. {hint}Known: {', '.join(known)}.")
+    listed = ", ".join(known[:MAX_LISTED]) + ", ..." * (len(known) > MAX_LISTED)
+    raise ValueError(f"Unknown {attribute} {short_repr(value)}. {hint}Known: {listed}.")
 
 
 def _number(key: str) -> int:
@@ -242,7 +244,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         first, second = [*ids, any_id, any_id][:2]
         if len(ids) not in (1, 2) or min(first, second) == self.none_id or first == second != any_id:
             kinds = f"one {'type' if self.has_types else 'class'}, two different ones, or one and {NONE!r}"
-            raise ValueError(f"{self.argument} must be {kinds}, not {pokemon_type!r}.")
+            raise ValueError(f"{self.argument} must be {kinds}, not {short_repr(pokemon_type)}.")
         return first, second
 
     def _type_id(self, name: str | int) -> int:
@@ -251,8 +253,8 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
             return _position("type" if self.has_types else "class", name, names)
         number = name.item() if getattr(name, "ndim", 1) == 0 else name  # numpy's and torch's scalars
         if type(number) is not int or number not in range(count):
-            ids = f"ids from 0 ({names[0]}) to {count - 1} ({names[count - 1]})"
-            raise ValueError(f"{self.argument} takes names, {ids}, pairs, a list of these or None, not {name!r}.")
+            ids, given = f"ids from 0 ({names[0]}) to {count - 1} ({names[count - 1]})", short_repr(name)
+            raise ValueError(f"{self.argument} takes names, {ids}, pairs, a list of these or None, not {given}.")
         return int(number)
 
     def type_blend(self, pokemon_type: str | int | tuple | Mapping | None) -> list[tuple[float, tuple[int, int]]]:
@@ -266,7 +268,8 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         weights = list(pokemon_type.values())
         are_weights = all(isinstance(each, Real) and not isinstance(each, bool) and each >= 0 for each in weights)
         if not (are_weights and 0 < (total := sum(weights)) < math.inf):
-            raise ValueError(f"The weights of a blend must be 0 or more with a positive sum, not {pokemon_type!r}.")
+            given = short_repr(pokemon_type)
+            raise ValueError(f"The weights of a blend must be 0 or more with a positive sum, not {given}.")
         return [(float(weight / total), self.type_ids(part)) for part, weight in pokemon_type.items()]
 
     def attribute_id(self, attribute: str, value: str | bool | None) -> int:
@@ -279,7 +282,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         """
         if attribute in ("type", TAGS) or attribute not in self.config.vocabulary:
             known = ", ".join(self.argument if name == "type" else name for name in self.vocabulary)
-            raise ValueError(f"{attribute} is no condition of this model; its conditions are {known}.")
+            raise ValueError(f"{attribute[:MAX_LENGTH]} is no condition of this model; its conditions are {known}.")
         if value is None or isinstance(value, bool):
             value = {None: ANY, True: "yes", False: "no"}[value]
         position = _position(attribute, str(value), [*self.config.vocabulary[attribute], ANY])
@@ -373,7 +376,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         """
         for name, entries in {"types": types, **attributes}.items():
             if isinstance(entries, (str, Mapping)):  # whose letters or keys would be the entries
-                raise TypeError(f"{name} must be a list with one entry per image, such as [{entries!r}].")
+                raise TypeError(f"{name} must be a list with one entry per image, such as [{short_repr(entries)}].")
         blends = [self.type_blend(each) for each in types]
         tags = [self.tag_ids(each) for each in attributes.pop(TAGS, ())]
         ids = {name: [self.attribute_id(name, value) for value in values] for name, values in attributes.items()}

@@ -5,6 +5,7 @@ import itertools
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import datasets
 import numpy as np
 import torch
 from datasets import ClassLabel, Dataset
+from huggingface_hub import snapshot_download
 
 from pokemon_ddpm import preprocessing
 from pokemon_ddpm.class_folder import (
@@ -25,7 +27,8 @@ from pokemon_ddpm.class_folder import (
 )
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES, load_sprites
 from pokemon_ddpm.dataset_scripts.sprite_archive import MAX_LISTED, Problems, expand
-from pokemon_ddpm.pipelines.file_checks import check_file, check_inside
+from pokemon_ddpm.pipelines.file_checks import check_file, check_inside, printable
+from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, MAX_METADATA, read_card
 from pokemon_ddpm.pipelines.sprite_conditioner import SOURCE, TAGS, check_vocabulary
 from pokemon_ddpm.preprocessing import as_tensor, is_blank, on_white, open_image, over_white, pixel_digest, preprocess
 from pokemon_ddpm.vocabulary import ATTRIBUTES, COLORS, CONDITIONS, FINISHES, SIZE_LIMITS, SIZES, TYPES
@@ -214,6 +217,7 @@ def load_named(name: str, config_name: str | None, split: str, cache_dir: str | 
     """
     path = str(expand(name).absolute()) if name.startswith((".", "/", "~")) else name
     try:
+        _check_metadata(path)
         # This only lists the files. (load_dataset would refuse a folder of save_to_disk.)
         builder = datasets.load_dataset_builder(path, config_name, cache_dir=cache_dir)
         kind = type(builder).__module__.removeprefix("datasets.packaged_modules.").split(".")[0]
@@ -225,7 +229,7 @@ def load_named(name: str, config_name: str | None, split: str, cache_dir: str | 
             builder.download_and_prepare()
     except Exception as error:  # datasets raises many kinds for what is missing, damaged, or a script
         reason = error.__cause__ if isinstance(error, datasets.exceptions.DatasetGenerationError) else error
-        raise ValueError(f"{name} cannot be loaded: {reason}") from error
+        raise ValueError(f"{name} cannot be loaded: {printable(reason)}") from error
     if kind not in SAFE_BUILDERS:
         raise ValueError(f"{name} has the format {kind}, which can contain pickles; convert it to Parquet.")
     if split not in builder.info.splits:
@@ -248,6 +252,16 @@ def _check_own(file: str, folder: Path) -> None:
     except ValueError as error:
         hint = "move it there, or save the data set with its images in the tables"
         raise ValueError(f"{file!r} is not a file in the folder of the data set; {hint}.") from error
+
+
+def _check_metadata(path: str) -> None:
+    """Raises ValueError if the metadata of a data set, on the Hub or in a folder, are too large for yaml."""
+    folder, names = Path(path), [CARD_FILE, datasets.config.REPOYAML_FILENAME]
+    if not folder.is_dir():
+        with suppress(Exception):  # datasets says what is wrong
+            folder = Path(snapshot_download(path, repo_type="dataset", allow_patterns=names))
+    for file in (folder / name for name in names if (folder / name).is_file()):
+        read_card(file) if file.name == CARD_FILE else check_file(file, MAX_METADATA)
 
 
 def sprite_tensors(
@@ -315,10 +329,10 @@ def _class_folder_tensors(folder: Path, split: str, resolution: int, mode: str, 
     if split == "train":  # with which each line is logged once
         if listed.ignored:
             some = ", ".join(listed.ignored[:3]) + ", ..." * (len(listed.ignored) > 3)
-            logger.warning(f"{folder}: {len(listed.ignored)} files are not images and are ignored: {some}")
+            logger.warning(f"{folder}: {len(listed.ignored)} files are not images and are ignored: {printable(some)}")
         if listed.unused:
             some = ", ".join(listed.unused[:MAX_LISTED])
-            logger.warning(f"{folder}: these columns of the metadata are not attributes: {some}")
+            logger.warning(f"{folder}: these columns of the metadata are not attributes: {printable(some)}")
     images, usable, seen = [], [], set()
     for each in datasets.utils.tqdm([each for each in listed.images if each.split == split], desc="Reading images"):
         with problems.caught(each.file.as_posix()):

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
+from reprlib import repr as short_repr
 from typing import Any
 
 import torch
@@ -199,7 +200,7 @@ def read_settings(path: Path) -> tuple[GenerationSettings, SpriteRequest]:
     known = postprocessing.keys() == set(POSTPROCESSING) and 1 <= made.chunk_size <= CHUNK_SIZE
     known &= made.sketch is None or made.sketch in SKETCHES
     if not known or made.backend != "torch":
-        other = f"another version of this project (backend {made.backend!r})"
+        other = f"another version of this project (backend {short_repr(made.backend)})"
         raise ValueError(f"{path} was made by {other}, which cannot be repeated exactly.")
     further = {name: _without_lists(value) for name, value in vars(made).items() if name in FURTHER and value}
     names = "model scheduler num_inference_steps guidance_scale dtype chunk_size".split()

@@ -203,6 +203,17 @@ def test_names_that_cannot_be_loaded_are_refused(tmp_path: Path, cache: Path) ->
         assert message.startswith(name) and reason in message
 
 
+def test_large_metadata_of_a_data_set_are_not_read(tmp_path: Path, hub) -> None:
+    large = f"x: {'x' * 2**16}\n"
+    for number, (file, content) in enumerate({"README.md": f"---\n{large}---\n", ".huggingface.yaml": large}.items()):
+        folder = folder_of_classes(tmp_path / file, {"a": 1})
+        (folder / file).write_text(content)
+        hub.create(f"ash/{number}", "dataset").commit({file: content.encode()})
+        for name in (str(folder), f"ash/{number}"):
+            assert f"{name} cannot be loaded: " in (message := refused(load_named, name, None, "train"))
+            assert "larger than" in message
+
+
 @pytest.fixture
 def art(tmp_path: Path) -> Path:
     """Forty images in three classes; one has a single image."""
@@ -281,7 +292,7 @@ def test_labels_in_metadata(tmp_path: Path, kind: str, split: str) -> None:
 def test_further_columns_of_metadata_are_attributes(tmp_path: Path, caplog) -> None:
     """Beside class folders, with creatures of four images, which are held out together."""
     art, rows = folder_of_classes(tmp_path / "art", {"a": 20, "b": 20}), []
-    columns = ("file_name", "view", "mood", "creature", "text", "style", "class", "line")
+    columns = ("file_name", "view", "mood", "creature", "text", "style", "class\x1b", "line")
     for name in ("a", "b"):
         for i in range(20):
             file, view = f"{name}/{i:03d}.png", ("front", "back")[i % 2]
@@ -292,7 +303,7 @@ def test_further_columns_of_metadata_are_attributes(tmp_path: Path, caplog) -> N
     assert train.own_values == held_out.own_values == {"view": ("front", "back"), "mood": ("9", "10", "11")}
     assert train.varying_attributes() == ["type", "view", "mood"] and (len(train), len(held_out)) == (32, 8)
     unnamed = " (not a possible name of an attribute)"
-    reasons = f"text (40 values in 40 images), style (one value), class{unnamed}, line{unnamed}"
+    reasons = f"text (40 values in 40 images), style (one value), class\\x1b{unnamed}, line{unnamed}"
     assert f"these columns of the metadata are not attributes: {reasons}" in caplog.text
     labels = {name: torch.cat([train.labels[name], held_out.labels[name]]).tolist() for name in train.labels}
     assert sorted(labels["view"]) == [0] * 20 + [1] * 20 and sorted(labels["mood"])[:3] == [-1, -1, 0]
@@ -311,6 +322,10 @@ def test_further_columns_of_metadata_are_attributes(tmp_path: Path, caplog) -> N
     ("content", "message"),
     [
         ("name,view\na/000.png,front", "metadata.csv needs the columns file_name, but its columns are name, view."),
+        ("file_name,view\n\x1b.png,front", "\n  \\x1b.png: there is no such image"),
+        ("file_name,view\n\x1b.png,x\n\x1b.png,y", "metadata.csv has two different rows for \\x1b.png; keep one."),
+        ("\x1b,view\na/000.png,front", "but its columns are \\x1b, view."),
+        ("file_name,\x1b,\x1b\na/000.png,a,b", "metadata.csv cannot be read: there are several columns named \\x1b"),
         ("file_name,view\n000.png,front", "000.png: there is no such image, but it is in the metadata"),
         ("file_name,view\na/000.png,x\na/000.png,y", "metadata.csv has two different rows for a/000.png; keep one."),
         ('file_name,view\n"', "metadata.csv cannot be read: after line 1"),
@@ -402,18 +417,18 @@ def test_all_that_is_no_image_is_named_or_skipped(art: Path, tmp_path: Path, cap
     (art / "Cat" / "gone.png").symlink_to(art / "Cat" / "nowhere.png")
     (art / "Cat" / "itself.png").symlink_to("itself.png")
     (art / "Cat" / "inside.png").symlink_to(art / "Cat" / "000.png")
-    (art / "dog" / "notes.txt").write_text("no image")
+    (art / "dog" / "\x1bnotes.txt").write_text("no image")
     (art / "dog" / "half.png").write_bytes((art / "dog" / "001.png").read_bytes()[:60])
-    box_image(0, 0).save(art / "stray.png")
+    box_image(0, 0).save(art / "stray\n.png")
     Image.new("L", (9, 9), 255).save(art / "dog" / "white.png")
     message = refused(load, art)
     assert message.startswith(f"{art}: 7 unusable. Repair or remove them:")
     assert {line.strip().split(" (")[0] for line in message.splitlines()[1:]} == {
         "Cat/gone.png: is not a file", "Cat/itself.png: is not a file", "Cat/link.png: is a link out of the folder",
-        "fox/000.png: is a link out of the folder", "stray.png: expected CLASS/FILE",
+        "fox/000.png: is a link out of the folder", "stray\\n.png: expected CLASS/FILE",
         "dog/half.png: cannot be decoded", "dog/white.png: is empty or white",
     }  # fmt: skip
-    assert caplog.text.count("1 files are not images and are ignored: dog/notes.txt") == 1
+    assert caplog.text.count("1 files are not images and are ignored: dog/\\x1bnotes.txt") == 1
 
 
 def test_duplicates_can_be_left_out(tmp_path: Path) -> None:

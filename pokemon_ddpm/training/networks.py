@@ -87,7 +87,7 @@ def unet_config(name_or_path: str) -> dict[str, Any]:
     try:
         config = json.loads(Path(name_or_path).read_text(encoding="utf-8"))
         len(config["block_out_channels"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         kinds = f"a preset ({', '.join(PRESETS)}) nor a UNet2DModel configuration in JSON with block_out_channels"
         raise ValueError(f"{name_or_path!r} is neither {kinds}: {error!r}.") from error
     return {name: value for name, value in config.items() if not name.startswith("_")}

@@ -273,10 +273,12 @@ def last(images: torch.Tensor, asked: dict[str, str]) -> torch.Tensor:
 MISTAKES = [
     (["--type", "fire=0.7,water"], "'fire=0.7,water' is not a blend; write a blend like fire=0.7,water=0.3."),
     (["--type", "bug", "--type", "fire/fire"], "must be one type, two different ones"),
+    (["--type", "x" * 99_999], "Unknown type 'xxxxxxxxxxxx...xxxxxxxxxxxxx'. Known: "),
     (["--color", "redd"], "Unknown color 'redd'. Did you mean 'red'?"),
     (["--attribute", "mood"], "--attribute takes NAME=VALUE with a name that has no flag of its own, not 'mood'"),
     (["--guidance-scale", "nan"], "Invalid value for '--guidance-scale'"),
     (["--num-inference-steps", 1001], "from 1 to 1000, not 1001"),
+    (["--scheduler", "x" * 9999], "Unknown scheduler 'xxxxxxxxxxxx...xxxxxxxxxxxxx'. Known: "),
     (["--scheduler", "euler"], "Unknown scheduler 'euler'. Known: ddpm, ddim,"),
     (["--dtype", "int8"], "'int8' is not one of 'float32', 'bfloat16', 'float16'"),
     (["--type", "all", "--color", "all", "--num-images", 10**6], "180,000,000 sprites are too many"),
@@ -323,6 +325,8 @@ def test_a_mistake_is_one_message_and_no_file(model, tmp_path, monkeypatch, argu
     ({"postprocessing": {}}, "made by another version"),
     ({"chunk_size": 0}, "made by another version"),
     ({"backend": "onnx"}, "made by another version of this project (backend 'onnx')"),
+    ({"backend": "x" * 9999}, "(backend 'xxxxxxxxxxxx...xxxxxxxxxxxxx')"),
+    ({"dtype": "float8_e4m3fn"}, "error: dtype must be one of torch.float32, "),
     ({"chunk_size": 10**9}, "made by another version"),
     ({"weights": "0" * 16}, f"than the model that made the sprite ({'0' * 16})"),
 ])  # fmt: skip
