@@ -294,11 +294,11 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         Raises:
             ValueError: If the model has no tags, or not one of these.
         """
-        words = tags.replace(",", " ").split() if isinstance(tags, str) else list(tags or ())
+        words = (tags if isinstance(tags, str) else " ".join(map(str, tags or ()))).replace(",", " ").split()
         known = self.config.vocabulary.get(TAGS, [])
         if words and not known:
             raise ValueError(f"{TAGS} is no condition of this model; its conditions are {', '.join(self.vocabulary)}.")
-        ids = [_position("tag", str(word), [*known, ANY]) for word in words]
+        ids = [_position("tag", word, [*known, ANY]) for word in words]
         return sorted({*ids} - {len(known)})
 
     def draw(self, pokemon_type: Any, given: Mapping[str, Any], seed: int) -> dict[str, str]:

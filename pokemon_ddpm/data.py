@@ -297,11 +297,12 @@ def sprite_tensors(
 
 def tag_labels(tags: Sequence[Sequence[str]]) -> tuple[torch.Tensor, tuple[str, ...]]:
     """Whether each image has each tag, bool (N, V), and the tags in alphabetical order, from those of each image."""
-    names = sorted({tag for each in tags for tag in each or ()})
+    tags = [["-".join(tag.lower().split()) for tag in each or ()] for each in tags]
+    names = sorted({tag for each in tags for tag in each})
     positions = {tag: number for number, tag in enumerate(names)}
     labels = torch.zeros(len(tags), len(names), dtype=torch.bool)
     for row, each in zip(labels, tags, strict=True):
-        row[[positions[tag] for tag in each or ()]] = True
+        row[[positions[tag] for tag in each]] = True
     return labels, tuple(names)
 
 

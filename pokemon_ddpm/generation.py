@@ -91,11 +91,14 @@ def generate(
             if strength is not None:
                 pictures = [each.picture(pipeline.sample_shape[-1]) for each in chunk]
                 begin = {"image": pictures, "strength": strength}
+            columns = {name: [request.attributes.get(name) for request in chunk] for name in names}
+            for name in names & pipeline.conditioner.sets:  # for which a list of texts would be one set for all
+                columns[name] = [value and (value,) for value in columns[name]]
             images = pipeline(
                 [request.pokemon_type for request in chunk],
                 generator=[torch.Generator().manual_seed(request.seed) for request in chunk],
                 **begin,
-                **{name: [request.attributes.get(name) for request in chunk] for name in names},
+                **columns,
                 **arguments,
             ).images
             yield from images[: len(alike) - start]

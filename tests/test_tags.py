@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from pokemon_ddpm import SpriteConditioner, SpriteTensors, load_sprites
+from pokemon_ddpm.app.handlers import Refused, controls, default_settings, new_job
+from pokemon_ddpm.cli import app
 from pokemon_ddpm.data import load_tensors
 from pokemon_ddpm.dataset_scripts import sprite_archive
+from pokemon_ddpm.generation import SpriteRequest, generate, read_settings
 from pokemon_ddpm.training.batches import drop_conditions
 from pokemon_ddpm.training.networks import build_conditioner, training_conditions
 from pokemon_ddpm.vocabulary import COLORS, SHAPES, TYPES
@@ -64,6 +68,35 @@ def test_a_call_takes_one_set_or_one_for_each_type():
     same = [pipeline("fire", tags=tags, generator=torch.Generator().manual_seed(1), output_type="pt").images
             for tags in (["fox", "wings"], "wings fox", ["owl"])]  # fmt: skip
     assert torch.equal(same[0], same[1]) and not torch.equal(same[0], same[2])
+
+
+def test_a_request_has_its_tags_as_one_text(tmp_path):
+    pipeline = tiny_pipeline(vocabulary=VOCABULARY, channels=4)
+    requests = [SpriteRequest(5, "fire", {"tags": "fox wings"}), SpriteRequest(5, "fire", {"color": None})]
+    plain = pipeline(["fire"], tags=["wings", "fox"], generator=torch.Generator().manual_seed(5)).images[0]
+    found = list(generate(pipeline, requests[:1], chunk_size=1))
+    assert found[0].tobytes() == plain.tobytes()
+    pipeline.save_pretrained(tmp_path / "model")
+    command = ["generate", "--model", tmp_path / "model", "--num-images", 1, "--output-dir", tmp_path / "sprites"]
+    result = CliRunner().invoke(app, [*map(str, command), "--tag", "fox", "--tag", "wings"])
+    (file,) = (tmp_path / "sprites").glob("*.png")
+    assert result.exit_code == 0 and read_settings(file)[1].attributes["tags"] == "fox wings"
+    result = CliRunner().invoke(app, [*map(str, command), "--tag", "wing"])
+    assert result.exit_code and "Unknown tag 'wing'. Did you mean 'wings'?" in result.output
+
+
+def test_the_app_offers_several_tags_at_once():
+    models = {"tagged": tiny_pipeline(vocabulary=VOCABULARY, channels=4), "plain": tiny_pipeline()}
+    usual = default_settings(models, "tagged")
+    assert usual["tags"] == [] and controls(models, usual)["tags"]["multiselect"]
+    job = new_job(models, usual | {"tags": ["wings", "owl"]})
+    assert {request.attributes["tags"] for request in job.requests} == {"wings owl"}
+    assert "tags" not in new_job(models, usual).requests[0].attributes
+    for wrong in ("wings", ["wing"], ["owl"] * 6, [[]]):
+        with pytest.raises(Refused, match="tags must be"):
+            new_job(models, usual | {"tags": wrong})
+    hidden = controls(models, usual | {"tags": ["owl"], "model": "plain"})["tags"]
+    assert hidden["value"] == [] and not hidden["visible"]
 
 
 def test_training_keeps_up_to_four_and_never_all(conditioner):
