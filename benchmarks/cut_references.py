@@ -28,6 +28,7 @@ def cut_unet(config: dict, weights: dict[str, torch.Tensor]) -> None:
 
 def cut_conditioner(config: dict, weights: dict[str, torch.Tensor]) -> None:
     """Adds the embedding of no relation, which was part of each sum, to the two slots of the types."""
+    config.pop("_defaults", None)  # of earlier versions
     if config["vocabulary"].pop("relation", None):
         weights.update({name: values.float() for name, values in weights.items()})  # half would round the sum
         weights["tables.type_embedding.weight"] += weights.pop(f"tables.{RELATION}.weight")[-1] / 2

@@ -31,11 +31,11 @@ STAGE_SIZES = {1: (None,), 2: ("small", "large"), 3: ("tiny", "small", "large")}
 SIZE_WEIGHT, USUAL_GROWTH = 5.0, 1.5
 MAX_FACE = 0.5  # the ranker's verdict on a back; on one of 101 held-out real ones, and eight of ten generated fronts
 SHEET_FILE, DESCRIPTION_FILE = "creature.png", "creature.json"
-# By the relation to the reference; a shiny has the drawing of what it recolors, and colors of a real one.
+# By the relation to the sprite before; a shiny has the drawing of what it recolors, and colors of a real one.
 ATTEMPTS = {None: 8, "same": 8, "next": 16}
 # Backs begin from their mirrored front, noised to this share of the timesteps (SDEdit, Meng et al. 2022), whose body
 # they keep, with the embedding of their view so many times as strong. Next stages begin from the enlarged front of the
-# stage before, noised to another share, without a reference: they are of one family then, and seldom copies.
+# stage before, noised to another share: they are of one family then, and seldom copies.
 BACK_STRENGTH, VIEW_SCALE = 0.5, 3.0
 NEXT_STRENGTH, ENLARGEMENT = 0.75, 1.25
 IDLE_MS, IDLE_SCALE = 400, 4  # of a frame of an animation
@@ -43,13 +43,13 @@ IDLE_MS, IDLE_SCALE = 400, 4  # of a frame of an animation
 
 @dataclass(frozen=True)
 class Part:
-    """One sprite of a creature, and the one that it is generated from (see `RELATIONS`)."""
+    """One sprite of a creature, and the one that it is made from."""
 
     stage: int  # from 1
     view: str
     finish: str
-    reference: str | None  # a name
-    relation: str | None
+    made_from: str | None  # a name
+    relation: str | None  # to that: "same" creature or its "next" stage
 
     @property
     def name(self) -> str:
@@ -58,7 +58,7 @@ class Part:
 
 
 def parts_of_stage(stage: int, pipeline: PokemonDDPMPipeline) -> list[Part]:
-    """The sprites of a stage that a model knows, each after its reference: front and back, and shinies of both."""
+    """The sprites of a stage that a model knows, each after what it is made from: both views, normal and shiny."""
     front, back, known = f"{stage}-front", f"{stage}-back", pipeline.conditioner.vocabulary
     views, finishes = (("front", *known.get("view", ())), ("normal", *known.get("finish", ())))
     parts = [
@@ -101,8 +101,7 @@ class CreatureSettings:
     def conditions(self, part: Part, pipeline: PokemonDDPMPipeline) -> dict[str, str]:
         """The attributes of a sprite, of those that the model knows."""
         size = STAGE_SIZES[self.stages][part.stage - 1]
-        relation = "same" if part.relation == "same" else None
-        wanted = {"view": part.view, "finish": part.finish, "size": size, "relation": relation}
+        wanted = {"view": part.view, "finish": part.finish, "size": size}
         known = pipeline.conditioner.vocabulary
         found = {name: value for name, value in wanted.items() if value is not None and name in known}
         drawn = self.drawn or pipeline.conditioner.nothing_drawn  # the conditions of a given front are unknown
@@ -126,30 +125,30 @@ def generate_stage(
         **arguments: Further ones of the pipeline.
 
     Raises:
-        ValueError: If the model was not trained with references, or does not know the type.
+        ValueError: If the model does not know the type.
     """
     sprites, notes, conditioner = dict(given), {}, pipeline.conditioner
     slots = [number for _, ids in conditioner.type_blend(creature.pokemon_type) for number in ids]
     types = [conditioner.vocabulary["type"][number] for number in slots if number < conditioner.none_id]
     for part in parts_of_stage(stage, pipeline):
-        name, reference = part.name, sprites.get(part.reference)
+        name, before = part.name, sprites.get(part.made_from)
         if part.finish == "shiny":
             draws = (studio.sample_seed(creature.seed, "shiny", draw) for draw in range(SHINY_DRAWS))
-            sprites[name] = shiny(reference, sprites["1-front"], types, draws)
-            notes[name] = {"seed": notes[part.reference]["seed"]}
+            sprites[name] = shiny(before, sprites["1-front"], types, draws)
+            notes[name] = {"seed": notes[part.made_from]["seed"]}
             continue
         seeds = [studio.sample_seed(creature.seed, name, attempt) for attempt in range(ATTEMPTS[part.relation])]
         notes[name] = {"seed": seeds[0]}
         if name in sprites:
             continue
-        samples = _samples(pipeline, creature, part, seeds, reference, **arguments)
-        made = [_processed(sample, creature, reference) for sample in samples]
+        samples = _samples(pipeline, creature, part, seeds, before, **arguments)
+        made = [_processed(sample, creature, before) for sample in samples]
         if part.relation == "same":
             made = [close_outline(each) for each in made]
         pairs = zip(map(remove_background, samples), made, strict=True)
-        faults, scores = [fault(*pair, reference, part.relation) for pair in pairs], None
+        faults, scores = [fault(*pair, before, part.relation) for pair in pairs], None
         if ranker:
-            scores, faces = _scores(ranker, made, reference, part, creature)
+            scores, faces = _scores(ranker, made, before, part, creature)
             faults = [each or ("face" if face else None) for each, face in zip(faults, faces, strict=True)]
         chosen = studio.best(made, scores, [SEVERITY[each] for each in faults])
         sprites[name] = made[chosen]
@@ -162,20 +161,20 @@ def _samples(
     creature: CreatureSettings,
     part: Part,
     seeds: Sequence[int],
-    reference: Image.Image | None,
+    before: Image.Image | None,
     **arguments: Any,
 ) -> list[Image.Image]:
-    """A sample for each seed, of a back from its mirrored reference, of a next stage from its enlarged one."""
+    """A sample for each seed, of a back from its mirrored front, of a next stage from the enlarged front before."""
     types, conditions = [creature.type_of(part)] * len(seeds), creature.conditions(part, pipeline)
     arguments["generator"] = [torch.Generator().manual_seed(seed) for seed in seeds]
     if part.relation == "next":
-        arguments |= {"image": [enlarged(reference)] * len(seeds), "strength": NEXT_STRENGTH}
+        arguments |= {"image": [enlarged(before)] * len(seeds), "strength": NEXT_STRENGTH}
     if part.relation != "same":
         return pipeline(types, **conditions, **arguments).images
     conditions = {**pipeline.config.default_conditions, **conditions}  # which embeddings have to have
-    values = {name: [value] * len(seeds) for name, value in conditions.items() if name != "relation"}
+    values = {name: [value] * len(seeds) for name, value in conditions.items()}
     ends = (pipeline.conditioner.encode(types, **values | view) for view in ({"view": [ANY] * len(seeds)}, {}))
-    mirrored = [reference.transpose(Image.Transpose.FLIP_LEFT_RIGHT)] * len(seeds)
+    mirrored = [before.transpose(Image.Transpose.FLIP_LEFT_RIGHT)] * len(seeds)
     embeddings = torch.lerp(*ends, VIEW_SCALE)
     return pipeline(class_embeddings=embeddings, image=mirrored, strength=BACK_STRENGTH, **arguments).images
 
@@ -189,16 +188,16 @@ def enlarged(sprite: Image.Image) -> Image.Image:
     return Image.fromarray(pixels[np.ix_(places, places)])
 
 
-def _processed(sample: Image.Image, creature: CreatureSettings, reference: Image.Image | None) -> Image.Image:
-    # In the middle, where a reference is put, so that all sprites of a creature are in one place.
+def _processed(sample: Image.Image, creature: CreatureSettings, before: Image.Image | None) -> Image.Image:
+    # In the middle, so that all sprites of a creature are in one place.
     sprite = reduce_palette(Image.fromarray(fit_square(np.asarray(to_sprite(sample, None)), sample.width)))
-    return share_palette(sprite, reference) if creature.shared_palette and reference else sprite
+    return share_palette(sprite, before) if creature.shared_palette and before else sprite
 
 
 def _scores(
     ranker: SpriteRanker,
     sprites: Sequence[Image.Image],
-    reference: Image.Image | None,
+    before: Image.Image | None,
     part: Part,
     creature: CreatureSettings,
 ) -> tuple[torch.Tensor, list[bool]]:
@@ -208,8 +207,8 @@ def _scores(
     scores, is_back = verdicts @ torch.tensor(WEIGHTS), part.relation == "same"
     if is_back:
         scores = backs
-    elif reference:
-        others = as_tensor([reference])
+    elif before:
+        others = as_tensor([before])
         scores = scores - (growth(others, images) / USUAL_GROWTH).log().abs() + ranker.same_shape(others, images)
     elif creature.stages > 1:
         scores = scores - SIZE_WEIGHT * opaque(images).double().mean(dim=(1, 2))
@@ -229,15 +228,13 @@ def generate_creature(
     Args:
         settings: Those that `pipeline` was loaded with.
         folder: Exists; the files in it are replaced.
-        front: A sprite of any origin, in RGB or RGBA, to begin with; prepared as a reference.
+        front: A sprite of any origin, in RGB or RGBA, to begin with; prepared as an image of the training.
         idle: Whether the sheet has the second frame of each sprite's idle animation as well, which becomes a GIF.
 
     Raises:
         ValueError: If the model cannot make one.
         OSError: If a file cannot be written.
     """
-    if "relation" not in pipeline.conditioner.vocabulary:
-        raise ValueError(f"{settings.model} was not trained with reference sprites; choose another model.")
     notes, parts = {}, creature.parts(pipeline)
     if front is None:
         given = {name: value for name, value in creature.conditions(parts[0], pipeline).items() if value != ANY}
@@ -266,9 +263,9 @@ def generate_creature(
     metadata = []
     for part in parts:
         condition = {"type": creature.type_of(part), **creature.conditions(part, pipeline)}
-        reference = part.reference and f"{part.reference}.png"
-        metadata.append({"condition": condition, "reference": reference, **notes[part.name]})
-    own = ("num_inference_steps", "guidance_scale", "reference_guidance_scale", "image_guidance_scale")
+        made_from = part.made_from and f"{part.made_from}.png"
+        metadata.append({"condition": condition, "made_from": made_from, **notes[part.name]})
+    own = ("num_inference_steps", "guidance_scale")
     about = {  # all that decides about a creature
         "model": model_name(settings.model),
         "weights": weights_digest(pipeline.unet, pipeline.conditioner),

@@ -19,7 +19,7 @@ from pokemon_ddpm.vocabulary import ANY, NONE, USUAL
 WORDS_FILE = Path(__file__).parent / "page" / "words.json"  # the page has the same table and rules, description.js
 LONGEST = 3  # words of a phrase
 PLURALS = (("s", ""), ("es", ""), ("ies", "y"), ("ves", "f"))  # endings, and what they replace
-LEFT_OUT = ("relation", "game", "sketch")  # not what a sprite looks like
+LEFT_OUT = ("game", "sketch")  # not what a sprite looks like
 MISTAKES = (5, 8, 10)  # letters of a word that can have one mistake, two, or three
 SHORTEST_PART = 3  # letters of a word of a compound
 # In 16x16 cells: "." for the background, "#" for the color, "o" for a lighter one, "x" for eyes. The page has the same

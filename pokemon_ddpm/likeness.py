@@ -1,4 +1,4 @@
-"""How like two sprites are, and whether a back or a next stage is the drawing of its reference again."""
+"""How like two sprites are, and whether a back or a next stage is the drawing again that it is made from."""
 
 from itertools import product
 
@@ -15,12 +15,12 @@ from pokemon_ddpm.preprocessing import as_arrays, as_tensor
 # each above 95 % of the real ones; and its least change of color, that of the nearest of 200 real pairs.
 MAX_LIKENESS = {"same": 0.4, "next": 0.62}
 MIN_COLOR_CHANGE = 0.115
-MAX_PALETTE_DISTANCE = 0.095  # 95 % of 200 real next stages have colors that are nearer to those of their references
+MAX_PALETTE_DISTANCE = 0.095  # 95 % of 200 real next stages have colors that are nearer to those of the stage before
 MIN_GROWTH = 1.15  # of a next stage; of two real ones in ten it is less, and in the mean 1.6
 # Of two faults, how bad they are: a next stage that is like the one before is still one.
 SEVERITY = {None: 0, "silhouette": 1, "torn": 2, "palette": 2, "face": 2, "smaller": 3, "colors": 3, "drawing": 3}
 SAME_COLOR, MAX_SHIFT = 0.06, 3  # a distance in OKLab, and pixels
-TORN = 0.1  # share of the largest part above which a second one tears a sprite, unless its reference has one
+TORN = 0.1  # share of the largest part above which a second one tears a sprite, unless that before has one
 
 
 def opaque(images: torch.Tensor) -> torch.Tensor:
@@ -86,20 +86,20 @@ def _same_by_chance(one: np.ndarray, other: np.ndarray) -> float:
     return counts @ same @ weights / max(1, counts.sum() * weights.sum())
 
 
-def palette_distance(references: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-    """Mean distance in OKLab of the opaque pixels of images to the nearest color of their references, float64 (K,).
+def palette_distance(before: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """Mean distance in OKLab of the opaque pixels of images to the nearest color of those before, float64 (K,).
 
     Both are RGBA sprites, uint8 (K, 4, S, S).
     """
-    sets = (torch.from_numpy(lab(references)), opaque(references), torch.from_numpy(lab(images)), opaque(images))
+    sets = (torch.from_numpy(lab(before)), opaque(before), torch.from_numpy(lab(images)), opaque(images))
     exact = {"compute_mode": "donot_use_mm_for_euclid_dist"}
     distances = (torch.cdist(one[shown], other[seen], **exact) for other, seen, one, shown in zip(*sets, strict=True))
     return torch.stack([each.amin(dim=1).mean() for each in distances])
 
 
-def growth(references: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-    """How many times the opaque pixels of their references images have, float64 (K,), of uint8 (K, 4, S, S)."""
-    return opaque(images).sum(dim=(1, 2)) / opaque(references).sum(dim=(1, 2)).double().clip(min=1)
+def growth(before: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """How many times the opaque pixels of those before images have, float64 (K,), of uint8 (K, 4, S, S)."""
+    return opaque(images).sum(dim=(1, 2)) / opaque(before).sum(dim=(1, 2)).double().clip(min=1)
 
 
 def lab(images: torch.Tensor) -> np.ndarray:
@@ -114,20 +114,20 @@ def is_torn(sprite: Image.Image) -> bool:
     return not first or second > TORN * first
 
 
-def fault(sample: Image.Image, sprite: Image.Image, reference: Image.Image | None, relation: str | None) -> str | None:
+def fault(sample: Image.Image, sprite: Image.Image, before: Image.Image | None, relation: str | None) -> str | None:
     """What is wrong with a sprite: one of `SEVERITY` but "face"; "palette" means other colors, and "drawing",
-    "colors" and "silhouette" are what a copy has of its reference.
+    "colors" and "silhouette" are what a copy has of the sprite before.
 
     Args:
         sample: Before its fragments were removed, RGBA.
-        sprite: Processed, as is its reference, if it has one.
+        sprite: Processed, as is the one before, if there is one.
         relation: What it is to that: "same" from another side, or "next".
     """
-    if is_torn(sample) and not (reference and is_torn(reference)):
+    if is_torn(sample) and not (before and is_torn(before)):
         return "torn"
-    if relation not in MAX_LIKENESS or reference is None:
+    if relation not in MAX_LIKENESS or before is None:
         return None
-    one, other = as_tensor([reference]), as_tensor([sprite])
+    one, other = as_tensor([before]), as_tensor([sprite])
     if relation == "same":
         return "drawing" if shared_drawing(one, other) > MAX_LIKENESS["same"] else None
     if growth(one, other) < MIN_GROWTH:

@@ -35,7 +35,7 @@ QUALITIES = {"fast": 8, "balanced": 16, "best": 32}  # steps of the model's own 
 RANDOM = "random"
 # The settings at first that are the same for all models, and names that no attribute has on the page.
 SETTINGS = {"pokemon_type": RANDOM, "second_type": ANY, "num_images": 4, "new_seed": True, "seed": 0}
-OTHER_NAMES = {*SETTINGS, "model", "quality", "guidance_scale", "type", "relation", "attributes", "request"}
+OTHER_NAMES = {*SETTINGS, "model", "quality", "guidance_scale", "type", "attributes", "request"}
 PROCESSED = {"transparent": True, "palette": PALETTE_SIZE, "min_fragment": MIN_FRAGMENT}
 EXAMPLES_SEED = 76
 GALLERY_SIZE = 256  # side of an image in pixels, about

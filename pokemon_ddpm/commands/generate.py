@@ -304,7 +304,7 @@ def creature(
     guidance_scale: Guidance = None,
     scheduler: Scheduler = None,
     dtype: BestDtype = None,
-    shared_palette: Annotated[bool, typer.Option(help="Backs and next stages keep the reference's colors.")] = True,
+    shared_palette: Annotated[bool, typer.Option(help="Backs and next stages keep the first front's colors.")] = True,
     idle: Annotated[
         bool, typer.Option("--idle", help="Add a second frame of each sprite, and an idle animation as .gif.")
     ] = False,

@@ -224,7 +224,7 @@ export function overlap(pixels, other) {
   }));
 }
 
-/** How like its reference a sprite is, by relation. */
+/** How like the one before a sprite is, by relation. */
 export const likeness = { same: sharedDrawing, next: overlap };
 
 /** What a sprite of a doodle or a sketch starts from; of one that was drawn only the pose stays. */
@@ -238,7 +238,7 @@ export function startOf({ doodle, conditions, seed }, { sample_shape: [, side], 
  * Makes the sprite of a recipe.
  *
  * A shiny is a drawing in the colors of a real one. Every other part has noise of its own: the first of some attempts that is no
- * copy of its reference and, as a next stage, larger; or else is larger. Backs and next stages have the colors of their references.
+ * copy of what it is made from and, as a next stage, larger; or else is larger. Backs and next stages have its colors.
  * @param sample A function from a request to pixels.
  * @param {Map} known What was made for other recipes, so that a sprite of the same creature goes on from there.
  * @param {object} tries Part -> the attempt that is known to be its best; gets those that are found.
@@ -256,7 +256,7 @@ export async function make(recipe, config, sample, known = new Map(), tries = {}
     known.set(partOf(i), { conditions, seed, pixels, noise, stage, origin });
     const [kind, other] = each.split("-");
     const change = { ...CHANGES[kind] };
-    const reference = pixels;
+    const before = pixels;
     if (kind === "evolve") {
       stage++;
       const sizes = vocabulary.size;
@@ -271,12 +271,12 @@ export async function make(recipe, config, sample, known = new Map(), tries = {}
     } else {
       const part = `${stage}-${conditions.view ?? "front"}${conditions.finish === "shiny" ? "-shiny" : ""}`;
       const start = kind === "back" // see creature.py
-        ? { image: mirrored(reference), strength: BACK_STRENGTH, viewScale: VIEW_SCALE } : { image: enlarged(reference), strength: NEXT_STRENGTH };
+        ? { image: mirrored(before), strength: BACK_STRENGTH, viewScale: VIEW_SCALE } : { image: enlarged(before), strength: NEXT_STRENGTH };
       const relation = kind === "evolve" ? "next" : "same", closed = kind === "back" ? closeOutline : (pixels) => pixels;
-      const made = async (seed) => closed(sharePalette(await sample({ conditions, seed, ...start }), reference));
+      const made = async (seed) => closed(sharePalette(await sample({ conditions, seed, ...start }), before));
       const faultOf = (found) => {
-        if (kind === "evolve" && area(found) < creature.growth * area(reference)) return 2;
-        return likeness[relation](found, reference) <= creature.likeness[relation] ? 0 : 1;
+        if (kind === "evolve" && area(found) < creature.growth * area(before)) return 2;
+        return likeness[relation](found, before) <= creature.likeness[relation] ? 0 : 1;
       };
       const attempts = [...Array(creature.attempts[relation]).keys()], isKnown = attempts.includes(tries[part]);
       let least = Infinity, own;

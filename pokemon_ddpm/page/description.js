@@ -4,7 +4,7 @@ import { usualConditions } from "./sketch.js";
 
 const LONGEST = 3; // words of a phrase
 const PLURALS = [[/s$/, ""], [/es$/, ""], [/ies$/, "y"], [/ves$/, "f"]];
-const UNNAMED = ["any", "none", "no", "yes", "base"], LEFT_OUT = ["relation", "game", "sketch", "pose"];
+const UNNAMED = ["any", "none", "no", "yes", "base"], LEFT_OUT = ["game", "sketch", "pose"];
 const MISTAKES = [5, 8, 10]; // letters of a word that can have one mistake, two, or three
 const SHORTEST_PART = 3; // letters of a word of a compound
 

@@ -7,10 +7,7 @@ import { blend, nameOf } from "./names.js";
 import { sampleSeed } from "./random.js";
 
 export const ANY = "any", NONE = "none", MAX_SEED = 2 ** 32;
-const MADE = ["view", "finish", "relation"]; // conditions that a sprite gets by `CHANGES`
-const NEEDED = { // values that a model must have
-  back: { ...CHANGES.back, relation: "same" }, shiny: { ...CHANGES.shiny, relation: "same" }, evolve: { relation: "next" },
-};
+const MADE = ["view", "finish"]; // conditions that a sprite gets by `CHANGES`
 export const LAST_STAGE = 3;
 const RARE = 64; // one of so many is a shiny
 const MAX_MAKES = 16, TO = "to-", SHOWN_DIGITS = 8, LONGEST_NAME = 24;
@@ -120,7 +117,7 @@ const isMake = (make, i, makes) => typeof make === "string" && (isVariation(make
 
 /** Whether the model has learned it: no model of own classes has learned next stages. */
 export function canMake(make, { vocabulary, own_classes: own }) {
-  const needed = Object.entries(NEEDED[make] ?? {});
+  const needed = Object.entries(CHANGES[make] ?? {}); // values that it must have
   return !(own && make === "evolve") && needed.every(([name, value]) => vocabulary[name]?.includes(value));
 }
 

@@ -26,7 +26,7 @@ function slerp(a, b, share) {
 
 const lerp = (a, b, share) => a.map((value, i) => value + share * (b[i] - value));
 
-/** RGBA pixels of a square with their box in the middle, as references are prepared. */
+/** RGBA pixels of a square with their box in the middle. */
 export function centered(pixels) {
   const side = Math.sqrt(pixels.length / 4);
   const places = [...Array(side * side).keys()].filter((i) => pixels[4 * i + 3]);
@@ -71,16 +71,13 @@ export class Sampler {
     return (await this.conditioner({ ids: [ids, [1, ids.length]] })).class_labels;
   }
 
-  /** What the network returns for one sample, without a reference. */
+  /** What the network returns for one sample. */
   predict(sample, timestep, labels) {
-    const { sample_shape: shape, inputs: names } = this.config;
-    const inputs = {
-      sample: [sample, [1, ...shape]],
+    return this.unet({
+      sample: [sample, [1, ...this.config.sample_shape]],
       timestep: [Float32Array.of(timestep), [1]],
       class_labels: [labels, [1, labels.length]],
-      reference: [new Float32Array(this.size), [1, ...shape]],
-    };
-    return this.unet(Object.fromEntries(names.map((name) => [name, inputs[name]])));
+    });
   }
 
   /** The score of a sprite, RGBA pixels, for the conditions that were asked for; see SpriteRanker in ranking.py. */

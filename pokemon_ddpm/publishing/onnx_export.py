@@ -16,7 +16,6 @@ from pokemon_ddpm import postprocessing
 from pokemon_ddpm.files import write_file
 from pokemon_ddpm.models import weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import (
-    SAME_DRAWING,
     WHITE_QUANTILE,
     PokemonDDPMPipeline,
     is_distilled,
@@ -63,32 +62,26 @@ class _RankingUNet(nn.Module):
         layers = [score[None], *(torch.cat([each.weight, each.bias[:, None]], dim=1) for each in probes)]
         self.layers = torch.cat(layers).detach()  # (1 + K, 1 + activations + 1)
 
-    def forward(
-        self, sample: Tensor, timestep: Tensor, class_labels: Tensor, reference: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        given = {} if reference is None else {"reference": reference}
-        prediction, activations = self.ranker.predict(sample, timestep, class_labels, **given)
+    def forward(self, sample: Tensor, timestep: Tensor, class_labels: Tensor) -> tuple[Tensor, Tensor]:
+        prediction, activations = self.ranker.predict(sample, timestep, class_labels)
         return prediction, activations @ self.layers[:, 1:-1].T + self.layers[:, -1]
 
 
 def export_onnx(
     pipeline: PokemonDDPMPipeline, folder: Path, name: str, ranker: SpriteRanker | None = None, **entries: Any
 ) -> None:
-    """Writes `UNET_FILE`, `CONDITIONER_FILE` and `CONFIG_FILE`, weights in float16 with computation in float32.
+    """Writes `UNET_FILE`, `CONDITIONER_FILE` and `CONFIG_FILE`; the network's weights are stored in float16.
 
-    The network takes float32 `sample` (B, C, S, S), `timestep` (B,), `class_labels` (B, D) and, if it was trained with
-    references, `reference` (B, C, S, S) with zeros where there is none; it returns `prediction`. The conditioner takes
-    int32 `ids` (B, 1 + number of attributes) and returns `class_labels`. With a ranker, the network also returns
-    `activations_scores` (B, 1 + K), see `_RankingUNet`. The ranker's network is that of the pipeline, which is in
-    float32, on the CPU; `entries` are further ones of `CONFIG_FILE`.
+    The network takes float32 `sample` (B, C, S, S), `timestep` (B,) and `class_labels` (B, D), and returns
+    `prediction`. The conditioner takes int32 `ids` (B, 1 + number of attributes) and returns `class_labels`. With a
+    ranker, the network also returns `activations_scores` (B, 1 + K), see `_RankingUNet`. The ranker's network is that
+    of the pipeline, which is in float32, on the CPU; `entries` are further ones of `CONFIG_FILE`.
     """
     inputs = {
         "sample": torch.zeros(BATCH, *pipeline.sample_shape),
         "timestep": torch.zeros(BATCH),
         "class_labels": torch.zeros(BATCH, pipeline.unet.time_embedding.linear_2.out_features),
     }
-    if "relation" in pipeline.conditioner.vocabulary:
-        inputs["reference"] = torch.zeros_like(inputs["sample"])
     ids = {"ids": torch.zeros(BATCH, 1 + len(pipeline.conditioner.vocabulary), dtype=torch.int32)}
     if ranker is None:
         exported = _export(pipeline.unet, inputs, ["prediction"], return_dict=False)
@@ -103,13 +96,16 @@ def export_onnx(
             "match_weight": MATCH_WEIGHT,
         }
     write_file(folder / UNET_FILE, exported)
-    write_file(folder / CONDITIONER_FILE, _export(_Conditioner(pipeline.conditioner), ids, ["class_labels"]))
+    conditioner = _export(_Conditioner(pipeline.conditioner), ids, ["class_labels"], as_float16=False)  # it is small
+    write_file(folder / CONDITIONER_FILE, conditioner)
     weights = weights_digest(pipeline.unet, pipeline.conditioner)
-    config = {"name": name, "weights": weights, "inputs": list(inputs), **sampling_config(pipeline), **entries}
+    config = {"name": name, "weights": weights, **sampling_config(pipeline), **entries}
     write_file(folder / CONFIG_FILE, json.dumps(config, indent=1, allow_nan=False) + "\n")
 
 
-def _export(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], **constants: Any) -> bytes:
+def _export(
+    module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], as_float16: bool = True, **constants: Any
+) -> bytes:
     batch = torch.export.Dim("batch", max=63)  # only the memory layout is another from 64 on, in diffusers' upsampling
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own, about parts of PyTorch that it uses
@@ -125,7 +121,8 @@ def _export(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], **
     model = program.model_proto
     for each in (model, model.graph, *model.graph.node, *model.graph.value_info):  # stack traces, with paths
         each.ClearField("metadata_props")
-    _store_as_float16(model.graph)
+    if as_float16:
+        _store_as_float16(model.graph)
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString()
 
@@ -159,10 +156,7 @@ def sampling_config(pipeline: PokemonDDPMPipeline) -> dict[str, Any]:
         "vocabulary": pipeline.conditioner.vocabulary,
         "default_conditions": dict(pipeline.config.default_conditions),
         "guidance_scale": pipeline.config.guidance_scale,
-        "image_guidance_scale": pipeline.config.image_guidance_scale,
-        "same_drawing": SAME_DRAWING,
         "training_conditions": pipeline.conditioner.config.training_conditions,
-        "mirrors_references": bool(pipeline.unet.config.get("mirrors_references")),
         "is_distilled": is_distilled(scheduler),
         "scheduler": type(scheduler).__name__,
         "prediction_type": scheduler.config.prediction_type,
@@ -200,14 +194,13 @@ def check_export(pipeline: PokemonDDPMPipeline, folder: Path, report: Callable[[
     difference = np.abs(found - pipeline.conditioner(labels).numpy(force=True)).max()
     report(f"Conditioner: embeddings differ by at most {difference:.1g}.")
     session = _session(folder / UNET_FILE)
-    inputs = [each.name for each in session.get_inputs()]
 
     def exported(_: nn.Module, args: tuple, named: dict[str, Any], __: Any) -> tuple[Tensor]:
         """The output of the exported network in place of the original one's."""
         sample, timestep = args
-        given = {"reference": torch.zeros_like(sample), **named, "sample": sample}
-        given["timestep"] = torch.as_tensor(timestep).float().expand(len(sample))
-        return (torch.from_numpy(session.run(None, {name: given[name].numpy() for name in inputs})[0]),)
+        timesteps = torch.as_tensor(timestep).float().expand(len(sample))
+        given = {"sample": sample, "timestep": timesteps, "class_labels": named["class_labels"]}
+        return (torch.from_numpy(session.run(None, {name: each.numpy() for name, each in given.items()})[0]),)
 
     def sprites() -> np.ndarray:
         return pipeline(num_images_per_type=4, output_type="np", generator=torch.Generator().manual_seed(0)).images

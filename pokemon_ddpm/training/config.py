@@ -21,6 +21,7 @@ CONFIG_FILE = "training_config.json"
 # Flags of earlier versions, with the value that is now the only one; None: that of the teacher.
 GONE = {"rescale_betas_zero_snr": False, "distill_image_guidance_scale": None, "autoguidance_low": 0.2}
 GONE |= {"autoguidance_high": 0.8, "logging_steps": 20, "load_best_model_at_end": False, "skip_bad_images": False}
+GONE |= {"reference_prob": 0.0}
 AUTOGUIDANCE_INTERVAL = (0.2, 0.8)
 LIMITS = {
     "low": ("at least", operator.ge),
