@@ -4,7 +4,7 @@ import { draw } from "./canvas.js";
 import { CALLED, choices } from "./choices.js";
 import { $, element, still } from "./dom.js";
 import { keep, label } from "./list.js";
-import { canMake, conditionsOf, isRecipe, LAST_STAGE, queryOf, stageOf, title } from "./recipe.js";
+import { canMake, conditionsOf, isRecipe, LAST_STAGE, queryOf, stageOf } from "./recipe.js";
 import { squash } from "./sheet.js";
 import { find, idOf, isOwn, nameOf, page, randomSeed, styleOf, typesOf } from "./state.js";
 
@@ -14,9 +14,7 @@ const SET = [["shiny"], ["back"], ["back", "shiny"]];
 
 /** Shows a sprite large: the egg that it is in, or what can be made of it, once it is finished. */
 export function open(sprite, isHatching = false) {
-  const { shown: before } = page;
   page.shown = sprite;
-  if (before !== sprite && before?.isCalled) callOf(before); // its link is left
   showName(sprite);
   $("actions").disabled = $("link").disabled = $("heart").disabled = !sprite.pixels;
   for (const each of page.made) each.item.firstChild.ariaCurrent = each === sprite;
@@ -36,7 +34,7 @@ export function open(sprite, isHatching = false) {
 }
 
 export function showName(sprite) {
-  [$("title").textContent, $("title").title] = [nameOf(sprite), title(sprite.recipe)];
+  [$("title").textContent, $("title").title] = [nameOf(sprite), idOf(sprite)];
   $("large").setAttribute("aria-label", `${nameOf(sprite)}: a sprite of ${words(sprite).join(" ")}`);
   $("badges").replaceChildren(...words(sprite).map((text) => element("span", { textContent: text, style: styleOf(text) })));
 }

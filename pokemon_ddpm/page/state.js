@@ -1,6 +1,6 @@
 // What all parts of the page share.
 
-import { ANY, conditionsOf, identity, nameFor, NONE } from "./recipe.js";
+import { ANY, conditionsOf, nameFor, NONE, title } from "./recipe.js";
 
 export const GRAY = "#55536b";
 
@@ -16,8 +16,8 @@ export const nameOf = ({ name, recipe, isHatching, isTouched }) => (isHatching &
 export const typesOf = ({ recipe }) => (conditionsOf(recipe).type ?? ANY).split("/").filter((each) => ![ANY, NONE].includes(each));
 export const colorOf = (type) => page.config.type_colors[type] ?? GRAY;
 export const styleOf = (type) => `--type: ${colorOf(type)}`;
-export const idOf = ({ recipe }) => identity(recipe);
+export const idOf = ({ recipe }) => title(recipe);
 export const finished = () => page.made.filter(({ pixels }) => pixels);
-export const find = (recipe) => page.made.find((each) => idOf(each) === identity(recipe));
+export const find = (recipe) => page.made.find((each) => idOf(each) === title(recipe));
 /** Whether this model made it; of what another one made nothing can be made. */
 export const isOwn = ({ weights = page.config.weights }) => weights === page.config.weights;
