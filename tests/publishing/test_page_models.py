@@ -88,6 +88,12 @@ def test_it_is_accessible_and_fits(visit, url, tmp_path):
                 assert not page.evaluate(small)
             if name:
                 page.keyboard.press("Escape")
+        wish(
+            page,
+            "tiny red legendary fire flying dragon with wings, shiny, from behind, hats and shoes and socks and bags",
+        )
+        page.set_viewport_size({"width": 1280, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") == 1280  # chips scroll in their row
         wish(page, "")
         ready(page)
         for width, height, side, *names in (
@@ -173,6 +179,16 @@ def test_what_fails_can_be_tried_again(browser, url, monkeypatch):
         click(page, "Try again")
         ready(page)
         expect(page.locator("#generate")).to_be_enabled()
+        for pattern, body, message in (
+            ("**/gif.js", None, "A part of the page cannot be loaded. Check the connection."),
+            ("**/unet.onnx", b"no model", "unet.onnx is damaged, or this browser cannot run it."),
+        ):
+            context.route(pattern, lambda route, body=body: route.fulfill(body=body) if body else route.abort())
+            page.goto(url)
+            expect(page.locator("#status")).to_have_text(message)
+            context.unroute(pattern)
+            click(page, "Try again")
+            ready(page)
 
 
 def test_what_never_answers_is_not_waited_for(browser, url):

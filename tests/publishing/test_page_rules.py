@@ -316,8 +316,9 @@ def test_what_decides_a_sprite_is_in_its_id(run):
 def test_names_and_days_from_outside(run):
     names = ["\u202eaiM\x00", " Mia\u200b\u2066\n<b> ", "Mia\u2028", "\ud800é🐉" + 30 * "x", "\u200e ", None]
     days = ["2025-01-02", "2024-02-29", "2025-02-29", "2025-99-99", "2025-01-03", "2025", "today", "", None]
-    code = "([names, days]) => [names.map((each) => givenName(each) ?? null), days.filter((each) => isDay(each, 1735819200000))]"
-    found, known = run({"recipe": "givenName, isDay"}, code, [names, days])
+    code = """([names, days, now]) =>
+        [names.map((each) => givenName(each) ?? null), days.filter((each) => isDay(each, now))]"""
+    found, known = run({"recipe": "givenName, isDay"}, code, [names, days, 1735819200000])
     assert found == ["aiM", "Mia<b>", "Mia", "é🐉" + 22 * "x", None, None]
     assert known == ["2025-01-02", "2024-02-29"]
 
