@@ -279,17 +279,19 @@ def test_recipes_of_links(run):
         *("type=plastic&seed=1", "type=fire&seed=-1", "type=fire&seed=1&color=loud"),
         *(f"type=fire&seed=1&to-seed=2&{end}" for end in ("share=0", "share=1.5", "share=x", "to-type=x&share=0.5")),
         *(f"type=fire&seed=1&make={name}" for name in ("explode", "constructor", "__proto__", "back" + 16 * ".back")),
-        *("type=fire&seed=1&share=0.9",),
         *(f"type=fire&seed=1&doodle={each}" for each in ("", "a4096", "a4000f96", "b99", "a9999", "a0b4096")),
     ]
     code = """([vocabulary, recipes, queries]) => {
         const names = { begin: { any: "A" }, middle: "b", end: { 1: "c", 2: "d", 3: "e" }, avoid: "z" };
         const read = (query) => recipeOf(new URLSearchParams(query), { vocabulary });
         const found = recipes.map((recipe) => read(`${queryOf(recipe, "0123")}`));
-        return [found, queries.map(read), nameFor(recipes[1], names)];
+        const broken = [{ share: 0.9 }, { makes: [["shiny"]] }].map((each) => ({ ...recipes[1], doodle: undefined, ...each }));
+        const isAny = broken.some((each) => isRecipe(each, { vocabulary }));
+        return [found, queries.map(read), nameFor(recipes[1], names), isAny];
     }"""
-    modules = {"recipe": "nameFor, queryOf, recipeOf"}
-    assert run(modules, code, [CONDITIONS | names, recipes, queries]) == [recipes, [None] * len(queries), "Abd, shiny"]
+    modules = {"recipe": "isRecipe, nameFor, queryOf, recipeOf"}
+    found = run(modules, code, [CONDITIONS | names, recipes, queries])
+    assert found == [recipes, [None] * len(queries), "Abd, shiny", False]
 
 
 def test_what_decides_a_sprite_is_in_its_id(run):
