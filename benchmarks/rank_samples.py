@@ -77,14 +77,13 @@ def generate(
     for i, each in enumerate(requests[1::2]):  # what these do not have is drawn
         usual = {name: value for name, value in each.attributes.items() if name in USUAL}
         requests[2 * i + 1] = replace(each, attributes=usual)
-    folder, paths = options.output / "samples", {}
+    folder, paths, count = options.output / "samples", [Path()] * len(requests), len(options.guidance_scales)
     folder.mkdir(parents=True, exist_ok=True)
     for i, scale in enumerate(options.guidance_scales):
-        of_scale = requests[i :: len(options.guidance_scales)]
-        files = generate_files(Job(pipeline, replace(settings, guidance_scale=scale), of_scale), folder)
-        for path in tqdm(files, f"Generating at {scale}", len(of_scale)):
-            paths[path.name] = path
-    return requests, [paths[each.file_name] for each in requests], data
+        job = Job(pipeline, replace(settings, guidance_scale=scale), requests[i::count])
+        list(tqdm(generate_files(job, folder), f"Generating at {scale}", len(job.requests)))
+        paths[i::count] = [folder / job.file_name(each) for each in job.requests]
+    return requests, paths, data
 
 
 def missed(sprites: torch.Tensor, requests: list[SpriteRequest], features: SpriteFeatures) -> np.ndarray:

@@ -13,11 +13,10 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from reprlib import repr as short_repr
 from typing import Any
 
-import pandas
-
-from pokemon_ddpm.pipelines.file_checks import check_file, check_size, read_file
+from pokemon_ddpm.pipelines.file_checks import check_file, check_size, printable, read_file
 from pokemon_ddpm.vocabulary import ANY, COLORS, FACE_TAGS, FINISHES, FORMS, GAMES, NONE, SHAPES, TYPES, VIEWS, nearest
 
 POKEDEX = "pokedex.csv"
@@ -52,7 +51,7 @@ class Problems:
         self.found: list[str] = []
 
     def add(self, place: str, complaint: object) -> None:
-        self.found.append(f"{place}: {complaint}")
+        self.found.append(printable(f"{place}: {complaint}"))
 
     @contextlib.contextmanager
     def caught(self, place: str) -> Iterator[None]:
@@ -79,7 +78,7 @@ def expand(path: str | Path) -> Path:
 
 
 def read_csv(content: bytes) -> tuple[list[str], list[dict[str, str]]]:
-    """The columns and rows of a table in UTF-8; ValueError if it is damaged. (pandas takes 4 KB a column.)"""
+    """The columns and rows of a table in UTF-8; ValueError if it is damaged."""
     reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
     try:
         rows, columns = list(reader), list(reader.fieldnames or ())
@@ -200,9 +199,10 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
 @functools.cache
 def _facts() -> dict[int, dict[str, Any]]:
     """Folder index -> split, height in decimeters, weight in hectograms, line, stage before, tags; None if unknown."""
-    table = pandas.read_csv(Path(__file__).with_name("sprite_facts.csv"), index_col="index", dtype_backend="pyarrow")
-    table = table.rename(columns={"height_dm": "height", "weight_hg": "weight"})
-    return table.astype(object).where(table.notna(), None).to_dict("index")
+    _, rows = read_csv(Path(__file__).with_name("sprite_facts.csv").read_bytes())
+    values = [{name: int(text) if text.isdecimal() else text or None for name, text in row.items()} for row in rows]
+    names = {"height_dm": "height", "weight_hg": "weight"}
+    return {row.pop("index"): {names.get(name, name): value for name, value in row.items()} for row in values}
 
 
 def _read_pokedex(archive: SpriteArchive) -> dict[int, dict[str, Any]]:
@@ -215,7 +215,8 @@ def _read_pokedex(archive: SpriteArchive) -> dict[int, dict[str, Any]]:
         if len(labels) < len(rows):
             raise ValueError("several rows have the same id")
     except ValueError as error:
-        raise SpriteDataError(f"{archive.path}: {POKEDEX} is unusable ({error}). Download it again.") from error
+        reason = printable(error)
+        raise SpriteDataError(f"{archive.path}: {POKEDEX} is unusable ({reason}). Download it again.") from error
     return labels
 
 
@@ -223,7 +224,7 @@ def _row_labels(row: dict[str, str]) -> dict[str, Any]:
     def value(column: str, known: tuple[str, ...]) -> str:
         found = row[column].strip().lower()
         if found not in known:
-            raise ValueError(f"{row['name']}: unknown {column} {row[column]!r}. {nearest(found, known)}")
+            raise ValueError(f"{row['name']}: unknown {column} {short_repr(row[column])}. {nearest(found, known)}")
         return found
 
     forms = [form for column, form in _FORM_COLUMNS.items() if value(column, _FLAGS) == "true"]

@@ -3,9 +3,11 @@
 import math
 from numbers import Integral, Real
 from pathlib import Path
+from reprlib import repr as short_repr
 from typing import Any
 
 MAX_BYTES = 16 * 2**20  # of a file that is read at once
+MAX_SHOWN = 3000  # characters of a line in a message
 
 
 def read_file(path: Path, folder: Path, limit: float = MAX_BYTES) -> bytes:
@@ -39,6 +41,11 @@ def check_size(size: int, limit: float = MAX_BYTES) -> None:
         raise ValueError(f"larger than {limit / 2**20:g} MiB")
 
 
+def printable(text: object) -> str:
+    """A stranger's text for a message: a line whose characters a terminal does not obey, and that is not too long."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in str(text)[:MAX_SHOWN])
+
+
 def is_number(value: Any, low: float, high: float = math.inf, kind: type = Real) -> bool:
     """Whether a value is a number from `low` to `high`; bool and NaN are not, 0-dimensional tensors are."""
     value = value.item() if getattr(value, "ndim", None) == 0 else value
@@ -49,4 +56,4 @@ def check_number(name: str, value: Any, low: float, high: float, kind: type = Re
     """Raises ValueError unless `is_number`."""
     if not is_number(value, low, high, kind):
         word = "whole number" if kind is Integral else "number"
-        raise ValueError(f"{name} must be a {word} from {low} to {high}, not {value!r}.")
+        raise ValueError(f"{name} must be a {word} from {low} to {high}, not {short_repr(value)}.")

@@ -1,6 +1,5 @@
 """What a saved folder carries beside weights, code, card and digests, and its push; a copy of this file, too."""
 
-import importlib
 import inspect
 import json
 import os
@@ -14,12 +13,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from diffusers import UNet2DModel
 from huggingface_hub import HfApi, ModelCard, ModelCardData, RepoCard
+from huggingface_hub.repocard import REGEX_YAML_BLOCK
+
+from .file_checks import read_file
 
 if TYPE_CHECKING:
     from typing import Self  # Python 3.11
 
 LICENSE = ("license", "license_name", "license_link")  # in the metadata of a card
 INDEX_FILE, CARD_FILE = "model_index.json", "README.md"
+MAX_METADATA = 2**16  # bytes, at the top of a card; yaml reads some 50 KiB a second
 # diffusers passes keys that begin with "_" on, but not to a constructor.
 WEIGHTS_KEY = "_weights"  # in model_index.json: path -> SHA-256
 LICENSE_KEY = "_license"  # in the conditioner's configuration, which goes wherever the model goes
@@ -88,6 +91,19 @@ def pipeline_card(
         **{"pipeline": pipeline, "name": name, "sheet": sheet, "details": details, "note": NOTE},
         **{"argument": argument, "conditions": {argument: vocabulary.pop("type"), **vocabulary}},
     )
+
+
+def read_card(file: Path) -> tuple[str, str]:
+    """The text of a card that may come from anybody, and in it the metadata in YAML, which are empty if it has none.
+
+    Raises ValueError if the file cannot be used, or the metadata are too large for yaml.
+    """
+    text = read_file(file, file.parent).decode("utf-8-sig")
+    block = REGEX_YAML_BLOCK.search(text)
+    metadata = block[2] if block else ""
+    if len(metadata.encode()) > MAX_METADATA:
+        raise ValueError(f"its metadata are larger than {MAX_METADATA / 2**10:g} KiB")
+    return text, metadata
 
 
 def license_terms(metadata: Any) -> dict[str, str]:
@@ -163,7 +179,7 @@ def push_folder(folder: Path, name: str, token: str | None = None, private: bool
     Raises ValueError if the card is not valid or the repository holds something else, and what the client raises.
     """
     api, info = open_repository(name, private, token)
-    card = RepoCard.load(folder / CARD_FILE)
+    card = RepoCard(read_card(folder / CARD_FILE)[0])
     card.text = re.sub(r'(from_pretrained\(")[^"]*"', rf'\g<1>{info.id}"', card.text)
     if MARK not in card.text:  # written by hand; the next push must know it
         card.text = f"\n{NOTE}\n{card.text}"
@@ -175,6 +191,8 @@ def push_folder(folder: Path, name: str, token: str | None = None, private: bool
 
 class HubMixin:
     """Saving, loading and pushing of a `DiffusionPipeline` with `unet`, `conditioner` and `scheduler`."""
+
+    load: Any = None  # `load_pipeline` of pokemon_ddpm.models, which sets it; a saved model does not carry it
 
     @property
     def license(self) -> dict[str, str]:
@@ -241,5 +259,6 @@ class HubMixin:
         """
         if __name__.startswith("diffusers_modules"):  # a copy of this file that diffusers was trusted to run
             return super().from_pretrained(pretrained_model_name_or_path, dtype=dtype, **kwargs)
-        models = importlib.import_module("..models", __package__)  # which a saved model does not carry
-        return models.load_pipeline(cls, os.fspath(pretrained_model_name_or_path), dtype, **kwargs)
+        if cls.load is None:
+            raise ImportError(f"Import {cls.__name__} from pokemon_ddpm, not from {cls.__module__}.")
+        return cls.load(os.fspath(pretrained_model_name_or_path), dtype, **kwargs)

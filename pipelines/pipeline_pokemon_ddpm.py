@@ -93,10 +93,14 @@ def set_timesteps(scheduler: SchedulerMixin, num_inference_steps: int, device: t
                 f"use 'trailing' and a divisor of {total}, or another scheduler."
             )
     scheduler.set_timesteps(num_inference_steps, device=device)
-    if scheduler.timesteps[-1] < 0:  # "trailing" appends a timestep of -1 for some numbers of steps (61, 103, ...)
+    if scheduler.timesteps[-1] == -1:  # "trailing" appends a timestep of -1 for some numbers of steps (61, 103, ...)
         scheduler.timesteps = scheduler.timesteps[:-1]
         if getattr(scheduler, "sigmas", None) is not None:
             scheduler.sigmas = torch.cat([scheduler.sigmas[:num_inference_steps], scheduler.sigmas[-1:]])
+    last, first = scheduler.timesteps.aminmax()
+    if not 0 <= last <= first < total:
+        found = f"timesteps from {first:g} to {last:g}, outside {total - 1} to 0; change its steps_offset"
+        raise ValueError(f"{type(scheduler).__name__} has {found}.")
     return scheduler.timesteps
 
 

@@ -11,6 +11,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from numbers import Real
+from reprlib import repr as short_repr
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ POKEMON_TYPES = frozenset(
 MAX_ROWS = 100_000  # of training conditions
 MIN_LINES = 4
 COLOR_LINES = 3
+DRAWN_TAGS = 2
 # Of `encode` and of the pipeline's call, beside which attributes are passed.
 ARGUMENTS = frozenset(
     """self types pokemon_type num_images_per_type num_inference_steps guidance_scale guidance_interval
@@ -97,15 +99,25 @@ def _position(attribute: str, value: str, known: Sequence[str]) -> int:
     begun = [name for name in lowered if wanted and name.startswith(wanted)]
     close = begun or difflib.get_close_matches(wanted, lowered, n=1)
     hint = f"Did you mean {known[lowered.index(close[0])]!r}? " if close else ""
-    raise ValueError(f"Unknown {attribute} {value!r}. {hint}Known: {', '.join(known)}.")
+    listed = ", ".join(known[:MAX_LISTED]) + ", ..." * (len(known) > MAX_LISTED)
+    raise ValueError(f"Unknown {attribute} {short_repr(value)}. {hint}Known: {listed}.")
 
 
-def _pick(rows: np.ndarray, key: str) -> np.ndarray:
-    """One of the rows (R, F), by the first six bytes of the SHA-256 of a key: of a random line, a random row."""
-    number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:6], "big")
-    lines = np.unique(rows[:, 0])
-    of_line = rows[rows[:, 0] == lines[number % len(lines)]]
-    return of_line[number // len(lines) % len(of_line)]
+def _number(key: str) -> int:
+    """A number for a key: the first six bytes of its SHA-256."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:6], "big")
+
+
+def _pick(rows: np.ndarray, key: str) -> int:
+    """The position of one of the rows (R, F), by a key: of a random line, a random row."""
+    number, lines = _number(key), np.unique(rows[:, 0])
+    of_line = np.flatnonzero(rows[:, 0] == lines[number % len(lines)])
+    return int(of_line[number // len(lines) % len(of_line)])
+
+
+def _some(words: set[str], key: str) -> list[str]:
+    """Up to `DRAWN_TAGS` of the words, by a key."""
+    return sorted(words, key=lambda word: _number(f"{key}/{word}"))[:DRAWN_TAGS]
 
 
 def _lift(rows: np.ndarray, all_rows: np.ndarray, row: np.ndarray, column: int) -> float:
@@ -136,7 +148,8 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         augmentation_dim: Number of augmentation parameters of a training image (Karras et al. 2022, appendix F). Their
             linear map has no bias and starts at zero, so zeros, as at sampling, change nothing.
         training_conditions: What `draw` draws from: "attributes"; "drawn", those of them that are drawn; and "rows",
-            in each the ids of a training image as a text, "line type type attribute ...". None draws nothing.
+            in each the ids of a training image as a text, "line type type attribute ...". With tags also "tags", their
+            ids in each row, and "build", those of which every creature has some. None draws nothing.
         has_types: Whether the classes are Pokémon types, not those of other images; None if all types are among them.
 
     Raises:
@@ -166,22 +179,27 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         if augmentation_dim:
             self.augmentation_embedding = nn.Linear(augmentation_dim, embedding_dim, bias=False)
             nn.init.zeros_(self.augmentation_embedding.weight)
-        self._rows = None if training_conditions is None else self._read_rows(training_conditions)
+        self._rows, self._tags = self._read_rows(training_conditions or {})
 
-    def _read_rows(self, table: Mapping[str, list[str]]) -> np.ndarray:
-        """The rows of `training_conditions`, int64 (R, 3 + number of attributes)."""
+    def _read_rows(self, table: Mapping[str, list[str]]) -> tuple[np.ndarray, list[set[int]]]:
+        """The rows of `training_conditions`, int64 (R, 3 + number of attributes), and the tags of each."""
         limits = self.any_ids
+        if not table:
+            return np.zeros((0, 3), dtype=np.int64), []
         try:
             numbers = [[int(number) for number in row.split()] for row in table["rows"][: MAX_ROWS + 1]]
             # Not a tensor, since models are built on the meta device.
             rows = np.array(numbers, dtype=np.int64).reshape(-1, 3 + len(table["attributes"]))
             most = [2**53, *[limits["type"]] * 2, *(limits[name] for name in table["attributes"])]
-            valid = 0 < len(rows) <= MAX_ROWS and set(table["drawn"]) <= {*table["attributes"]} - {"type"}
+            valid = 0 < len(rows) <= MAX_ROWS and set(table["drawn"]) <= {*table["attributes"]} - {"type", TAGS}
+            tags = [{int(number) for number in row.split()} for row in table.get("tags", [""] * len(rows))]
+            valid &= len(tags) == len(rows) and {*table.get("build", ())} <= {*self.config.vocabulary.get(TAGS, ())}
+            valid &= all(0 <= number < limits.get(TAGS, 0) for number in set().union(*tags))
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
             valid = False
         if not (valid and (rows >= 0).all() and (rows <= most).all()):
             raise ValueError("The training_conditions do not fit the vocabulary; remove them, and nothing is drawn.")
-        return rows
+        return rows, tags
 
     @property
     def vocabulary(self) -> dict[str, list[str]]:
@@ -226,7 +244,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         first, second = [*ids, any_id, any_id][:2]
         if len(ids) not in (1, 2) or min(first, second) == self.none_id or first == second != any_id:
             kinds = f"one {'type' if self.has_types else 'class'}, two different ones, or one and {NONE!r}"
-            raise ValueError(f"{self.argument} must be {kinds}, not {pokemon_type!r}.")
+            raise ValueError(f"{self.argument} must be {kinds}, not {short_repr(pokemon_type)}.")
         return first, second
 
     def _type_id(self, name: str | int) -> int:
@@ -235,8 +253,8 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
             return _position("type" if self.has_types else "class", name, names)
         number = name.item() if getattr(name, "ndim", 1) == 0 else name  # numpy's and torch's scalars
         if type(number) is not int or number not in range(count):
-            ids = f"ids from 0 ({names[0]}) to {count - 1} ({names[count - 1]})"
-            raise ValueError(f"{self.argument} takes names, {ids}, pairs, a list of these or None, not {name!r}.")
+            ids, given = f"ids from 0 ({names[0]}) to {count - 1} ({names[count - 1]})", short_repr(name)
+            raise ValueError(f"{self.argument} takes names, {ids}, pairs, a list of these or None, not {given}.")
         return int(number)
 
     def type_blend(self, pokemon_type: str | int | tuple | Mapping | None) -> list[tuple[float, tuple[int, int]]]:
@@ -250,7 +268,8 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         weights = list(pokemon_type.values())
         are_weights = all(isinstance(each, Real) and not isinstance(each, bool) and each >= 0 for each in weights)
         if not (are_weights and 0 < (total := sum(weights)) < math.inf):
-            raise ValueError(f"The weights of a blend must be 0 or more with a positive sum, not {pokemon_type!r}.")
+            given = short_repr(pokemon_type)
+            raise ValueError(f"The weights of a blend must be 0 or more with a positive sum, not {given}.")
         return [(float(weight / total), self.type_ids(part)) for part, weight in pokemon_type.items()]
 
     def attribute_id(self, attribute: str, value: str | bool | None) -> int:
@@ -263,7 +282,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         """
         if attribute in ("type", TAGS) or attribute not in self.config.vocabulary:
             known = ", ".join(self.argument if name == "type" else name for name in self.vocabulary)
-            raise ValueError(f"{attribute} is no condition of this model; its conditions are {known}.")
+            raise ValueError(f"{attribute[:MAX_LENGTH]} is no condition of this model; its conditions are {known}.")
         if value is None or isinstance(value, bool):
             value = {None: ANY, True: "yes", False: "no"}[value]
         position = _position(attribute, str(value), [*self.config.vocabulary[attribute], ANY])
@@ -275,11 +294,11 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         Raises:
             ValueError: If the model has no tags, or not one of these.
         """
-        words = tags.replace(",", " ").split() if isinstance(tags, str) else list(tags or ())
+        words = (tags if isinstance(tags, str) else " ".join(map(str, tags or ()))).replace(",", " ").split()
         known = self.config.vocabulary.get(TAGS, [])
         if words and not known:
             raise ValueError(f"{TAGS} is no condition of this model; its conditions are {', '.join(self.vocabulary)}.")
-        ids = [_position("tag", str(word), [*known, ANY]) for word in words]
+        ids = [_position("tag", word, [*known, ANY]) for word in words]
         return sorted({*ids} - {len(known)})
 
     def draw(self, pokemon_type: Any, given: Mapping[str, Any], seed: int) -> dict[str, str]:
@@ -289,6 +308,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         2022, section 2.2; Li et al. 2024). Among the rows that meet most of what is given, of `MIN_LINES` evolution
         lines or more, the color comes from one line and all else from another, so that no species is copied. The color
         is that of `COLOR_LINES` lines that is most typical of these rows: it is more frequent there than in all rows.
+        Of tags `DRAWN_TAGS` come from a third one, and as many words for the build from the second.
 
         Args:
             pokemon_type: As in `type_blend`; of a blend the part with the largest weight counts.
@@ -314,24 +334,35 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         met = np.zeros(len(self._rows), dtype=int)
         for slot in slots:
             met += (self._rows[:, 1:3] == slot).any(axis=1) & (slot != any_ids["type"])
+        for number in self.tag_ids(given.get(TAGS)):
+            met += [number in tags for tags in self._tags]
         for name in columns.keys() & wanted.keys():
             met += (self._rows[:, columns[name]] == wanted[name]) & (wanted[name] != any_ids[name])
         for least in sorted({*met.tolist()}, reverse=True):
-            rows = self._rows[met >= least]
+            rows, tags = self._rows[met >= least], [self._tags[row] for row in np.flatnonzero(met >= least)]
             if len(np.unique(rows[:, 0])) >= MIN_LINES:
                 break
-        picked = [_pick(rows, f"{seed}/color{i or ''}") for i in range(COLOR_LINES)]
+        picked = [rows[_pick(rows, f"{seed}/color{i or ''}")] for i in range(COLOR_LINES)]
         one = max(picked, key=lambda row: _lift(rows, self._rows, row, columns.get("color", 0)))
-        others = rows[rows[:, 0] != one[0]]
-        other = _pick(others if len(others) else rows, f"{seed}/shape")
+        others = np.flatnonzero(rows[:, 0] != one[0])
+        others = others if len(others) else np.arange(len(rows))
+        second = others[_pick(rows[others], f"{seed}/shape")]
         missing = [name for name in table["drawn"] if name not in wanted]
-        ids = {name: int((one if name == "color" else other)[columns[name]]) for name in missing}
-        return {name: [*self.config.vocabulary[name], ANY][number] for name, number in ids.items()}
+        ids = {name: int((one if name == "color" else rows[second])[columns[name]]) for name in missing}
+        drawn = {name: [*self.config.vocabulary[name], ANY][number] for name, number in ids.items()}
+        if "tags" in table and given.get(TAGS) is None:
+            known, build = self.config.vocabulary[TAGS], {*table["build"]}
+            parts = {known[number] for number in tags[_pick(rows, f"{seed}/tags")]} - build
+            whole = {known[number] for number in tags[second]} & build
+            chosen = [_some(words, f"{seed}/{kind}") for kind, words in (("parts", parts), ("build", whole))]
+            drawn[TAGS] = " ".join(sum(chosen, [])) or ANY
+        return drawn
 
     @property
     def nothing_drawn(self) -> dict[str, str]:
         """Attribute -> "any", of those that `draw` can draw."""
-        return dict.fromkeys((self.config.training_conditions or {"drawn": ()})["drawn"], ANY)
+        table = self.config.training_conditions or {"drawn": ()}
+        return dict.fromkeys([*table["drawn"], *{TAGS} & table.keys()], ANY)
 
     def encode(self, types: Sequence, /, **attributes: Sequence) -> Tensor:
         """The class embeddings (N, D) of conditions, on the conditioner's device.
@@ -345,7 +376,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         """
         for name, entries in {"types": types, **attributes}.items():
             if isinstance(entries, (str, Mapping)):  # whose letters or keys would be the entries
-                raise TypeError(f"{name} must be a list with one entry per image, such as [{entries!r}].")
+                raise TypeError(f"{name} must be a list with one entry per image, such as [{short_repr(entries)}].")
         blends = [self.type_blend(each) for each in types]
         tags = [self.tag_ids(each) for each in attributes.pop(TAGS, ())]
         ids = {name: [self.attribute_id(name, value) for value in values] for name, values in attributes.items()}

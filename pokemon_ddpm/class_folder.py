@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import datasets
 
 from pokemon_ddpm.dataset_scripts.sprite_archive import MAX_LISTED, POKEDEX, Problems, expand, read_csv
-from pokemon_ddpm.pipelines.file_checks import check_inside, read_file
+from pokemon_ddpm.pipelines.file_checks import check_inside, printable, read_file
 from pokemon_ddpm.vocabulary import CONDITIONS, FACE_TAGS
 
 # What an image's file name ends with in a class folder; other files are ignored.
@@ -113,13 +113,14 @@ def _metadata(root: Path, files: Iterable[Path]) -> tuple[dict[Path, dict[str, s
             columns, rows = read_csv(content) if file.suffix == ".csv" else _read_json_lines(content)
         except (ValueError, RecursionError) as error:
             reason = "it is not in UTF-8" if isinstance(error, UnicodeDecodeError) else error
-            raise ValueError(f"{root / file} cannot be read: {reason}") from error
+            raise ValueError(f"{root / file} cannot be read: {printable(reason)}") from error
         for row in rows:
             texts = {name: "" if value is None else str(value) for name, value in row.items()}
             if not texts.get("file_name"):
                 continue
             if found.setdefault(file.parent / texts["file_name"], texts) != texts:
-                raise ValueError(f"{root / file} has two different rows for {texts['file_name']}; keep one.")
+                name = printable(texts["file_name"])
+                raise ValueError(f"{root / file} has two different rows for {name}; keep one.")
         if not set(METADATA_COLUMNS) <= set(columns):
             unlabelled[file] = columns
     return found, unlabelled
@@ -145,18 +146,22 @@ def _list_images(root: Path, found: Sequence[Path], problems: Problems) -> list[
     files = [file for file in found if _is_image(file)]
     metadata = {file: row["label"] for file, row in rows.items() if row.get("label")}
     labels = metadata or {file: file.parts[-2] for file in files if len(file.parts) > 1}
-    flat = not metadata and all(len(file.parts) < 3 and file.parts[-2].lower() in SPLIT_FOLDERS for file in labels)
+    flat = (
+        labels
+        and not metadata
+        and all(len(file.parts) < 3 and file.parts[-2].lower() in SPLIT_FOLDERS for file in labels)
+    )
     for file, columns in unlabelled.items():
         if flat or METADATA_COLUMNS[0] not in columns:
             needed = " and ".join(METADATA_COLUMNS if flat else METADATA_COLUMNS[:1])
-            present = ", ".join(columns[:MAX_LISTED]) or "none"
+            present = printable(", ".join(columns[:MAX_LISTED])) or "none"
             raise ValueError(f"{root / file} needs the columns {needed}, but its columns are {present}.")
-    if flat and labels:
+    if flat:
         raise ValueError(
             f"{root}: {', '.join(sorted({*labels.values()}))} are splits and contain no folders of classes. Put the "
             "images of each class into a folder."
         )
-    if not labels and not rows:
+    if not labels:
         labels = dict.fromkeys(files, ONE_CLASS)
     levels = 1 if metadata else 2  # of names in the path, below the splits
     splits = {file: SPLIT_FOLDERS.get(file.parts[0].lower()) for file in files if len(file.parts) > levels}

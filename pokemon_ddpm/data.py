@@ -1,8 +1,11 @@
 """All images of a split in one uint8 tensor and all labels in int64 tensors: from data sets, archives and folders."""
 
 import hashlib
+import itertools
 import logging
+import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import datasets
 import numpy as np
 import torch
 from datasets import ClassLabel, Dataset
+from huggingface_hub import snapshot_download
 
 from pokemon_ddpm import preprocessing
 from pokemon_ddpm.class_folder import (
@@ -23,6 +27,8 @@ from pokemon_ddpm.class_folder import (
 )
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES, load_sprites
 from pokemon_ddpm.dataset_scripts.sprite_archive import MAX_LISTED, Problems, expand
+from pokemon_ddpm.pipelines.file_checks import check_file, check_inside, printable
+from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, MAX_METADATA, read_card
 from pokemon_ddpm.pipelines.sprite_conditioner import SOURCE, TAGS, check_vocabulary
 from pokemon_ddpm.preprocessing import as_tensor, is_blank, on_white, open_image, over_white, pixel_digest, preprocess
 from pokemon_ddpm.vocabulary import ATTRIBUTES, COLORS, CONDITIONS, FINISHES, SIZE_LIMITS, SIZES, TYPES
@@ -161,7 +167,7 @@ def join(parts: Sequence[SpriteTensors], sources: Sequence[str]) -> SpriteTensor
     for part in named:
         own = [name for name in part.type_names if name not in (*vocabulary["type"], ONE_CLASS)]
         vocabulary["type"] += own
-        for name in part.vocabulary.keys() & part.labels.keys() - {"type"}:
+        for name in [name for name in part.vocabulary if name in part.labels and name != "type"]:
             values = vocabulary.setdefault(name, [])
             values += [value for value in part.vocabulary[name] if value not in values]
     if TAGS in vocabulary:
@@ -206,24 +212,56 @@ def load_named(name: str, config_name: str | None, split: str, cache_dir: str | 
     """Loads a split of a data set, given its name on the Hub or a path.
 
     Raises:
-        ValueError: If it cannot be loaded, has no such split, or is of a kind that is not in `SAFE_BUILDERS`.
+        ValueError: If it cannot be loaded, has no such split, is of a kind that is not in `SAFE_BUILDERS`, or names
+            files outside of its folder.
     """
     path = str(expand(name).absolute()) if name.startswith((".", "/", "~")) else name
     try:
+        _check_metadata(path)
         # This only lists the files. (load_dataset would refuse a folder of save_to_disk.)
         builder = datasets.load_dataset_builder(path, config_name, cache_dir=cache_dir)
         kind = type(builder).__module__.removeprefix("datasets.packaged_modules.").split(".")[0]
+        # Its card can name any files; datasets itself checks that of a data set on the Hub.
+        if (folder := Path(path)).is_dir():
+            for file in itertools.chain.from_iterable(builder.config.data_files.values()):
+                _check_own(file, folder)
         if kind in SAFE_BUILDERS:
             builder.download_and_prepare()
     except Exception as error:  # datasets raises many kinds for what is missing, damaged, or a script
         reason = error.__cause__ if isinstance(error, datasets.exceptions.DatasetGenerationError) else error
-        raise ValueError(f"{name} cannot be loaded: {reason}") from error
+        raise ValueError(f"{name} cannot be loaded: {printable(reason)}") from error
     if kind not in SAFE_BUILDERS:
         raise ValueError(f"{name} has the format {kind}, which can contain pickles; convert it to Parquet.")
     if split not in builder.info.splits:
         known = ", ".join(builder.info.splits)
         raise ValueError(f"{name} has no split {split}. Known: {known}.{NO_VALIDATION * (split == 'validation')}")
-    return builder.as_dataset(split=split)
+    dataset = builder.as_dataset(split=split)
+    if kind != "imagefolder":  # whose images are the files that were checked
+        for column in [name for name, feature in dataset.features.items() if isinstance(feature, datasets.Image)]:
+            for value in _encoded(dataset, column):
+                if value and value["path"] and not value["bytes"]:
+                    _check_own(value["path"], folder)
+    return dataset
+
+
+def _check_own(file: str, folder: Path) -> None:
+    """Raises ValueError unless a file is in the folder of a data set; one on the Hub has none here."""
+    try:
+        check_file(Path(file), math.inf)
+        check_inside(Path(file), folder)
+    except ValueError as error:
+        hint = "move it there, or save the data set with its images in the tables"
+        raise ValueError(f"{file!r} is not a file in the folder of the data set; {hint}.") from error
+
+
+def _check_metadata(path: str) -> None:
+    """Raises ValueError if the metadata of a data set, on the Hub or in a folder, are too large for yaml."""
+    folder, names = Path(path), [CARD_FILE, datasets.config.REPOYAML_FILENAME]
+    if not folder.is_dir():
+        with suppress(Exception):  # datasets says what is wrong
+            folder = Path(snapshot_download(path, repo_type="dataset", allow_patterns=names))
+    for file in (folder / name for name in names if (folder / name).is_file()):
+        read_card(file) if file.name == CARD_FILE else check_file(file, MAX_METADATA)
 
 
 def sprite_tensors(
@@ -249,8 +287,8 @@ def sprite_tensors(
         shiny = labels["finish"] == FINISHES.index("shiny")
         labels["color"] = torch.where(shiny, len(COLORS), labels["color"])
     own = {}
-    if TAGS in dataset.features:
-        labels[TAGS], own[TAGS] = tag_labels(dataset[TAGS][:])
+    if TAGS in dataset.features and any(tags := dataset[TAGS][:]):
+        labels[TAGS], own[TAGS] = tag_labels(tags)
     if "height" in labels:
         sizes = torch.bucketize(labels["height"], torch.tensor(SIZE_LIMITS), right=True)
         labels["size"] = torch.where(labels["height"] > 0, sizes, len(SIZES))  # the last where it is unknown
@@ -259,11 +297,12 @@ def sprite_tensors(
 
 def tag_labels(tags: Sequence[Sequence[str]]) -> tuple[torch.Tensor, tuple[str, ...]]:
     """Whether each image has each tag, bool (N, V), and the tags in alphabetical order, from those of each image."""
-    names = sorted({tag for each in tags for tag in each or ()})
+    tags = [["-".join(tag.lower().split()) for tag in each or ()] for each in tags]
+    names = sorted({tag for each in tags for tag in each})
     positions = {tag: number for number, tag in enumerate(names)}
     labels = torch.zeros(len(tags), len(names), dtype=torch.bool)
     for row, each in zip(labels, tags, strict=True):
-        row[[positions[tag] for tag in each or ()]] = True
+        row[[positions[tag] for tag in each]] = True
     return labels, tuple(names)
 
 
@@ -291,10 +330,10 @@ def _class_folder_tensors(folder: Path, split: str, resolution: int, mode: str, 
     if split == "train":  # with which each line is logged once
         if listed.ignored:
             some = ", ".join(listed.ignored[:3]) + ", ..." * (len(listed.ignored) > 3)
-            logger.warning(f"{folder}: {len(listed.ignored)} files are not images and are ignored: {some}")
+            logger.warning(f"{folder}: {len(listed.ignored)} files are not images and are ignored: {printable(some)}")
         if listed.unused:
             some = ", ".join(listed.unused[:MAX_LISTED])
-            logger.warning(f"{folder}: these columns of the metadata are not attributes: {some}")
+            logger.warning(f"{folder}: these columns of the metadata are not attributes: {printable(some)}")
     images, usable, seen = [], [], set()
     for each in datasets.utils.tqdm([each for each in listed.images if each.split == split], desc="Reading images"):
         with problems.caught(each.file.as_posix()):
@@ -356,12 +395,16 @@ def _with_classes(images: torch.Tensor, labels: torch.Tensor, names: Sequence[st
     return SpriteTensors(images, {"type": torch.stack([labels, none], dim=1)}, tuple(names))
 
 
+def _encoded(dataset: Dataset, column: str) -> Sequence[dict[str, Any] | None]:
+    """A column of images with "bytes" and "path" of each; datasets itself would decode any format and any size."""
+    return dataset.select_columns(column).cast_column(column, datasets.Image(decode=False))[column]
+
+
 def _column_images(dataset: Dataset, column: str, resolution: int, mode: str, full_frame: bool = True) -> torch.Tensor:
     """uint8 (N, C, S, S) of a column of images; raises ValueError if some cannot be decoded."""
     preprocessing.check_preprocessing(resolution, mode)
     _check_kind(dataset, "--image_column", column, datasets.Image)
-    # datasets itself would decode any format and any size.
-    values = dataset.select_columns(column).cast_column(column, datasets.Image(decode=False))[column]
+    values = _encoded(dataset, column)
     images = np.empty((len(values), preprocessing.CHANNELS[mode], resolution, resolution), dtype=np.uint8)
     problems = Problems()
     for row, value in enumerate(datasets.utils.tqdm(values, desc="Reading images")):

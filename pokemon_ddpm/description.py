@@ -44,7 +44,8 @@ def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tup
             also a sketch, with its color and size where the description has none.
 
     Returns:
-        Attribute -> value in the order of the vocabulary, a pair of types as "water/dragon"; and these words.
+        Attribute -> value in the order of the vocabulary, a pair of types as "water/dragon", tags as "fox wings"; and
+        these words.
     """
     table = json.loads(WORDS_FILE.read_text(encoding="utf-8"))
     known = _phrases(vocabulary, _synonyms(table))
@@ -52,6 +53,7 @@ def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tup
     right = {*fillers, *parts, *table["right"].split()}
     found: dict[str, str] = {}
     types: list[str] = []
+    tags: list[str] = []
     unknown: list[str] = []
     for number, span in enumerate(re.split(_denied(table), _plain(text), flags=re.ASCII)):  # every other one is denied
         words, place = [part for word in _words(span) for part in _parts(word, known, right)], 0
@@ -77,7 +79,10 @@ def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tup
                     found.pop(name, None)
                 sketched, usual_type = place, values.get("type")
             for name, value in (values or {}).items():
-                if name != "type":
+                if name == "tags":
+                    taken = True
+                    tags += [value] * (value not in tags)
+                elif name != "type":
                     taken |= found.setdefault(name, value) == value
                 elif value in types or len(types) < 2:
                     taken = True
@@ -86,6 +91,8 @@ def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tup
                 unknown.append(phrase)
     if types:
         found["type"] = "/".join(types)
+    if tags:
+        found["tags"] = " ".join(tags)
     if "sketch" in found:
         found = usual_conditions(found["sketch"], [each for each in types if each != usual_type]) | found
     return {name: found[name] for name in vocabulary if name in found}, unknown
@@ -176,13 +183,19 @@ def _phrases(
         if values := {name: value for name, value in values.items() if value in vocabulary.get(name, ())}:
             phrases[phrase] = values
     for name, values in reversed([*vocabulary.items()]):
-        for value in values:
+        for value in values if name != "tags" else ():
             if name not in LEFT_OUT and value not in (ANY, NONE, "no", "yes", "base", USUAL.get(name)):
                 phrase = " ".join(_words(value))
                 phrases[phrase] = {name: value, **{k: v for k, v in phrases.get(phrase, {}).items() if k == "sketch"}}
                 # Own classes are often plurals. Of other attributes a "head" is not the shape "heads".
                 for end, by in PLURALS if name == "type" else ():
                     phrases.setdefault(re.sub(f"{end}$", by, phrase), {name: value})
+    for tag in vocabulary.get("tags", ()):  # beside what else the word means
+        phrase = " ".join(_words(tag))
+        for each in (phrase, phrase.removesuffix(" on body")):
+            phrases[each] = {**_meaning(each, phrases), "tags": tag}
+        for end, by in PLURALS:
+            phrases.setdefault(re.sub(f"{end}$", by, phrase), {"tags": tag})
     return phrases
 
 

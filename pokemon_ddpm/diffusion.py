@@ -14,6 +14,7 @@ step at t with the forward process's posterior, and L_0 is the negative log-like
 
 import inspect
 from dataclasses import dataclass
+from reprlib import repr as short_repr
 from typing import Any
 
 import torch
@@ -78,7 +79,7 @@ def make_sampler(name: str, trained: SchedulerMixin) -> SchedulerMixin:
         ValueError: If the name is unknown.
     """
     if name not in SAMPLERS:
-        raise ValueError(f"Unknown scheduler {name!r}. Known: {', '.join(SAMPLERS)}.")
+        raise ValueError(f"Unknown scheduler {short_repr(name)}. Known: {', '.join(SAMPLERS)}.")
     sampler, settings = SAMPLERS[name], dict(SAMPLER_SETTINGS.get(name, {}))
     # Schedulers with `clip_sample` have it from the trained scheduler's configuration.
     if "clip_sample" not in inspect.signature(sampler).parameters:

@@ -1,9 +1,11 @@
 """Generating sprites from requests, so that each is the same image whatever is generated beside it."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
+from reprlib import repr as short_repr
 from typing import Any
 
 import torch
@@ -52,15 +54,16 @@ class SpriteRequest:
         return sketch_image(self.sketch, self.attributes, side, self.seed)
 
     @property
-    def file_name(self) -> str:
-        """Such as "fire-flying_red_7-0.png"."""
+    def stem(self) -> str:
+        """For a name of its file, such as "fire-flying_red_7-0"; classes can have long names, and others the same."""
         kind = self.pokemon_type
         if isinstance(kind, Mapping):
             kind = "+".join(f"{name}{weight}" for name, weight in kind.items())
         elif isinstance(kind, tuple):
             kind = "/".join(map(str, kind))
-        parts = [str("any" if kind is None else kind), *map(str, self.attributes.values()), self.sketch, self.name]
-        return "_".join(filter(None, parts)).replace("/", "-") + ".png"
+        parts = [str("any" if kind is None else kind), *map(str, self.attributes.values()), self.sketch]
+        conditions = re.sub(r"[^\w.+-]", "-", "_".join(filter(None, parts)))
+        return f"{conditions.encode()[:80].decode(errors='ignore')}_{self.name}"
 
 
 def generate(
@@ -88,11 +91,14 @@ def generate(
             if strength is not None:
                 pictures = [each.picture(pipeline.sample_shape[-1]) for each in chunk]
                 begin = {"image": pictures, "strength": strength}
+            columns = {name: [request.attributes.get(name) for request in chunk] for name in names}
+            for name in names & pipeline.conditioner.sets:  # for which a list of texts would be one set for all
+                columns[name] = [value and (value,) for value in columns[name]]
             images = pipeline(
                 [request.pokemon_type for request in chunk],
                 generator=[torch.Generator().manual_seed(request.seed) for request in chunk],
                 **begin,
-                **{name: [request.attributes.get(name) for request in chunk] for name in names},
+                **columns,
                 **arguments,
             ).images
             yield from images[: len(alike) - start]
@@ -197,7 +203,7 @@ def read_settings(path: Path) -> tuple[GenerationSettings, SpriteRequest]:
     known = postprocessing.keys() == set(POSTPROCESSING) and 1 <= made.chunk_size <= CHUNK_SIZE
     known &= made.sketch is None or made.sketch in SKETCHES
     if not known or made.backend != "torch":
-        other = f"another version of this project (backend {made.backend!r})"
+        other = f"another version of this project (backend {short_repr(made.backend)})"
         raise ValueError(f"{path} was made by {other}, which cannot be repeated exactly.")
     further = {name: _without_lists(value) for name, value in vars(made).items() if name in FURTHER and value}
     names = "model scheduler num_inference_steps guidance_scale dtype chunk_size".split()

@@ -8,20 +8,22 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from reprlib import repr as short_repr
 from typing import Any
 
-import diffusers
 import safetensors.torch
 import torch
-from diffusers import SchedulerMixin, UNet2DModel
-from huggingface_hub import HfApi, metadata_load
+import yaml
+from diffusers import UNet2DModel
+from huggingface_hub import HfApi
 from safetensors import safe_open
 from torch import nn
 
-from pokemon_ddpm import RELEASED
+from pokemon_ddpm.bundled import RELEASED
 from pokemon_ddpm.pipelines import hub_mixin
-from pokemon_ddpm.pipelines.file_checks import MAX_BYTES, check_file, check_inside
-from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, INDEX_FILE, license_terms
+from pokemon_ddpm.pipelines.file_checks import MAX_BYTES, check_file, check_inside, is_number, printable
+from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, INDEX_FILE, license_terms, read_card
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SCHEDULERS, PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel
 
@@ -29,17 +31,19 @@ LICENSE_FILE = "LICENSE"  # in the folder of a model with a license of its own
 PLAIN_WEIGHTS = "diffusion_pytorch_model.safetensors"
 COMPONENTS = ("unet", "conditioner", "scheduler")
 DEFAULTS = ("num_inference_steps", "guidance_scale", "default_conditions")
+DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 NETWORKS = {each.__name__: each for each in (UNet2DModel, SpriteUNet2DModel)}
+MAX_BLOCKS = 16  # of a network; all but the last halve the resolution
 # Values of configurations that could fill the memory, or make a loop endless.
 POSSIBLE = {
     "sample_size": range(1, 1025), "downsample_padding": (0, 1), "num_train_timesteps": range(2, 100_001),
-    "solver_order": (1, 2, 3),
+    "solver_order": (1, 2, 3), "layers_per_block": range(1, 33),
 }  # fmt: skip
 
 
 def locate_model(model: str) -> str:
     """The folder of a released model for its name, unless there is a folder of that name; otherwise `model` itself."""
-    if Path(model).exists():
+    if os.path.exists(model):  # that of Path raises OSError for a long name
         return model
     released = {file.parent.name: str(file.parent) for file in RELEASED.glob("*/model_index.json")}
     return released.get(model, model)
@@ -70,8 +74,8 @@ def load_pipeline(cls: type, model: str, dtype: torch.dtype | None, **kwargs: An
     source = locate_model(model)
     is_local = os.path.isdir(source)
     dtype = kwargs.pop("torch_dtype", None) or dtype or torch.float32
-    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-        raise ValueError(f"dtype must be a floating point type such as torch.float16, not {dtype!r}.")
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(map(str, DTYPES))}, not {short_repr(dtype)}.")
     device = kwargs.pop("device_map", None) or "cpu"
     parts = {name: kwargs.pop(name) for name in COMPONENTS if name in kwargs}
     for without_effect in ("trust_remote_code", "use_safetensors", "low_cpu_mem_usage"):
@@ -79,9 +83,9 @@ def load_pipeline(cls: type, model: str, dtype: torch.dtype | None, **kwargs: An
     if unknown := kwargs.keys() - {"cache_dir", "force_download", "local_files_only", "revision", "token"}:
         raise TypeError(f"from_pretrained does not take {', '.join(sorted(unknown))}.")
     # A name that begins with a folder here is a mistyped path, not a name on the Hub.
-    hub_name = re.fullmatch(r"(\w[\w.-]*)(/\w[\w.-]*)?", source)
+    hub_name = re.fullmatch(r"(\w[\w.-]{,95})(/\w[\w.-]{,95})?", source)
     if not is_local and (not hub_name or hub_name[2] and os.path.isdir(hub_name[1])):
-        raise OSError(f"There is no model folder {source!r}.")
+        raise OSError(f"There is no model folder {source[:300]!r}.")
     folder = Path(source) if is_local else _pull(source, [INDEX_FILE, CARD_FILE], kwargs)
     with _damage_of(source):
         check_files(folder, INDEX_FILE, CARD_FILE)
@@ -102,9 +106,12 @@ def load_pipeline(cls: type, model: str, dtype: torch.dtype | None, **kwargs: An
         if len(missing) == len(COMPONENTS):  # others may need other arguments
             pipeline.check_defaults()
         with suppress(Exception):  # of yaml: a damaged card is none
-            terms = license_terms(metadata_load(folder / CARD_FILE))
+            terms = license_terms(yaml.safe_load(read_card(folder / CARD_FILE)[1]))
             pipeline.conditioner.register_to_config(**{hub_mixin.LICENSE_KEY: terms or pipeline.license})
     return pipeline.to(device)
+
+
+PokemonDDPMPipeline.load = classmethod(load_pipeline)
 
 
 def _pull(name: str, files: list[str], arguments: dict[str, Any]) -> Path:
@@ -129,7 +136,7 @@ def _damage_of(source: str) -> Iterator[None]:
         raise  # nothing is wrong with the files
     except Exception as error:  # json, torch and diffusers fail in many ways at damaged files
         kind = OSError if isinstance(error, OSError) else ValueError
-        message = "".join(filter(str.isprintable, " ".join(str(error).split())))[:300]
+        message = printable(" ".join(str(error).split()))[:300]
         if not isinstance(error, (OSError, ValueError)):
             message = f"a file is damaged ({type(error).__name__}: {message})."
         raise kind(f"{source} contains no model that can be loaded: {message}") from error
@@ -147,13 +154,13 @@ def check_files(folder: Path, *patterns: str, limit: float = MAX_BYTES) -> None:
 
 def _component_classes(index: dict[str, Any]) -> dict[str, type]:
     """The classes of the components that model_index.json names, if it is that of our pipeline."""
-    saved, unet, scheduler = index.get("_class_name"), NETWORKS.get(index["unet"][1]), index["scheduler"][1]
+    saved, unet, scheduler = index.get("_class_name"), index["unet"][1], index["scheduler"][1]
     if "PokemonDDPMPipeline" not in (saved if isinstance(saved, list) else [saved]):
         raise ValueError(f"it is a {saved}, not a PokemonDDPMPipeline.")
-    scheduler_class = getattr(diffusers, scheduler)
-    if unet is None or not issubclass(scheduler_class, SchedulerMixin):
-        raise ValueError(f"its network is a {index['unet'][1]} and its scheduler a {scheduler}, which are unknown.")
-    return {"unet": unet, "conditioner": SpriteConditioner, "scheduler": scheduler_class}
+    schedulers = {each.__name__: each for each in SCHEDULERS}
+    if unet not in NETWORKS or scheduler not in schedulers:
+        raise ValueError(f"its network is a {unet} and its scheduler a {scheduler}, which are unknown.")
+    return {"unet": NETWORKS[unet], "conditioner": SpriteConditioner, "scheduler": schedulers[scheduler]}
 
 
 def _check_config(config: dict[str, Any]) -> None:
@@ -163,6 +170,10 @@ def _check_config(config: dict[str, Any]) -> None:
         values = value if isinstance(value, (list, tuple)) else [value]
         if not str(value).isprintable() or wanted and value is not None and not all(each in wanted for each in values):
             raise ValueError(f"its {name} is {value!r}, which is not possible.")
+    if not is_number(factor := config.get("scaling_factor", 1), 1e-3, 1e3):
+        raise ValueError(f"its scaling_factor is {factor!r}, which is not possible.")
+    if (count := len(config.get("block_out_channels") or ())) > MAX_BLOCKS:
+        raise ValueError(f"its network has {count} blocks, but at most {MAX_BLOCKS} are possible.")
 
 
 def _load_network(
@@ -195,9 +206,8 @@ def _check_network(kind: type, config: dict[str, Any], shapes: dict[str, list[in
     """Compares a configuration with its weights, before anything is as large as a stranger wants it."""
     if config.get("reference_channels"):
         raise ValueError("it is of version 1, with an input for references; benchmarks/cut_references.py removes it.")
-    blocks = len(config.get("block_out_channels") or config.get("vocabulary") or ())
-    if blocks * config.get("layers_per_block", 1) > len(shapes):
-        raise ValueError("its configuration has more layers than its weights.")
+    if empty := [key for key, shape in shapes.items() if 0 in shape]:  # which cost nothing, as many as there are
+        raise ValueError(f"its weights {empty[0]} are empty.")
     with torch.device("meta"), torch.no_grad():  # which needs no memory
         network = kind.from_config(config).eval()
         network.load_state_dict({name: torch.empty(shape) for name, shape in shapes.items()})

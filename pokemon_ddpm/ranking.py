@@ -14,8 +14,8 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_FREE_MODEL
+from pokemon_ddpm.models import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.file_checks import read_file
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_preprocessing import oklab
 from pokemon_ddpm.preprocessing import as_arrays
 from pokemon_ddpm.vocabulary import BODIES

@@ -1,8 +1,10 @@
 """One way from a request to its sprite: conditions are drawn, candidates generated, and the best of them is chosen."""
 
 import hashlib
+import json
+import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,7 +18,7 @@ from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
 from pokemon_ddpm.description import DRAWN_STRENGTH, SKETCHES, drawn_sketch
-from pokemon_ddpm.files import Provenance, read_png, write_png
+from pokemon_ddpm.files import read_png, write_png
 from pokemon_ddpm.generation import (
     CHUNK_SIZE,
     GenerationSettings,
@@ -28,7 +30,7 @@ from pokemon_ddpm.generation import (
 from pokemon_ddpm.likeness import overlaps
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, is_distilled
 from pokemon_ddpm.postprocessing import to_sprite
-from pokemon_ddpm.preprocessing import as_tensor, open_image
+from pokemon_ddpm.preprocessing import as_tensor, open_image, with_8_bits
 from pokemon_ddpm.ranking import RANKING_MODELS, SpriteRanker, ranker_for
 
 CANDIDATES = 8  # by default, where a sample takes a few passes of the network only
@@ -69,8 +71,8 @@ def chunk_size_of(pipeline: PokemonDDPMPipeline, requests: Sequence[SpriteReques
 
 
 def dtype_of(folder: Path | None) -> str:
-    """That of the sprites in a folder of `generate_files`, so that a job continues as it began; else `best_dtype`."""
-    for path in folder.glob("*.png") if folder else ():
+    """That of the oldest file of `generate_files` in a folder, so that a job continues in it, or else `best_dtype`."""
+    for path in sorted(folder.glob("*.png"), key=os.path.getmtime) if folder else ():
         with suppress(ValueError, OSError):
             return read_png(path).dtype
     return best_dtype()
@@ -231,6 +233,14 @@ class Job:
     requests: Sequence[SpriteRequest]
     candidates: int = 1  # of each
 
+    def file_name(self, request: SpriteRequest) -> str:
+        """Such as "fire_7-0.1a2b3c4d.png", with a digest of all that the image depends on."""
+        settings = replace(self.settings, chunk_size=CHUNK_SIZE)  # which depends on the number of sprites
+        made = vars(settings.provenance(self.pipeline, request))
+        content = json.dumps([made, request.number, self.candidates], sort_keys=True)
+        chosen = f"_best-of-{self.candidates}" * (self.candidates > 1)
+        return f"{request.stem}{chosen}.{hashlib.sha256(content.encode()).hexdigest()[:8]}.png"
+
     def sprites(self, **options: Any) -> Iterator[Sprite]:
         """The chosen candidate of each request; for the options see `generate_sprites`."""
         options |= {"chunk_size": self.settings.chunk_size, **self.settings.arguments()}
@@ -240,39 +250,29 @@ class Job:
 def generate_files(job: Job, folder: Path, raw: bool = False) -> Iterator[Path]:
     """Generates each request into a PNG of its own, and yields the paths as they are finished.
 
-    Files that exist with the same provenance, but for the chunk size, are kept and count in their rows, so that an
-    interrupted job continues where it stopped. Files have seed and number of the request in their name, and the seed
-    of the chosen candidate in their provenance. The pipeline is that of `settings.load`, and no request stands twice.
-    With `raw` the files are single samples as they are, in RGBA with alpha as predicted.
+    Their names are those of `Job.file_name`. Files that exist and can be read are kept, also if somebody edited them,
+    and count in their rows, so that an interrupted job continues where it stopped. Files have the seed of the chosen
+    candidate in their provenance. The pipeline is that of `settings.load`, and no request stands twice. With `raw` the
+    files are single samples as they are, in RGBA with alpha as predicted.
 
     Raises:
         OSError: If a file cannot be written.
     """
-    pipeline, settings, candidates = job.pipeline, job.settings, job.candidates
+    pipeline, settings = job.pipeline, job.settings
     paths, finished = [], {}
     for i, request in enumerate(job.requests):
-        path = folder / request.file_name
-        path = path if candidates == 1 else path.with_stem(f"{path.stem}_best-of-{candidates}")
-        possible = candidates_of(pipeline, request, candidates)
-        if _exists(path, (settings.provenance(pipeline, each) for each in possible)):
-            image = open_image(path)
-            if candidates > 1:  # it counts in its row
-                image = to_sprite(image.resize(pipeline.sample_shape[:0:-1], Image.Resampling.NEAREST), None)
-            finished[i] = image
-            yield path
-        else:
+        path = folder / job.file_name(request)
+        try:
+            image = with_8_bits(open_image(path))
+        except (OSError, ValueError):  # there is none, or it is damaged
             paths.append(path)
+            continue
+        if job.candidates > 1:  # it counts in its row
+            image = to_sprite(image.resize(pipeline.sample_shape[:0:-1], Image.Resampling.NEAREST), None)
+        finished[i] = image
+        yield path
     sprites = job.sprites(finished=finished, output_type="np" if raw else "pil")
     for path, sprite in zip(paths, sprites, strict=True):
         image = VaeImageProcessor.numpy_to_pil(sprite.sample)[0] if raw else settings.postprocess(sprite.sample)
         write_png(image, path, settings.provenance(pipeline, sprite.chosen))
         yield path
-
-
-def _exists(path: Path, possible: Iterable[Provenance]) -> bool:
-    try:
-        open_image(path)  # a truncated file can still have its text
-        made = read_png(path)
-        return any(made == replace(each, chunk_size=made.chunk_size) for each in possible)
-    except (OSError, ValueError):
-        return False

@@ -41,6 +41,35 @@ def test_animals_and_things_are_sketches_in_a_usual_color_and_size(text, expecte
     assert known == {name: found[name] for name in ("type", "sketch") if name in found}
 
 
+TAGGED = [
+    ("a small blue dragon with wings", "dragon blue wings small / dragon wings"),
+    ("a robot fox with big ears and flames", "steel/fire quadruped / robot fox big-ears flames-on-body"),
+    ("leaves, horn", "grass / leaves-on-body horns"),
+    ("an owl without wings", "flying wings / owl"),
+    ("a dargon bird of prey", "dragon / dragon bird-of-prey"),
+]
+TAGS = (
+    "big-ears",
+    "bird-of-prey",
+    "dragon",
+    "flames-on-body",
+    "fox",
+    "horns",
+    "leaves-on-body",
+    "owl",
+    "robot",
+    "wings",
+)
+
+
+@pytest.mark.parametrize(("text", "expected"), TAGGED)
+def test_words_are_tags_beside_what_else_they_mean(text, expected):
+    found, unknown = parse_description(text, CONDITIONS | {"tags": TAGS})
+    tags = found.pop("tags")
+    assert (" ".join(found.values()), tags) == tuple(expected.split(" / "))
+    assert unknown == ["wings"] * ("without" in text)
+
+
 @pytest.mark.parametrize(("text", "meant", "opposite"), NEGATED)  # written by somebody who had not seen the rules
 def test_no_description_gives_the_opposite(text, meant, opposite):
     conditions, unknown = parse_description(text, CONDITIONS)

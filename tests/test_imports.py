@@ -2,17 +2,19 @@
 
 import ast
 import graphlib
+import re
+from importlib.util import resolve_name
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-CORE = ("vocabulary", "data", "class_folder", "preprocessing", "diffusion", "postprocessing", "files", "models")
-CORE += ("training", "pipelines", "dataset_scripts", "")  # the last is the package itself
+CORE = ("bundled", "vocabulary", "data", "class_folder", "preprocessing", "diffusion", "postprocessing", "files")
+CORE += ("models", "training", "pipelines", "dataset_scripts", "")  # the last is the package itself
 LEAVES = ("evaluation", "publishing", "app")
 ABOVE_LEAVES = ("commands", "cli", "train_conditional", "benchmarks")
 
 
 def imports() -> dict[str, set[str]]:
-    """Module -> those of the project that it imports, also inside functions, named from the package on."""
+    """Module -> those of the project that it imports, also in functions and by importlib, without the package."""
     folders = ("pokemon_ddpm", "pipelines", "dataset_scripts", "benchmarks")
     paths, found = {"train_conditional": ROOT / "train_conditional.py"}, {}
     for path in (path for folder in folders for path in (ROOT / folder).rglob("*.py")):
@@ -21,12 +23,17 @@ def imports() -> dict[str, set[str]]:
             paths[name.removeprefix("pokemon_ddpm").removesuffix("__init__").strip(".")] = path
     for name, path in paths.items():
         tree, named = ast.parse(path.read_text(encoding="utf-8")), set()
+        package = f"pokemon_ddpm.{name.rpartition('.')[0]}".rstrip(".")
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
                 named |= {each.name for each in node.names}
             elif isinstance(node, ast.ImportFrom):
-                folder = f"pokemon_ddpm.{name.rpartition('.')[0]}." if node.level else ""
+                folder = f"{package}." if node.level else ""
                 named |= {f"{folder}{node.module}.{each.name}" for each in node.names}
+            elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+                named |= {resolve_name(each.value, package) for each in node.args if isinstance(each, ast.Constant)}
+            elif isinstance(node, ast.Constant) and re.fullmatch(r"pokemon_ddpm(\.\w+)+", str(node.value)):
+                named.add(node.value)  # for importlib, from a table
         modules = {each.partition(".")[2] for each in named if each.split(".")[0] == "pokemon_ddpm"}
         found[name] = {module if module in paths else module.rpartition(".")[0] for module in modules} - {name}
     return found

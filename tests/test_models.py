@@ -22,6 +22,12 @@ def test_the_digest_is_of_the_weights_in_float32():
     assert models.weights_digest(coarse) == models.weights_digest(coarse.float()) != digest
 
 
+def test_a_pipeline_without_its_loader_says_where_it_is(monkeypatch):
+    monkeypatch.setattr(PokemonDDPMPipeline, "load", None)  # as where only pokemon_ddpm.pipelines was imported
+    with pytest.raises(ImportError, match="^Import PokemonDDPMPipeline from pokemon_ddpm, not from pokemon_ddpm.pipe"):
+        PokemonDDPMPipeline.from_pretrained("pokemon-ddpm-64")
+
+
 @pytest.mark.parametrize("name", RELEASED_MODELS)
 def test_a_released_model_is_located_loaded_and_generates(name, tmp_path, monkeypatch):
     folder = str(RELEASED / name)

@@ -2,11 +2,13 @@
 
 import functools
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import get_overloads, get_type_hints
 
@@ -17,6 +19,7 @@ from filelock import FileLock
 from pokemon_ddpm import PokemonDDPMPipeline, load_sprites
 
 ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 # Otherwise the editable installation of the tests would answer for the wheel.
 WITHOUT_CLONE = "import sys; sys.meta_path = [f for f in sys.meta_path if 'editable' not in str(f).lower()]; "
 
@@ -85,8 +88,18 @@ def test_what_type_checkers_see():
     assert PokemonDDPMPipeline.from_pretrained.__annotations__["return"] == "Self"
 
 
+def test_what_is_imported_is_declared():
+    folders = ("pokemon_ddpm", "pipelines", "dataset_scripts", "benchmarks")
+    code = "\n".join(path.read_text("utf-8") for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    modules = set(re.findall(r"^ *(?:from|import) (\w+)", code, re.MULTILINE)) & packages_distributions().keys()
+    imported = {re.sub("[_.]", "-", packages_distributions()[name][0].lower()) for name in modules} - {"pokemon-ddpm"}
+    lists = PROJECT["dependencies"], sum(PROJECT["optional-dependencies"].values(), [])
+    needed, optional = ({re.match(r"[\w-]+", each)[0] for each in lines} for lines in lists)
+    assert needed <= imported <= needed | optional
+
+
 def test_one_version():
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    version = PROJECT["version"]
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
     assert citation["version"] == version
     assert f"\n## [{version}] - {citation['date-released']}\n" in (ROOT / "CHANGELOG.md").read_text("utf-8")

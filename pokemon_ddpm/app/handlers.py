@@ -6,11 +6,10 @@ Values are checked here, whatever the page offers: they may come from any progra
 import asyncio
 import html
 import json
-import re
 import secrets
 import threading
 import zipfile
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -52,8 +51,11 @@ class Refused(gr.Error):
         super().__init__(html.escape(message, quote=False), print_exception=False)
 
 
-def offered(models: Models, model: str) -> dict[str, tuple[list[str], str]]:
-    """Types and attributes -> the values that a model has, of all attributes of all models, and the one at first."""
+def offered(models: Models, model: str) -> dict[str, tuple[list[str], str | list[str]]]:
+    """Types and attributes -> the values that a model has, of all attributes of all models, and the one at first.
+
+    Of tags several can be chosen, at first none.
+    """
     pipeline = models[model]
     known, usual = pipeline.conditioner.vocabulary, {**USUAL, **pipeline.config.default_conditions}
     second = [NONE, *known["type"]] if pipeline.conditioner.has_types else []  # a sprite has only one class
@@ -62,6 +64,8 @@ def offered(models: Models, model: str) -> dict[str, tuple[list[str], str]]:
     for name in (each for each in names if each not in OTHER_NAMES):
         values = known.get(name, ())
         found[name] = ([ANY, *values], usual[name] if usual.get(name) in values else ANY)
+        if name in pipeline.conditioner.sets:
+            found[name] = ([*values], [])
     return found
 
 
@@ -78,9 +82,10 @@ def controls(models: Models, settings: Mapping[str, Any]) -> dict[str, dict[str,
     """
     pipeline, found = models[settings["model"]], {}
     for name, (values, first) in offered(models, settings["model"]).items():
-        kept = values if name in SETTINGS else values[1:]  # an attribute that another model lacked was any
-        value = settings[name] if settings[name] in kept else first
-        found[name] = {"choices": values, "value": value, "visible": len(values) > 1}
+        kept = values if name in SETTINGS else [each for each in values if each != ANY]  # as what a model lacked is
+        chosen, is_set = settings[name], isinstance(first, list)
+        value = [each for each in chosen if each in kept] if is_set else chosen if chosen in kept else first
+        found[name] = {"choices": values, "value": value, "visible": len(values) > 1, "multiselect": is_set}
     shown = [options["visible"] for name, options in found.items() if name not in SETTINGS]
     found["attributes"] = {"visible": any(shown)}
     found["pokemon_type"]["label"] = "Type" if pipeline.conditioner.has_types else "Class"
@@ -93,7 +98,8 @@ def new_job(models: Models, settings: Mapping[str, Any]) -> Job:
     """Checks such settings as `default_settings`."""
     model = one_of("model", settings["model"], models)
     pipeline, found = models[model], offered(models, model)
-    given = {name: one_of(name, settings[name], values) for name, (values, _) in found.items()}
+    check = {name: some_of if isinstance(first, list) else one_of for name, (_, first) in found.items()}
+    given = {name: check[name](name, settings[name], values) for name, (values, _) in found.items()}
     count = number("num_images", settings["num_images"], 1, MAX_IMAGES)
     if not isinstance(settings["new_seed"], bool):
         raise Refused("new_seed must be true or false.")
@@ -119,6 +125,12 @@ def one_of(name: str, value: Any, allowed: Iterable[str]) -> str:
     if not isinstance(value, str) or value not in allowed:
         raise Refused(f"{name} must be one of: {', '.join(allowed)}.")
     return value
+
+
+def some_of(name: str, value: Any, allowed: Sequence[str]) -> str:
+    if not isinstance(value, list) or len(value) > len(allowed):
+        raise Refused(f"{name} must be a list of: {', '.join(allowed)}.")
+    return " ".join(one_of(name, each, allowed) for each in value) or ANY
 
 
 def number(name: str, value: Any, low: float, high: float, kind: type = int) -> int | float:
@@ -212,7 +224,7 @@ class Handlers:
 
     def select(self, event: gr.SelectData) -> int:
         """The number of the sprite that was clicked."""
-        return event.index + 1
+        return number("index", event.index, 0, MAX_IMAGES - 1) + 1
 
     def finish(self, result: Generation) -> tuple[str, int]:
         """After a generation: status, and number of the first sprite."""
@@ -230,7 +242,7 @@ def write_download(kind: str, result: Generation, sprite: Sprite, scale: int, ca
     """Writes the file of a kind, see `KINDS`, and returns its path."""
     folder = cache / secrets.token_hex(16)  # nobody can guess it
     folder.mkdir()
-    path, settings = folder / f"{'sprites' if kind == 'zip' else _name(sprite)}.{kind}", result.job.settings
+    path, settings = folder / f"{'sprites' if kind == 'zip' else sprite.request.stem}.{kind}", result.job.settings
     try:
         if kind == "zip":
             _write_game_sheet(result, path, scale)
@@ -246,18 +258,12 @@ def write_download(kind: str, result: Generation, sprite: Sprite, scale: int, ca
     return str(path)
 
 
-def _name(sprite: Sprite) -> str:
-    """A file name without suffix, of the condition and the seed."""
-    name = re.sub(r"[^\w.+-]", "-", Path(sprite.request.file_name).stem)
-    return name.encode()[-100:].decode(errors="ignore")  # classes can have long names
-
-
 def _write_game_sheet(result: Generation, path: Path, scale: int) -> None:
     """Writes a sheet of all sprites for games, and its description with their conditions and seeds."""
     sprites, pipeline, model = result.sprites, result.job.pipeline, result.job.settings.model
     images, columns = [result.image(each, scale) for each in sprites], min(GAME_COLUMNS, len(sprites))
     metadata = [{"model": model, **repeated_by(pipeline, each.chosen)} for each in sprites]
-    names = [f"{i}_{_name(sprite)}" for i, sprite in enumerate(sprites, 1)]
+    names = [f"{i}_{sprite.request.stem}" for i, sprite in enumerate(sprites, 1)]
     description = sheet_description("sheet.png", images[0].size, columns, names, metadata)
     with zipfile.ZipFile(path, "w") as archive:
         with archive.open("sheet.png", "w") as file:

@@ -8,6 +8,7 @@ import gradio as gr
 from pokemon_ddpm import RELEASED_FREE_MODEL
 from pokemon_ddpm.app import handlers
 from pokemon_ddpm.app.handlers import Handlers, Models, controls, default_settings
+from pokemon_ddpm.app.limits import QUEUE_SIZE, LimitedBlocks
 
 TITLE, OWN_TITLE = "Pokémon DDPM", "New sprites of any class"  # the second where no model is of Pokémon
 INTRODUCTION = "# {}\nNew sprites from a class-conditional diffusion model. Set conditions and press Generate."
@@ -18,7 +19,6 @@ Pokémon and Pokémon character names are trademarks of Nintendo."""
 FREE_NOTICE = "{} is under the GPL 3. It was trained on units of Battle for Wesnoth, which is not affiliated either."
 LABELS = {"finish": "Shiny"}
 KEPT_SECONDS = 3600  # then Gradio deletes a file
-QUEUE_SIZE = 32  # jobs that can wait in Gradio's queue for the one that runs
 # The handlers check all values themselves, hence no preprocessing.
 AT_ONCE = {"queue": False, "preprocess": False, "show_progress": "hidden"}
 PRIVATE = {**AT_ONCE, "api_visibility": "private"}
@@ -47,7 +47,7 @@ def build_page(models: Models, actions: Handlers) -> gr.Blocks:
     usual = default_settings(models, next(iter(models)))
     found, own = controls(models, usual), not any(each.conditioner.has_types for each in models.values())
     title = OWN_TITLE if own else TITLE
-    with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(60, KEPT_SECONDS)) as page:
+    with LimitedBlocks(title=title, analytics_enabled=False, delete_cache=(60, KEPT_SECONDS)) as page:
         result = gr.State(None, time_to_live=KEPT_SECONDS)
         gr.Markdown(INTRODUCTION.format(title))
         with gr.Row():

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import gradio as gr
 from starlette.middleware import Middleware
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_FREE_MODEL, RELEASED_MODEL
 from pokemon_ddpm.app.handlers import Handlers
 from pokemon_ddpm.app.interface import THEME, build_page
+from pokemon_ddpm.app.limits import MAX_BODY_SIZE, log_one_line
 from pokemon_ddpm.generation import GenerationSettings, best_dtype
 from pokemon_ddpm.models import model_name
 
@@ -74,7 +76,14 @@ def launch(
     page = build_page(loaded, Handlers(loaded, cache))
     if not allowed_hosts and (host or os.environ.get("GRADIO_SERVER_NAME", LOCAL[0])) not in LOCAL:
         allowed_hosts = ["*"]
+    if "SPACE_ID" in os.environ:  # only the proxy of Hugging Face reaches a Space, and says who a client is
+        os.environ.setdefault("FORWARDED_ALLOW_IPS", "*")
     names = [*allowed_hosts, *LOCAL, *(["*.gradio.live"] if share else [])]
+    middleware = [
+        Middleware(TrustedHostMiddleware, allowed_hosts=names),
+        Middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY_SIZE),
+    ]
+    logging.getLogger("uvicorn.error").addFilter(log_one_line)
     page.launch(
         server_name=f"[{host}]" if host and ":" in host else host,
         server_port=port,
@@ -84,7 +93,7 @@ def launch(
         theme=THEME,
         css_paths=Path(__file__).with_name("style.css"),
         footer_links=["api"],
-        app_kwargs={"middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=names)]},
+        app_kwargs={"middleware": middleware},
         max_file_size=0,
         state_session_capacity=MAX_SESSIONS,
         run_history=False,

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
+from pokemon_ddpm.pipelines.file_checks import printable
 
 OWN = "the model's own"
 MAX_SEED = 2**63  # a generator takes seeds below 2**64, and those of the following sprites must fit as well
@@ -38,7 +39,7 @@ Guidance = Annotated[
 
 def fail(message: object) -> NoReturn:
     """Ends the command with an error message and status 2."""
-    typer.echo(f"error: {message}", err=True)
+    typer.echo("\n".join(map(printable, f"error: {message}".split("\n"))), err=True)
     raise typer.Exit(2)
 
 

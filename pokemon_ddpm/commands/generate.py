@@ -65,6 +65,7 @@ def generate(
     size: Annotated[Values, _attribute("size", "Height")] = None,
     form: Annotated[Values, _attribute("form", "Kind of form")] = None,
     legendary: Annotated[Values, _attribute("legendary", "Whether it is legendary or mythical")] = None,
+    tag: Annotated[Values, typer.Option(help='What it shows, such as "wings"; of several it shows all.')] = None,
     attribute: Annotated[Values, typer.Option(help="NAME=VALUE of an attribute of your own images.")] = None,
     num_images: Annotated[int, typer.Option(min=1, max=MAX_SPRITES, help="Sprites per row.")] = 4,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Another seed gives other sprites.")] = 0,
@@ -90,6 +91,7 @@ def generate(
     """
     _check_output(context, output, game_sheet, output_dir, like)
     given = {name: context.params[name] for name in CONDITIONS} | _other_attributes(attribute or ())
+    given |= {"tags": [" ".join(tag)]} if tag else {}
 
     if like is not None:
         _generate_like(like, output)
@@ -207,7 +209,7 @@ def _other_attributes(pairs: Sequence[str]) -> dict[str, list[str]]:
     given: dict[str, list[str]] = {}
     for pair in pairs:
         name, equals, value = (part.strip() for part in pair.partition("="))
-        if not (name and equals and value) or name in CONDITIONS:
+        if not (name and equals and value) or name in (*CONDITIONS, "tags"):
             common.fail(f"--attribute takes NAME=VALUE with a name that has no flag of its own, not {pair!r}.")
         given.setdefault(name, []).append(value)
     return given
@@ -216,9 +218,12 @@ def _other_attributes(pairs: Sequence[str]) -> dict[str, list[str]]:
 def _known_values(attribute: str, values: list[str], conditioner: "SpriteConditioner") -> list[str]:
     every = conditioner.vocabulary.get(attribute)
     known = [each for value in values for each in (every if every and value.strip().lower() == "all" else [value])]
+    known = list(dict.fromkeys(known))  # with `same_seeds` a value given twice would be the same sprites
     for value in known:
         if attribute == "type":
             conditioner.type_blend(common.parse_type(value))
+        elif attribute in conditioner.sets:
+            conditioner.tag_ids(value)
         else:
             conditioner.attribute_id(attribute, value)
     return known
@@ -257,7 +262,7 @@ def _write_game_sheet(job: "Job", columns: int, output: Path) -> None:
     from pokemon_ddpm.generation import repeated_by
 
     (sprites, images), file = _finished(job), output.with_suffix(".json")
-    names = [each.request.file_name for each in sprites]
+    names = [f"{i}_{each.request.stem}.png" for i, each in enumerate(sprites, 1)]
     metadata = [repeated_by(job.pipeline, each.chosen) for each in sprites]
     description = sheet_description(output.name, images[0].size, columns, names, metadata)
     save_image(make_game_sheet(images, columns), output)

@@ -24,6 +24,7 @@ from pokemon_ddpm.evaluation.images import flip_and_shift
 from pokemon_ddpm.evaluation.metrics import condition_accuracy, label_values
 from pokemon_ddpm.files import write_file
 from pokemon_ddpm.models import RELEASED, weights_digest
+from pokemon_ddpm.pipelines.sprite_conditioner import TAGS
 
 RELEASED_FEATURES = RELEASED / "sprite-features"
 WEIGHTS_FILE, ARGUMENTS = "model.safetensors", ("backbone", "vocabulary", "dimension", "resolution")  # in config.json
@@ -157,7 +158,7 @@ def fit_features(
     images, resolution = train.images, train.images.shape[-1]
     config = {
         "backbone": {**BACKBONE, "downsample_in_first_stage": resolution > RESOLUTION},
-        "vocabulary": {name: train.vocabulary[name] for name in train.varying_attributes()},
+        "vocabulary": {name: train.vocabulary[name] for name in train.varying_attributes() if name != TAGS},
         "resolution": resolution,
     }
     train = train.to(device)

@@ -91,15 +91,15 @@ def row_requests(
 ) -> list[SpriteRequest]:
     """A request with the conditions of each of some images, int64 (N,); the seeds follow the first one.
 
-    Types are given completely ("fire/none" for one), unknown labels are "any", and attributes that the model does not
-    know are not given. Raises ValueError if it was trained on other classes.
+    Types are given completely ("fire/none" for one), unknown labels and tags are "any", and attributes that the model
+    does not know are not given. Raises ValueError if it was trained on other classes.
     """
     vocabulary = conditioner.vocabulary
     check_classes("The model", vocabulary["type"], data.type_names)
     requests = []
     for seed, row in enumerate(rows.tolist(), first_seed):
         values = {name: [ANY] for name in vocabulary}  # in full, since a model may have default conditions
-        for name in vocabulary.keys() & data.labels.keys():
+        for name in vocabulary.keys() & data.labels.keys() - conditioner.sets:
             known = dict(enumerate(data.vocabulary[name]))
             names = [known.get(k) for k in data.labels[name][row].view(-1).tolist()]
             values[name] = [each for each in names if each in vocabulary[name]] or [ANY]
@@ -148,8 +148,8 @@ def generate_samples(
 ) -> SampleSet:
     """Raw samples, RGBA with alpha as predicted; those that are not in the folder yet are generated into it."""
     folder.mkdir(parents=True, exist_ok=True)
-    list(tqdm(generate_files(Job(pipeline, settings, requests), folder, raw=True), "Generating", len(requests)))
-    files = sorted(folder / request.file_name for request in requests)
+    paths = generate_files(Job(pipeline, settings, requests), folder, raw=True)
+    files = sorted(tqdm(paths, "Generating", len(requests)))
     return SampleSet(as_tensor(map(open_image, files)), tuple(map(read_png, files)))
 
 

@@ -150,7 +150,8 @@ def bits_per_dim(pipeline: PokemonDDPMPipeline, data: SpriteTensors, seed: int =
         batch, t = data.rows(part.to(device)), t.to(device)
         clean = scale * (batch.images.float() / 127.5 - 1)
         noisy = schedule.add_noise(clean, torch.randn(clean.shape, generator=generator).to(device), t)
-        embedding = pipeline.conditioner({name: batch.labels[name] for name in pipeline.conditioner.vocabulary})
+        given = pipeline.conditioner.vocabulary.keys() - pipeline.conditioner.sets  # never all in training
+        embedding = pipeline.conditioner({name: batch.labels[name] for name in sorted(given)})
         prediction = pipeline.unet(noisy.to(pipeline.unet.dtype), t, class_labels=embedding, return_dict=False)[0]
         terms.append(bound_term(schedule, variance_type, prediction.float(), clean, noisy, t, clip_clean=True).cpu())
     terms = torch.cat(terms).view(len(data), -1)

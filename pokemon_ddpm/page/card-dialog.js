@@ -4,7 +4,7 @@ import { drawCard } from "./card.js";
 import { $, download, say } from "./dom.js";
 import { rename } from "./list.js";
 import { sampleRecipe, work } from "./making.js";
-import { cardRecipes, givenName, title } from "./recipe.js";
+import { cardRecipes, givenName, identity } from "./recipe.js";
 import { canShare, copy, fileName, pngFile, saveSheet, share } from "./saving.js";
 import { linkOf, open } from "./stage.js";
 import { colorOf, find, nameOf, page } from "./state.js";
@@ -18,9 +18,9 @@ let card = null; // {recipes, parts, large, link, file, title} of the open one
 
 /** A part of a card, made where it is in no list. */
 async function part(recipe, tries, signal) {
-  const sprite = find(recipe) ?? made.get(title(recipe)) ?? { recipe, frames: [], tries: { ...tries } };
+  const sprite = find(recipe) ?? made.get(identity(recipe)) ?? { recipe, frames: [], tries: { ...tries } };
   sprite.pixels ??= await sampleRecipe(sprite, signal);
-  made.set(title(recipe), sprite);
+  made.set(identity(recipe), sprite);
   return sprite;
 }
 
@@ -56,7 +56,7 @@ export async function openCard(tries) {
 /** The large part of a card, which has the name of the front where it has none. */
 function largeOf({ parts, large }) {
   const front = parts["1-front"], own = parts[large] ?? front;
-  return { ...own, name: own.name || front.name };
+  return { ...own, name: own.name || own.called || front.name };
 }
 
 async function complete(own) {

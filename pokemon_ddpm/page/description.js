@@ -26,7 +26,7 @@ function phrases(vocabulary, words, usual) {
     if (own.length) known.set(phrase, own);
   }
   for (const [name, values] of Object.entries(vocabulary).reverse()) {
-    if (LEFT_OUT.includes(name)) continue;
+    if ([...LEFT_OUT, "tags"].includes(name)) continue;
     for (const value of values) {
       if ([...UNNAMED, usual[name]].includes(value)) continue;
       const phrase = wordsOf(value).join(" ");
@@ -37,6 +37,13 @@ function phrases(vocabulary, words, usual) {
         if (!known.has(singular)) known.set(singular, [[name, value]]);
       }
     }
+  }
+  for (const tag of vocabulary.tags ?? []) { // beside what else the word means
+    const phrase = wordsOf(tag).join(" ");
+    for (const each of [phrase, phrase.replace(/ on body$/, "")]) {
+      known.set(each, [["tags", tag], ...(meaning(each, known) ?? []).filter(([name]) => name !== "tags")]);
+    }
+    for (const [end, by] of PLURALS) if (!known.has(phrase.replace(end, by))) known.set(phrase.replace(end, by), [["tags", tag]]);
   }
   return known;
 }
@@ -100,7 +107,7 @@ function distanceOf(one, other) {
 
 /** The conditions that a text names, and the words that were not understood; `usual` are values that nobody names. */
 export function parseDescription(text, vocabulary, table, sketches, usual = { view: "front", finish: "normal" }) {
-  const known = phrases(vocabulary, synonyms(table, sketches), usual), found = {}, types = [], unknown = [];
+  const known = phrases(vocabulary, synonyms(table, sketches), usual), found = {}, types = [], tags = [], unknown = [];
   let usualType;
   const fillers = `${table.ignored} ${table.negations} non`.split(" "), parts = table.parts.split(" ");
   const right = [...fillers, ...parts, ...table.right.split(" ")];
@@ -125,7 +132,8 @@ export function parseDescription(text, vocabulary, table, sketches, usual = { vi
       if (meant.sketch && sketched === place) delete found.sketch, delete found.shape; // a "robot crab" is a crab
       if (meant.sketch) [sketched, usualType] = [place + length, meant.type];
       for (const [name, value] of values ?? []) {
-        if (name !== "type") taken = (found[name] ??= value) === value || taken;
+        if (name === "tags") taken = !!(tags.includes(value) || tags.push(value));
+        else if (name !== "type") taken = (found[name] ??= value) === value || taken;
         else if (types.includes(value) || types.length < 2) {
           taken = true;
           if (!types.includes(value)) types.push(value);
@@ -135,6 +143,7 @@ export function parseDescription(text, vocabulary, table, sketches, usual = { vi
     }
   }
   if (types.length) found.type = types.join("/");
+  if (tags.length) found.tags = tags.join(" ");
   const own = found.sketch && usualConditions(found.sketch, sketches, types.filter((type) => type !== usualType));
   const all = Object.entries({ ...own, ...found });
   return { conditions: Object.fromEntries(all.filter(([name]) => vocabulary[name])), unknown };

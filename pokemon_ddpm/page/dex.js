@@ -102,7 +102,8 @@ $("import").onchange = async () => {
   const [file] = $("import").files;
   $("import").value = "";
   try {
-    say(`${await imported(await file.text())} sprites are in ${file.name}.`);
+    const [count, others] = await imported(await file.text());
+    say(`${count} sprites are in ${file.name}.${others ? ` ${others} were left out: damaged, or of another page.` : ""}`);
   } catch {
     say(`${file.name} is no collection that this page has exported.`);
   }

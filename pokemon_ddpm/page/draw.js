@@ -1,6 +1,7 @@
 // Conditions that are not given, drawn from those of training images as SpriteConditioner.draw does.
 
 import { sha256 } from "./random.js";
+import { withDrawnSketch } from "./sketch.js";
 
 const MIN_LINES = 4, COLOR_LINES = 3; // as there
 
@@ -37,4 +38,15 @@ export function drawConditions({ training_conditions: table, vocabulary }, condi
     return [name, vocabulary[name][(name === "color" ? one : other)[3 + table.attributes.indexOf(name)]]];
   });
   return Object.fromEntries(drawn.filter(([, value]) => value !== undefined));
+}
+
+/** What sprite `number` of a row is chosen from: seeds and conditions in the order of a link, half of them with drawn sketches, see studio.py. */
+export function candidatesOf({ vocabulary, training_conditions: table, sketches }, conditions, asked, seeds, number) {
+  const isDrawn = vocabulary.pose && table?.drawn.includes("shape") && !asked.sketch;
+  const half = Math.floor(seeds.length / 2), begin = number % 2 ? 0 : seeds.length - half;
+  return seeds.map((seed, i) => {
+    const own = isDrawn && begin <= i && i < begin + half ? withDrawnSketch(conditions, asked, sketches, seed) : conditions;
+    const inOrder = Object.keys(vocabulary).filter((name) => name in own).map((name) => [name, own[name]]);
+    return { seed, conditions: Object.fromEntries(inOrder) };
+  });
 }

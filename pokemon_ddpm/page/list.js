@@ -1,12 +1,13 @@
 // The list of sprites, and what the browser keeps of it: the newest ones, and all with a heart.
 
 import { draw } from "./canvas.js";
-import { $, element, say } from "./dom.js";
-import { isRecipe } from "./recipe.js";
+import { $, element } from "./dom.js";
+import { givenName, isRecipe, title } from "./recipe.js";
 import { find, finished, idOf, nameOf, page, styleOf, typesOf } from "./state.js";
-import { deleteSprite, openStore, putSprite, storedSprites } from "./store.js";
+import { deleteSprite, openStore, putSprite } from "./store.js";
 
 const MOST = 500; // without a heart
+const LONGEST_TEXT = 200;
 const STORED = `pokemon-ddpm-sprites ${new URL("./", location).pathname}`; // a host has one storage for all its pages
 
 let onOpen = () => {};
@@ -26,7 +27,7 @@ function insert(sprite) {
 
 /** Writes name and type of a sprite, which can be other ones once its candidate is chosen. */
 export function label(sprite) {
-  Object.assign(sprite.item.firstChild, { title: idOf(sprite), style: styleOf(typesOf(sprite)[0]) });
+  Object.assign(sprite.item.firstChild, { title: title(sprite.recipe), style: styleOf(typesOf(sprite)[0]) });
   sprite.item.firstChild.lastChild.textContent = nameOf(sprite);
   sprite.item.classList.toggle("heart", Boolean(sprite.heart));
   sprite.item.classList.toggle("shiny", sprite.recipe.makes.includes("shiny"));
@@ -49,16 +50,16 @@ export function takeOut(sprite) {
 
 const count = () => ($("dex-count").textContent = finished().length || "");
 
-const recordOf = ({ recipe, pixels, time, heart, name, weights = page.config.weights, parents }) => (
-  { recipe, pixels, time, heart, name, weights, parents }
-);
+const recordOf = ({ recipe, pixels, time, heart, name, weights = page.config.weights, parents }) => ({
+  recipe, pixels, time, heart, weights, name: givenName(name),
+  parents: parents?.map((each) => ({ ...each, name: givenName(each.name, LONGEST_TEXT) })),
+});
 
 /** Keeps a sprite in the browser, and lets go of the oldest ones without a heart. */
 export async function keep(sprite) {
   if (!finished().includes(sprite)) return; // it was deleted while it was made
-  const isKept = await putSprite({ id: idOf(sprite), ...recordOf(sprite) });
+  $("unkept").hidden = await putSprite({ id: idOf(sprite), ...recordOf(sprite) });
   if (sprite.heart) navigator.storage?.persist?.(); // the browser then asks before it clears them
-  if (!isKept) say("This browser keeps no more sprites; save those that you like.");
   const others = finished().filter(({ heart }) => !heart);
   await Promise.all(others.slice(MOST).map((each) => deleteSprite(idOf(each))));
 }
@@ -68,6 +69,12 @@ export function rename(sprite, name) {
   sprite.name = name;
   label(sprite);
   return keep(sprite);
+}
+
+/** Shows a sprite under the name of a link, or no longer, as long as a visitor gives it none. */
+export function call(sprite, called) {
+  sprite.called = called;
+  label(sprite);
 }
 
 /** Deletes a sprite, and returns what brings it back. */
@@ -84,7 +91,7 @@ export function forget(sprite) {
 /** Whether a record is a sprite of this page; what a browser stores, and what is imported, comes from anywhere. */
 function isSprite(record) {
   const isPixels = record?.pixels instanceof Uint8ClampedArray && record.pixels.length === page.config.sample_shape.reduce((a, b) => a * b);
-  const isText = (value) => value === undefined || (typeof value === "string" && value.length <= 200);
+  const isText = (value) => value === undefined || (typeof value === "string" && value.length <= LONGEST_TEXT);
   if (!isPixels || !Number.isFinite(record.time) || ![record.name, record.weights].every(isText)) return false;
   const isParent = (each) => isText(each?.name) && each.pixels?.length === record.pixels.length;
   const areParents = (all) => all === undefined || (Array.isArray(all) && all.every(isParent));
@@ -114,13 +121,13 @@ export function show(records) {
 export async function restore(open, gone, changed) {
   onOpen = open;
   if (page.made.length) return;
-  await openStore(STORED, (id, record) => {
+  const current = (record) => (isSprite(record) ? idOf(record) : record.id);
+  show(await openStore(STORED, current, (id, record) => {
     const sprite = page.made.find((each) => idOf(each) === id);
     if (record) show([record]);
     else if (sprite?.pixels) gone(sprite);
     changed();
-  });
-  show(await storedSprites());
+  }));
 }
 
 const textOf = (pixels) => btoa(String.fromCharCode(...pixels));
@@ -140,12 +147,12 @@ export function exported() {
   return JSON.stringify({ app: "pokemon-ddpm", sprites }, (key, value) => (key === "pixels" ? textOf(value) : value));
 }
 
-/** Adds the sprites of such a file and returns how many they are; raises an error if it is another one. */
+/** Adds the sprites of such a file and returns how many they are, and how many are none; raises an error if it is another one. */
 export async function imported(text) {
   const { app, sprites } = JSON.parse(text, (key, value) => (key === "pixels" ? pixelsOf(value) : value));
   if (app !== "pokemon-ddpm" || !Array.isArray(sprites)) throw new Error("It is another file.");
   const records = sprites.filter(isSprite);
   show(records);
   for (const { recipe } of records) await keep(find(recipe));
-  return records.length;
+  return [records.length, sprites.length - records.length];
 }

@@ -3,12 +3,11 @@
 import { chosen } from "./choices.js";
 import { make, overlap, startOf } from "./creature.js";
 import { $, fail, say } from "./dom.js";
-import { drawConditions } from "./draw.js";
-import { addSprite, finish, keep, label, rename, takeOut } from "./list.js";
+import { candidatesOf, drawConditions } from "./draw.js";
+import { addSprite, call, finish, keep, label, takeOut } from "./list.js";
 import { sample } from "./model.js";
 import { sampleSeed } from "./random.js";
 import { canMake, isSurprise } from "./recipe.js";
-import { withDrawnSketch } from "./sketch.js";
 import { drawFrame, following, open, showName } from "./stage.js";
 import { find, finished, idOf, nameOf, page, randomSeed } from "./state.js";
 
@@ -41,17 +40,6 @@ export async function work(title, todo) {
 export const seedsOf = (seed, number) =>
   Array.from({ length: page.config.ranker ? CANDIDATES : 1 }, (_, candidate) => sampleSeed(seed, number, candidate));
 
-/** What a sprite is chosen from: seeds and conditions in the order of a link; for the second half a sketch is drawn, see studio.py. */
-function candidatesOf(conditions, asked, seeds) {
-  const { vocabulary, training_conditions: table, sketches } = page.config;
-  const isDrawn = vocabulary.pose && table?.drawn.includes("shape") && !asked.sketch;
-  return seeds.map((seed, i) => {
-    const own = isDrawn && 2 * i >= seeds.length ? withDrawnSketch(conditions, asked, sketches, seed) : conditions;
-    const inOrder = Object.keys(vocabulary).filter((name) => name in own).map((name) => [name, own[name]]);
-    return { seed, conditions: Object.fromEntries(inOrder) };
-  });
-}
-
 /** The candidates of a row of sprites: what is not given is drawn, unlike that of those before, as far as it can. */
 export function rowOf(wanted, seed) {
   const found = [], seen = new Set();
@@ -61,7 +49,7 @@ export function rowOf(wanted, seed) {
     const key = [conditions.type, drawn.color, drawn.shape].join();
     if ((drawn.color || drawn.shape) && seen.has(key) && number < 4 * wanted.length) continue;
     seen.add(key);
-    found.push({ asked: conditions, candidates: candidatesOf({ ...conditions, ...drawn }, conditions, seeds) });
+    found.push({ asked: conditions, candidates: candidatesOf(page.config, { ...conditions, ...drawn }, conditions, seeds, number) });
   }
   return found;
 }
@@ -186,10 +174,10 @@ export function someTypes(count) {
   return Array.from({ length: count }, (_, i) => shuffled[i % shuffled.length][1]);
 }
 
-/** The sprite of the list with this recipe, or a new one, with a name unless it has one. */
+/** The sprite of the list with this recipe, or a new one, under the name of a link. */
 export async function spriteOf(recipe, signal, name) {
   const found = find(recipe), sprite = found?.pixels ? found : addSprite(recipe);
-  if (name && !sprite.name) rename(sprite, name);
+  call(sprite, name);
   open(sprite);
   if (sprite.pixels) return sprite;
   try {

@@ -12,7 +12,7 @@ import { $, fail, say } from "./dom.js";
 import { restore } from "./list.js";
 import { cancel, generateChosen, makeOf, spriteOf, surprise, work } from "./making.js";
 import { keepFiles, load } from "./model.js";
-import { ANY, givenName, isOfModel, recipeOf } from "./recipe.js";
+import { ANY, givenName, isDay, isOfModel, recipeOf } from "./recipe.js";
 import { canShare, save, shareSprite } from "./saving.js";
 import { follow, open, showName } from "./stage.js";
 import { find, page } from "./state.js";
@@ -78,12 +78,12 @@ async function ready(backend) {
   say("");
   await restore(open, gone, refresh);
   $("credits").textContent = `Model ${page.config.name}, ${backend}.`;
-  const parameters = new URLSearchParams(location.search), isAsked = isWanted;
+  const parameters = new URLSearchParams(location.search), isAsked = isWanted, day = parameters.get("day");
   isWanted = false;
   if (isAsked) generateChosen();
-  else if (parameters.has("day")) creatureOfTheDay(parameters.get("day").match(/^\d{4}-\d\d-\d\d$/)?.[0]);
+  else if (day === "" || isDay(day)) creatureOfTheDay(day || undefined);
   else if (/^\d{1,10}$/.test(parameters.get("trio") ?? "")) starters(Number(parameters.get("trio")));
-  else if (parameters.has("type")) await fromLink(parameters);
+  else if (parameters.has("type") || parameters.has("day")) await fromLink(parameters);
   else if (!page.made.length) generateChosen();
   if (!page.shown && page.made.length) open(page.made[0]);
   navigator.serviceWorker?.ready.then(keepFiles); // what was loaded without it, once there is time

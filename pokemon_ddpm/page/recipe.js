@@ -15,9 +15,16 @@ const MAX_MAKES = 16, TO = "to-", SHOWN_DIGITS = 8, LONGEST_NAME = 24;
 const TAKEN = ["seed", "make", "share", "w", "card", "doodle", "day", "trio", "called"];
 const parameterOf = (name) => (TAKEN.includes(name) ? `own-${name}` : name);
 
-const start = ({ conditions: { type = ANY, ...others }, seed }) => [type, ...Object.values(others), seed].join(" ");
+const start = ({ conditions: { type = ANY, ...others }, seed }) => [type, ...Object.values(others).flat(), seed].join(" ");
 
-/** A recipe in one line. */
+/** All that decides a sprite, in one form: it has no order of conditions, nor one of the words of a set. */
+export function identity({ conditions, seed, makes, to, share, doodle }) {
+  const named = (conditions) => Object.entries({ type: ANY, ...conditions }).sort()
+    .map(([name, value]) => [name, [...new Set([value].flat())].sort()]);
+  return JSON.stringify([named(conditions), seed, makes, to && [named(to.conditions), to.seed, share], doodle]);
+}
+
+/** A recipe in one line, to read; other recipes can have the same one. */
 export const title = ({ makes, to, share, doodle, ...from }) => [
   start(from), ...(doodle ? [`doodle-${sampleSeed(doodle, "doodle", 0)}`] : []), ...(to ? ["to", start(to), share] : []), ...makes,
 ].join(" ");
@@ -30,6 +37,9 @@ export function ofDay(date, types) {
   const seed = sampleSeed(date, "day", 0);
   return { seed, type: types[sampleSeed(date, "type", 0) % types.length] };
 }
+
+/** Whether a text is a date in UTC until today. */
+export const isDay = (text, now = new Date()) => Date.parse(text) <= now && new Date(text).toISOString().slice(0, 10) === text;
 
 /** From 1. */
 export const stageOf = ({ makes }) => 1 + makes.filter((each) => each === "evolve").length;
@@ -56,8 +66,11 @@ export function queryOf({ conditions, seed, makes, to, share, doodle }, weights,
   return new URLSearchParams({ ...named(conditions), seed, ...morph, ...make, ...others });
 }
 
-/** What a visitor calls a sprite, of a link or an input; undefined if it is no name. */
-export const givenName = (text) => text?.trim().slice(0, LONGEST_NAME) || undefined;
+/** A name from outside without letters that nobody sees, or that turn the text around them; undefined if it is none. */
+export const givenName = (text, longest = LONGEST_NAME) => {
+  const seen = text?.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, "").trim() ?? "";
+  return [...seen].slice(0, longest).join("") || undefined;
+};
 
 /** Whether a link is of the model with these weights, or of an earlier page, which did not say it. */
 export const isOfModel = (parameters, weights) => [null, digits(weights)].includes(parameters.get("w"));
@@ -84,7 +97,7 @@ export function recipeOf(parameters, config) {
 export function isRecipe({ conditions, seed, makes, to, share, doodle }, config) {
   const { vocabulary } = config;
   const isMorph = to !== undefined && isStart(to, vocabulary) && 0 < share && share <= 1;
-  if (!isStart({ conditions, seed }, vocabulary) || !(isMorph || to === undefined)) return false;
+  if (!isStart({ conditions, seed }, vocabulary) || !(isMorph || (to ?? share) === undefined)) return false;
   if (doodle !== undefined && (to || !valuesOf(doodle))) return false;
   return makes.length <= MAX_MAKES && makes.every(isMake) && makes.every((make) => canMake(make, config));
 }
@@ -101,7 +114,7 @@ function areKnown({ type = ANY, ...others }, vocabulary) {
 
 const isSeed = (value) => Number.isInteger(value) && 0 <= value && value < MAX_SEED;
 const isVariation = (make) => /^vary-\d{1,10}$/.test(make) && isSeed(Number(make.slice(5)));
-const isMake = (make, i, makes) => isVariation(make) || make === "evolve" || (Object.hasOwn(CHANGES, make) && makes.indexOf(make) === i);
+const isMake = (make, i, makes) => typeof make === "string" && (isVariation(make) || make === "evolve" || (Object.hasOwn(CHANGES, make) && makes.indexOf(make) === i));
 
 /** Whether the model has learned it: no model of own classes has learned next stages. */
 export function canMake(make, { vocabulary, own_classes: own }) {

@@ -3,8 +3,8 @@
 import { draw } from "./canvas.js";
 import { CALLED, choices } from "./choices.js";
 import { $, element, still } from "./dom.js";
-import { keep, label } from "./list.js";
-import { canMake, conditionsOf, isRecipe, LAST_STAGE, queryOf, stageOf } from "./recipe.js";
+import { call, keep, label } from "./list.js";
+import { canMake, conditionsOf, isRecipe, LAST_STAGE, queryOf, stageOf, title } from "./recipe.js";
 import { squash } from "./sheet.js";
 import { find, idOf, isOwn, nameOf, page, randomSeed, styleOf, typesOf } from "./state.js";
 
@@ -14,6 +14,7 @@ const SET = [["shiny"], ["back"], ["back", "shiny"]];
 
 /** Shows a sprite large: the egg that it is in, or what can be made of it, once it is finished. */
 export function open(sprite, isHatching = false) {
+  if (page.shown?.called && page.shown !== sprite) call(page.shown);
   page.shown = sprite;
   showName(sprite);
   $("actions").disabled = $("link").disabled = $("heart").disabled = !sprite.pixels;
@@ -34,7 +35,7 @@ export function open(sprite, isHatching = false) {
 }
 
 export function showName(sprite) {
-  [$("title").textContent, $("title").title] = [nameOf(sprite), idOf(sprite)];
+  [$("title").textContent, $("title").title] = [nameOf(sprite), title(sprite.recipe)];
   $("large").setAttribute("aria-label", `${nameOf(sprite)}: a sprite of ${words(sprite).join(" ")}`);
   $("badges").replaceChildren(...words(sprite).map((text) => element("span", { textContent: text, style: styleOf(text) })));
 }
@@ -99,9 +100,9 @@ export function following({ makes, ...recipe }, kind) {
   return changes.map((change) => ({ ...recipe, makes: both ? [...before.slice(0, -1), "back", "shiny"] : [...before, ...change] }));
 }
 
-export function linkOf({ recipe, name }) {
+export function linkOf({ recipe, name, called }) {
   const link = new URL(location.pathname, location.href);
-  link.search = queryOf(recipe, page.config.weights, name);
+  link.search = queryOf(recipe, page.config.weights, name || called);
   return link.href;
 }
 

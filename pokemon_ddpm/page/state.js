@@ -1,6 +1,6 @@
 // What all parts of the page share.
 
-import { ANY, conditionsOf, nameFor, NONE, title } from "./recipe.js";
+import { ANY, conditionsOf, identity, nameFor, NONE } from "./recipe.js";
 
 export const GRAY = "#55536b";
 
@@ -12,12 +12,13 @@ export const page = { config: null, words: null, names: null, cards: null, made:
 
 export const randomSeed = () => Math.floor(Math.random() * 2 ** 32);
 /** Its name; an egg has none, nor has a first candidate that another one may replace. */
-export const nameOf = ({ name, recipe, isHatching, isTouched }) => (isHatching && !isTouched ? "Hatching" : name || nameFor(recipe, page.names));
+export const nameOf = ({ name, called, recipe, isHatching, isTouched }) =>
+  isHatching && !isTouched ? "Hatching" : name || called || nameFor(recipe, page.names);
 export const typesOf = ({ recipe }) => (conditionsOf(recipe).type ?? ANY).split("/").filter((each) => ![ANY, NONE].includes(each));
 export const colorOf = (type) => page.config.type_colors[type] ?? GRAY;
 export const styleOf = (type) => `--type: ${colorOf(type)}`;
-export const idOf = ({ recipe }) => title(recipe);
+export const idOf = ({ recipe }) => identity(recipe);
 export const finished = () => page.made.filter(({ pixels }) => pixels);
-export const find = (recipe) => page.made.find((each) => idOf(each) === title(recipe));
+export const find = (recipe) => page.made.find((each) => idOf(each) === identity(recipe));
 /** Whether this model made it; of what another one made nothing can be made. */
 export const isOwn = ({ weights = page.config.weights }) => weights === page.config.weights;

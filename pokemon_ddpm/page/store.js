@@ -10,32 +10,46 @@ const finished = (request) => new Promise((resolve, reject) => {
 let database = null, channel = null;
 
 /**
- * Opens the collection of this page; without one, as in a frame of another origin, nothing is kept.
+ * Opens the collection of this page and returns its records; where that is denied, as in a frame of another origin, none.
+ * @param idOf The id of a record, which can be another one than on earlier visits.
  * @param onChange Gets the id of a record that another tab changed, and the record, undefined if it is gone.
  */
-export async function openStore(name, onChange) {
+export async function openStore(name, idOf, onChange) {
   try {
     const request = indexedDB.open(name, 1);
     request.onupgradeneeded = () => request.result.createObjectStore(SPRITES, { keyPath: "id" });
     database = await finished(request);
     channel = new BroadcastChannel(name);
     channel.onmessage = async ({ data: id }) => onChange(id, await finished(inStore("readonly").get(id)));
+    return await renewed(idOf);
   } catch {
     database = null;
+    return [];
   }
+}
+
+/** All records, under their ids of today; what two of one sprite have stays. */
+async function renewed(idOf) {
+  const store = inStore("readwrite"), found = new Map(), records = await finished(store.getAll());
+  for (const record of records) {
+    const id = idOf(record), { heart, name } = found.get(id) ?? {};
+    found.set(id, { ...record, id, heart: record.heart || heart, name: record.name || name });
+  }
+  if (records.some(({ id }) => !found.has(id))) {
+    store.clear();
+    for (const record of found.values()) store.put(record);
+  }
+  return [...found.values()];
 }
 
 const inStore = (mode) => database.transaction(SPRITES, mode).objectStore(SPRITES);
 
-export const storedSprites = async () => (database ? finished(inStore("readonly").getAll()).catch(() => []) : []);
-
-/** Keeps a record {id, ...}, in place of one with its id; false where there is no room. */
+/** Keeps a record {id, ...}, in place of one with its id; false where there is no room, or nothing is kept. */
 export const putSprite = (record) => change(record.id, (store) => store.put(record));
 
 export const deleteSprite = (id) => change(id, (store) => store.delete(id));
 
 async function change(id, make) {
-  if (!database) return true; // said nowhere: nothing of this visit is kept then
   try {
     await finished(make(inStore("readwrite")));
     channel.postMessage(id);

@@ -48,9 +48,12 @@ async function download(file) {
 }
 
 /** A function from named arrays to those that the network returns. */
-async function network(ort, file, providers) {
+async function network(ort, name, file, providers) {
   const options = { executionProviders: providers, graphOptimizationLevel: "basic", logSeverityLevel: 3 }; // others take longer than they save
-  const session = await ort.InferenceSession.create(await file, options);
+  const bytes = await file;
+  const session = await ort.InferenceSession.create(bytes, options).catch(() => {
+    throw new Error(`${name} is damaged, or this browser cannot run it.`);
+  });
   const kinds = { Int32Array: "int32", Float32Array: "float32" };
   return async (inputs) => {
     const tensors = Object.entries(inputs).map(([name, [values, shape]]) => [name, new ort.Tensor(kinds[values.constructor.name], values, shape)]);
@@ -74,8 +77,8 @@ async function load(config) {
   ort.env.wasm.wasmPaths = runtime.href;
   ort.env.wasm.wasmBinary = await files[2];
   ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(8, navigator.hardwareConcurrency) : 1;
-  const conditioner = await network(ort, files[1], ["wasm"]); // the runtime begins while the larger file is loaded
-  const unet = await network(ort, files[0], adapter ? ["webgpu", "wasm"] : ["wasm"]);
+  const conditioner = await network(ort, wanted[1], files[1], ["wasm"]); // the runtime begins while the larger file is loaded
+  const unet = await network(ort, wanted[0], files[0], adapter ? ["webgpu", "wasm"] : ["wasm"]);
   if (self.caches) loaded = await Promise.all(wanted.map(async (file, i) => [file, await files[i]]));
   const threads = ort.env.wasm.numThreads; // the runtime sets it to 1 where it cannot start more
   postMessage({ backend: adapter ? "WebGPU" : `WebAssembly, threads: ${threads}` });

@@ -9,13 +9,13 @@ from typing import Any
 
 import datasets
 import jinja2
-from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard, ModelCardData, RepoCard
+import yaml
+from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard, ModelCardData, hf_hub_download
 
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import COLUMNS, FEATURES, SPLITS, PokemonSprites
 from pokemon_ddpm.files import write_file
 from pokemon_ddpm.models import locate_model
-from pokemon_ddpm.pipelines.file_checks import read_file
-from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, MARK, NOTE, SHEETS, license_terms, pipeline_card
+from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, MARK, NOTE, SHEETS, license_terms, pipeline_card, read_card
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
@@ -90,7 +90,7 @@ def newest_sheet(folder: Path) -> str | None:
     return max(sheets, key=lambda name: (len(name), name), default=None)
 
 
-def write_card(folder: Path, card: RepoCard) -> None:
+def write_card(folder: Path, card: ModelCard) -> None:
     """Writes a card into a folder, unless there is one without `MARK`, which a person has made their own."""
     old = folder_card(folder)
     if old is None or MARK in old.text:
@@ -102,9 +102,9 @@ def folder_card(folder: Path) -> ModelCard | None:
     if not (folder / CARD_FILE).exists():
         return None
     try:
-        return ModelCard(read_file(folder / CARD_FILE, folder).decode(), ignore_metadata_errors=True)
+        return ModelCard(read_card(folder / CARD_FILE)[0], ignore_metadata_errors=True)
     except Exception as error:  # yaml has exceptions of its own
-        what = f"The metadata at the top of {folder / CARD_FILE} are not YAML; repair them"
+        what = f"The metadata at the top of {folder / CARD_FILE} cannot be used; repair them"
         raise ValueError(f"{what}: {' '.join(str(error).split())}") from error
 
 
@@ -150,7 +150,8 @@ def license_of(model: str) -> dict[str, str]:
     """The license that a loaded model's card names, if any."""
     folder = Path(locate_model(model))
     try:
-        return license_terms(RepoCard.load(folder / CARD_FILE if folder.is_dir() else model).data.to_dict())
+        card = folder / CARD_FILE if folder.is_dir() else Path(hf_hub_download(model, CARD_FILE))
+        return license_terms(yaml.safe_load(read_card(card)[1]))
     except Exception:  # of the client, of yaml, or there is no card
         return {}
 

@@ -1,12 +1,12 @@
 """The page that generates in the browser: a folder for any web server."""
 
 import hashlib
-import re
 from collections.abc import Callable, Mapping
-from html import escape
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from typing import Any
+from urllib.parse import urlsplit
 
+import jinja2
 import numpy as np
 from PIL import Image
 
@@ -40,24 +40,11 @@ CREATURE = {
     "growth": MIN_GROWTH,
     "shinies": shiny_table(),
 }
-# The text of an element, and that for models of own classes.
-TEXTS = re.compile(r' data-own="(?P<own>[^"]*)">(?P<pokemon>[^<]*)<')
 SEED = 4  # of the sprites in the files
 INTRO_FILE, INTRO_TYPE, INTRO_COLORS = "intro.png", "fire", 32
 ICON_FILE, ICON_SIZE = "icon.png", 64
 PREVIEW_FILE, PREVIEW_SIZE, PREVIEW_COLUMNS, PREVIEW_COLORS = "preview.png", (1200, 630), 6, 256
 PREVIEW_COUNT = 18
-PREVIEW_TAGS = """
-    <meta property="og:type" content="website" />
-    <meta property="og:title" content="{title}" />
-    <meta property="og:description" content="A small diffusion model generates them in your browser." />
-    <meta property="og:url" content="{url}" />
-    <meta property="og:image" content="{url}{image}" />
-    <meta property="og:image:width" content="{width}" />
-    <meta property="og:image:height" content="{height}" />
-    <meta property="og:image:alt" content="{sprites}, which the model generated" />
-    <meta name="twitter:card" content="summary_large_image" />
-    <meta name="twitter:image" content="{url}{image}" />"""
 
 
 def write_pages(
@@ -150,23 +137,14 @@ def _write_page(
     intro = Image.fromarray(np.hstack([*(step.sample for step in sprite.steps[:-1]), processed]))
     icon = processed.resize((ICON_SIZE, ICON_SIZE), Image.Resampling.NEAREST)
     save_image(icon.quantize(INTRO_COLORS), folder / ICON_FILE)
-    html = TEXTS.sub(r">\g<own><" if own else r">\g<pokemon><", (SOURCE / PAGE).read_text(encoding="utf-8"))
-    html = html.replace("LICENSE", _about(name, folder) if own else "")
-    others = "".join(f' <a href="{quote(link)}">{escape(other)}</a>' for other, link in links.items())
-    modules = sorted(path.name for path in SOURCE.glob("*.js") if not path.stem.endswith("worker"))
-    html = html.replace("<!-- MODULES -->", "".join(f'<link rel="modulepreload" href="{name}" />' for name in modules))
-    host = urlsplit(runtime).hostname
-    html = html.replace("<!-- RUNTIME -->", f"It gets the runtime of the model from {escape(host)}." if host else "")
-    html = html.replace("<!-- MODELS -->", others and f"<p>Other models:{others}</p>")
-    tags = ""
     if url:
         save_image(preview(pipeline, ranker).quantize(PREVIEW_COLORS), folder / PREVIEW_FILE)
-        texts = {"title": re.search("<title>(.*)</title>", html)[1], "url": escape(f"{url.rstrip('/')}/")}
-        texts |= {"image": PREVIEW_FILE, "sprites": "Sprites" if own else "A sprite of each type"}
-        tags = PREVIEW_TAGS.format(**texts, width=PREVIEW_SIZE[0], height=PREVIEW_SIZE[1])
-    write_file(folder / PAGE, html.replace("\n    <!-- PREVIEW -->", tags))
-    style = (SOURCE / STYLE).read_text(encoding="utf-8").replace("FRAMES", str(intro.width // intro.height))
-    write_file(folder / STYLE, style)
+    width, height = PREVIEW_SIZE
+    values = {"own": own, "links": links, "host": urlsplit(runtime).hostname, "url": url and f"{url.rstrip('/')}/"}
+    values["modules"] = sorted(path.name for path in SOURCE.glob("*.js") if not path.stem.endswith("worker"))
+    values["preview"] = {"file": PREVIEW_FILE, "width": width, "height": height}
+    _render(folder / PAGE, **values, **(_about(name, folder) if own else {}))
+    _render(folder / STYLE, frames=intro.width // intro.height)
     save_image(intro.quantize(INTRO_COLORS), folder / INTRO_FILE)
     # A color for each class, of the lightness of the types' colors.
     colors = {each: TYPE_COLORS.get(each, f"oklch(53% 0.12 {360 * i // len(types)})") for i, each in enumerate(types)}
@@ -186,25 +164,34 @@ def _write_service_worker(folder: Path, runtime: str) -> None:
     copied = sorted(path for path in (folder / runtime).glob("*") if path.name in RUNTIME_FILES)
     for path in (*(folder / name for name in (*page, UNET_FILE, CONDITIONER_FILE)), *copied):
         version.update(path.read_bytes())
-    code = (SOURCE / SERVICE_WORKER).read_text(encoding="utf-8")
-    texts = {"VERSION": version.hexdigest()[:16], "FILES": " ".join(["./", *page]), "RUNTIME": runtime}
-    for place, text in texts.items():
-        code = code.replace(place, text)
-    write_file(folder / SERVICE_WORKER, code)
+    _render(
+        folder / SERVICE_WORKER, page={"version": version.hexdigest()[:16], "files": ["./", *page], "runtime": runtime}
+    )
 
 
-def _about(name: str, folder: Path) -> str:
-    """A sentence on the license of a model of own classes, and links to its card and license, copied into the page."""
-    terms = license_of(name)
-    license = terms.get("license_name") or terms.get("license")
-    sentence, links = escape(f"The license of the model is {license}.") if license else "", []
+def _render(path: Path, **values: Any) -> None:
+    """Writes a file of the page, whose source is a template; its HTML has values escaped, its JavaScript as JSON."""
+    environment = jinja2.Environment(
+        autoescape=True,
+        keep_trailing_newline=True,
+        lstrip_blocks=True,
+        trim_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    source = (SOURCE / path.name).read_text(encoding="utf-8")
+    write_file(path, environment.from_string(source).render(values))
+
+
+def _about(name: str, folder: Path) -> dict[str, Any]:
+    """The license of a model of own classes, and its card and license as links to copies in the page."""
+    terms, documents = license_of(name), {}
     for word, file in {"card": CARD_FILE, "license": LICENSE_FILE}.items():
         if (source := Path(locate_model(name), file)).is_file():
             write_file(folder / f"model-{word}.txt", source.read_bytes())
-            links.append(f'<a href="model-{word}.txt">{word}</a>')
-    if not links and "/" in name and not Path(name).exists():
-        links = [f'<a href="https://huggingface.co/{escape(name)}">card</a>']
-    return f"{sentence} See the {' and the '.join(links)} of the model." if links else sentence
+            documents[word] = f"model-{word}.txt"
+    if not documents and "/" in name and not Path(name).exists():
+        documents = {"card": f"https://huggingface.co/{name}"}
+    return {"license": terms.get("license_name") or terms.get("license"), "documents": documents}
 
 
 def preview(pipeline: PokemonDDPMPipeline, ranker: SpriteRanker | None = None) -> Image.Image:

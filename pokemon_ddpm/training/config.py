@@ -372,7 +372,7 @@ def _flags_in(path: str) -> list[str]:
     try:
         # All values as text: other loaders make a bool of `mixed_precision: no`.
         values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"cannot read {path}: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} must contain flags and their values, such as `resolution: 32`.")

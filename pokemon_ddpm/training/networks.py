@@ -18,7 +18,7 @@ from pokemon_ddpm.preprocessing import CHANNELS
 from pokemon_ddpm.training.augmentation import AUGMENTATION_DIM, MIRROR
 from pokemon_ddpm.training.config import TrainingConfig, as_text
 from pokemon_ddpm.training.losses import check_teacher
-from pokemon_ddpm.vocabulary import CONDITIONS, USUAL, shown_name
+from pokemon_ddpm.vocabulary import BUILD_TAGS, CONDITIONS, USUAL, shown_name
 
 # The thesis's last network has 64 * (1, 2, 2, 4) channels and one block a level; the widths of the others are not
 # recorded. UNet2DModel differs in its residual blocks (two convolutions in a row, not side by side), its resampling
@@ -87,7 +87,7 @@ def unet_config(name_or_path: str) -> dict[str, Any]:
     try:
         config = json.loads(Path(name_or_path).read_text(encoding="utf-8"))
         len(config["block_out_channels"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         kinds = f"a preset ({', '.join(PRESETS)}) nor a UNet2DModel configuration in JSON with block_out_channels"
         raise ValueError(f"{name_or_path!r} is neither {kinds}: {error!r}.") from error
     return {name: value for name, value in config.items() if not name.startswith("_")}
@@ -168,6 +168,7 @@ def training_conditions(data: SpriteTensors, attributes: Iterable[str]) -> dict[
     Without fronts it is of all images. The line is that of evolution; without one the creature, or else all images
     with the same conditions.
     """
+    attributes = list(attributes)
     names = [name for name in attributes if name not in NOT_IN_TABLE]
     drawn = [name for name in names if name not in NOT_DRAWN]
     if not drawn:
@@ -177,7 +178,8 @@ def training_conditions(data: SpriteTensors, attributes: Iterable[str]) -> dict[
     types = torch.where(labels["type"] < 0, len(vocabulary["type"]) + 1, labels["type"])
     ids = [labels.get(name, unknown) for name in names]
     ids = [torch.where(each < 0, len(vocabulary[name]), each) for name, each in zip(names, ids, strict=True)]
-    rows = torch.stack([line, *types.T, *ids], dim=1)
+    tags = labels.get(TAGS, torch.zeros(len(data), 0))
+    rows = torch.cat([torch.stack([line, *types.T, *ids], dim=1), tags.long()], dim=1)
     if "view" in labels and USUAL["view"] in vocabulary["view"]:
         fronts = labels["view"] == vocabulary["view"].index(USUAL["view"])
         rows = rows[fronts] if fronts.any() else rows
@@ -185,7 +187,12 @@ def training_conditions(data: SpriteTensors, attributes: Iterable[str]) -> dict[
     rows = rows[:: -(-len(rows) // MAX_ROWS)]
     alone = rows[:, 0] < 0
     rows[alone, 0] = rows[:, 0].max() + 1 + torch.arange(int(alone.sum()))
-    return {"attributes": names, "drawn": drawn, "rows": [" ".join(map(str, row)) for row in rows.tolist()]}
+    rows, tags = rows.tensor_split([3 + len(names)], dim=1)
+    table = {"attributes": names, "drawn": drawn, "rows": [" ".join(map(str, row)) for row in rows.tolist()]}
+    if TAGS in attributes:
+        table["tags"] = [" ".join(map(str, row.nonzero().flatten().tolist())) for row in tags]
+        table["build"] = [tag for tag in vocabulary[TAGS] if tag in BUILD_TAGS]
+    return table
 
 
 def other_values(trained: SpriteConditioner, values: Mapping[str, Sequence[str]]) -> list[str]:

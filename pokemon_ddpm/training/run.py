@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
-import psutil
 import torch
 from accelerate import Accelerator, DistributedType
 from accelerate.utils import ProjectConfiguration
@@ -45,11 +44,11 @@ CHUNK = 64
 
 
 def cores_per_process() -> int:
-    """Physical cores of this machine for each of its training processes."""
-    cores = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
-        cores = min(cores, len(os.sched_getaffinity(0)))
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+    """Cores of this machine for each of its training processes; on Linux, the threads of a core count as one."""
+    threads = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    siblings = [Path(f"/sys/devices/system/cpu/cpu{each}/topology/thread_siblings_list") for each in threads]
+    cores = {path.read_text() if path.exists() else path for path in siblings}
+    return max(1, len(cores) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
 def make_accelerator(config: TrainingConfig) -> Accelerator:

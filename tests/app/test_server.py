@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import gradio as gr
@@ -18,6 +19,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from pokemon_ddpm import RELEASED_FREE_MODEL
+from pokemon_ddpm.app import limits
 from pokemon_ddpm.app.handlers import Handlers, Models
 from pokemon_ddpm.app.interface import build_page
 from pokemon_ddpm.app.server import App
@@ -134,7 +136,52 @@ def test_files_are_refused(http: httpx.Client) -> None:
     assert http.post("/upload", files={"files": ("x.txt", b"x")}).status_code == 413
 
 
-def test_hosts(app: App, models: tuple[str, str, str], tmp_path: Path) -> None:
+def test_large_bodies_are_refused(http: httpx.Client) -> None:
+    body, headers = b'{"pokemon_type": "%s"}' % (b"x" * 2**16), {"Content-Type": "application/json"}
+    for content in (body, iter([body])):  # with Content-Length, and chunked
+        assert http.post("/call/v2/generate", content=content, headers=headers).status_code == 413
+
+
+def test_an_address_has_a_share_of_the_queue_and_jobs_without_listener_are_removed(
+    http: httpx.Client, app: App, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "LISTEN_SECONDS", 1)
+    network.seconds = 0.1
+    answers = [http.post("/call/v2/generate", json={"num_images": 1}) for _ in range(12)]
+    assert [each.status_code for each in answers[:8]] == [200] * 8 and answers[11].status_code == 503
+    other = http.post("/call/v2/generate", json=LONG, headers={"X-Forwarded-For": "192.0.2.1"})  # as a proxy says
+    assert other.status_code == 200
+    found = http.get(f"/call/v2/generate/{answers[0].json()['event_id']}").text
+    assert "event: complete" in found
+    wait_until(lambda: len(app.page._queue) == 0 and network.further_evaluations() == 0)
+    assert network.evaluations < 100
+
+
+def test_malformed_requests_are_logged_in_a_line(http: httpx.Client, app: App, capfd: pytest.CaptureFixture) -> None:
+    numbers = {each["api_name"]: each["id"] for each in httpx.get(f"{app.url}config").json()["dependencies"]}
+    select = {"fn_index": numbers["select"], "data": []}
+    for path, content in (
+        ("/call/v2/generate", {"fires": 1}),
+        ("/call/v2/nothing", {}),
+        ("/call/nothing", {"data": []}),
+        ("/call/generate", {"data": [1]}),
+        ("/run/png", {"data": []}),
+        ("/run/predict", {"fn_index": 999, "data": []}),
+        *(("/run/predict", {**select, "event_data": each}) for each in (5, {}, {"index": "x", "value": 1})),
+        ("/queue/join", {"fn_index": 999, "data": [], "session_hash": "x"}),
+    ):
+        capfd.readouterr()
+        answer = http.post(path, json=content, headers={"Connection": "close"})
+        if answer.status_code == 200:
+            assert "not valid" in http.get(f"{path}/{answer.json()['event_id']}").text
+        errors = capfd.readouterr().err
+        assert "Traceback" not in errors and errors.count("\n") <= 1, (path, content)
+    with suppress(httpx.RemoteProtocolError):
+        http.get("/queue/data?session_hash=unknown")
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_hosts(app: App, models: tuple[str, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def status(app: App, host: str) -> int:
         port = app.url.rsplit(":", 1)[1].strip("/")
         return httpx.get(f"http://127.0.0.1:{port}/config", headers={"Host": host}).status_code
@@ -143,8 +190,12 @@ def test_hosts(app: App, models: tuple[str, str, str], tmp_path: Path) -> None:
     assert [status(app, host) for host in hosts] == [400, 400, 200, 200, 200, 400]
     with running(models[1:2], tmp_path, allowed_hosts=["*.example.org"]) as named:
         assert [status(named, host) for host in hosts] == [400, 400, 200, 200, 200, 200]
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "")
+    monkeypatch.delenv("FORWARDED_ALLOW_IPS")  # again in the end
+    monkeypatch.setenv("SPACE_ID", "user/space")
     with running(models[1:2], tmp_path, host="0.0.0.0") as public:  # as a Space is
         assert {status(public, host) for host in hosts} == {200}
+        assert public.page.server.config.forwarded_allow_ips == "*"
 
 
 def test_only_files_of_the_app_can_be_read(http: httpx.Client, client: Client, models: tuple[str, str, str]) -> None:

@@ -108,7 +108,7 @@ def test_mistakes_are_reported_before_anything_is_generated(model, tmp_path, mon
         ("small", ["--features", model.parent / "features"], f"these have 24 px. {fit}"),
         ("student", ["--likelihood"], "measure the teacher of a distilled model."),
         ("own", [], "own has classes of its own; give their images with --data-dir."),
-        (broken, [], "README.md are not YAML; repair"),
+        (broken, [], "README.md cannot be used; repair"),
     ):
         status, output = run("evaluate", "--output-dir", "out", "--model", source, *options)
         assert status == 2 and message in output, output

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +26,11 @@ from tests.commands import run
 from tests.tiny_models import tiny_pipeline
 
 FIRE = SpriteRequest(0, "fire", number=0)
+
+
+def stems(found: Iterable[str]) -> set[str]:
+    """File names without digest and suffix."""
+    return {name.rsplit(".", 2)[0] for name in found}
 
 
 def full_pipeline() -> PokemonDDPMPipeline:
@@ -74,17 +80,17 @@ def files(model: Path, tmp_path: Path):
 
 def test_each_combination_of_values_is_a_row(files) -> None:
     found = files("--type", "fire", "--type", "ice=1,bug=3", "--color", "red", "--color", "any", "--num-images", 2)
-    assert found.keys() == {
-        *("fire_red_0-0.png", "fire_red_0-1.png", "fire_any_0-2.png", "fire_any_0-3.png"),
-        *(f"ice1.0+bug3.0_{name}.png" for name in ("red_0-4", "red_0-5", "any_0-6", "any_0-7")),
+    assert stems(found) == {
+        *("fire_red_0-0", "fire_red_0-1", "fire_any_0-2", "fire_any_0-3"),
+        *(f"ice1.0+bug3.0_{name}" for name in ("red_0-4", "red_0-5", "any_0-6", "any_0-7")),
     }
     (expected,) = images(SpriteRequest(0, {"ice": 1.0, "bug": 3.0}, {"color": "red"}, 5))
-    assert found["ice1.0+bug3.0_red_0-5.png"] == expected
+    assert [found[name] for name in found if name.startswith("ice1.0+bug3.0_red_0-5.")] == [expected]
 
 
 def test_all_is_every_value_in_order_and_rows_can_have_the_same_seeds(files) -> None:
     found = files("--size", "ALL", "--num-images", 2, "--seed", 2**63, "--same-seeds", "--num-inference-steps", 1)
-    assert found.keys() == {f"any_{value}_{2**63}-{i}.png" for value in SIZES for i in (0, 1)}
+    assert stems(found) == {f"any_{value}_{2**63}-{i}" for value in SIZES for i in (0, 1)}
 
 
 def test_every_attribute_is_passed_on(files, tmp_path: Path) -> None:
@@ -123,7 +129,7 @@ def test_a_description_gives_conditions_that_options_change(model: Path, tmp_pat
     code, output = run("generate", "a small mushroom", *options[:4], "--output-dir", tmp_path / "files")
     request = SpriteRequest(0, "grass", {"color": "red", "size": "small"}, 0, "mushroom")
     (path,) = (tmp_path / "files").iterdir()
-    assert code == 0 and "sketch mushroom" in output and path.name == request.file_name, output
+    assert code == 0 and "sketch mushroom" in output and stems([path.name]) == {request.stem}, output
     made = read_png(path)
     more = {"image": sketch_image("mushroom", request.attributes, 16, made.seed), "strength": SKETCH_STRENGTH}
     generator = torch.Generator().manual_seed(made.seed)
@@ -196,7 +202,7 @@ def test_a_file_is_generated_again_bit_by_bit(files, tmp_path: Path, options: st
 def test_candidates_are_named_and_recorded(files, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(studio, "ranker_for", lambda _: SimpleNamespace(score=last))
     names = sorted(files("--type", "fire", "--num-images", 2, "--seed", 5, "--candidates", 3))
-    assert names == ["fire_5-0_best-of-3.png", "fire_5-1_best-of-3.png"]
+    assert [*map(stems, zip(names))] == [{"fire_5-0_best-of-3"}, {"fire_5-1_best-of-3"}]
     assert [read_png(tmp_path / "files" / name).seed for name in names] == [sample_seed(5, i, 2) for i in (0, 1)]
     assert run("generate", "--like", tmp_path / "files" / names[0], "--output", tmp_path / "again.png")[0] == 0
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "files" / names[0]).read_bytes()
@@ -219,6 +225,12 @@ def test_a_folder_continues_in_its_dtype_and_other_jobs_in_the_best(files, tmp_p
         each.unlink()
     files("--type", "fire", "--num-images", 3)
     assert found() == sorted((sample_seed(0, i), "bfloat16", 3) for i in range(3))
+    first, *others = (tmp_path / "files").iterdir()
+    write_png(Image.open(first), first, replace(read_png(first), dtype="float32"))
+    for oldest in (first, others[-1]):
+        for path in (first, *others):
+            os.utime(path, (path != oldest,) * 2)
+        assert studio.dtype_of(tmp_path / "files") == read_png(oldest).dtype
 
 
 def test_processes_share_whole_rows_of_candidates(files, monkeypatch) -> None:
@@ -226,7 +238,32 @@ def test_processes_share_whole_rows_of_candidates(files, monkeypatch) -> None:
     second = SimpleNamespace(process_index=1, num_processes=2, is_main_process=False, device=torch.device("cpu"))
     monkeypatch.setattr(generation, "processes", lambda: second)
     found = files("--type", "fire", "--type", "ice", "--num-images", 2, "--candidates", 2)
-    assert found.keys() == {"ice_0-2_best-of-2.png", "ice_0-3_best-of-2.png"}
+    assert stems(found) == {"ice_0-2_best-of-2", "ice_0-3_best-of-2"}
+
+
+def test_no_sprite_replaces_another_one(tmp_path: Path) -> None:
+    own = {"type": ["a", "b", "a-b", "漢" * 100], "winged": ["no", "yes"], "armed": ["no", "yes"]}
+    tiny_pipeline(vocabulary=own).save_pretrained(tmp_path)
+    folder = tmp_path / "files"
+    command = ["generate", "--model", tmp_path, "--output-dir", folder, "--num-inference-steps", 1, "--same-seeds"]
+    before = {}
+    for options, count in (
+        (["--type", "a/b", "--type", "a-b", "--type", "漢" * 100], 12),
+        (["--type", "a-b", "--type", "a-b"], 0),
+        (["--attribute", "winged=yes"], 4),
+        (["--attribute", "armed=yes"], 4),
+        (["--palette", 5], 4),
+        (["--palette", 6, "--num-images", 5], 5),
+        (["--palette", 6, "--num-images", 6], 1),
+    ):
+        code, output = run(*command, *options)
+        after = {path: path.read_bytes() for path in folder.iterdir()}
+        assert code == 0 and len(after) == len(before) + count and before.items() <= after.items(), output
+        before = after
+    edited = next(folder.glob("any_0-5.*"))
+    Image.new("P", (9, 9)).save(edited)
+    before[edited] = edited.read_bytes()
+    assert run(*command, *options)[0] == 0 and {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def last(images: torch.Tensor, asked: dict[str, str]) -> torch.Tensor:
@@ -236,10 +273,12 @@ def last(images: torch.Tensor, asked: dict[str, str]) -> torch.Tensor:
 MISTAKES = [
     (["--type", "fire=0.7,water"], "'fire=0.7,water' is not a blend; write a blend like fire=0.7,water=0.3."),
     (["--type", "bug", "--type", "fire/fire"], "must be one type, two different ones"),
+    (["--type", "x" * 99_999], "Unknown type 'xxxxxxxxxxxx...xxxxxxxxxxxxx'. Known: "),
     (["--color", "redd"], "Unknown color 'redd'. Did you mean 'red'?"),
     (["--attribute", "mood"], "--attribute takes NAME=VALUE with a name that has no flag of its own, not 'mood'"),
     (["--guidance-scale", "nan"], "Invalid value for '--guidance-scale'"),
     (["--num-inference-steps", 1001], "from 1 to 1000, not 1001"),
+    (["--scheduler", "x" * 9999], "Unknown scheduler 'xxxxxxxxxxxx...xxxxxxxxxxxxx'. Known: "),
     (["--scheduler", "euler"], "Unknown scheduler 'euler'. Known: ddpm, ddim,"),
     (["--dtype", "int8"], "'int8' is not one of 'float32', 'bfloat16', 'float16'"),
     (["--type", "all", "--color", "all", "--num-images", 10**6], "180,000,000 sprites are too many"),
@@ -286,6 +325,8 @@ def test_a_mistake_is_one_message_and_no_file(model, tmp_path, monkeypatch, argu
     ({"postprocessing": {}}, "made by another version"),
     ({"chunk_size": 0}, "made by another version"),
     ({"backend": "onnx"}, "made by another version of this project (backend 'onnx')"),
+    ({"backend": "x" * 9999}, "(backend 'xxxxxxxxxxxx...xxxxxxxxxxxxx')"),
+    ({"dtype": "float8_e4m3fn"}, "error: dtype must be one of torch.float32, "),
     ({"chunk_size": 10**9}, "made by another version"),
     ({"weights": "0" * 16}, f"than the model that made the sprite ({'0' * 16})"),
 ])  # fmt: skip

@@ -63,6 +63,10 @@ BAD_ARCHIVES: dict[str, tuple[Spoil, list[str]]] = {
         edit_pokedex("33,Spearow,21,Normal", "\n33,Spearow,21,Nomal"),
         ["pokedex.csv is unusable (Spearow: unknown type1 'Nomal'", "Did you mean 'normal'?", "Known: bug, dark"],
     ),
+    "a strange name and a long type": (
+        edit_pokedex("33,Spearow,21,Normal", f"33,\x1b,21,{'x' * 9999}"),
+        ["pokedex.csv is unusable (\\x1b: unknown type1 'xxxxxxxxxxxx...xxxxxxxxxxxxx'"],
+    ),
     "an id that is no number": (edit_pokedex("77,Paras", "x,Paras"), ["pokedex.csv is unusable (", "'x'"]),
     "an id twice": (edit_pokedex("77,Paras", "33,Paras"), ["several rows have the same id"]),
     "a folder without an index": (move(FOLDER, "sprites/77-Paras-46"), ["77-Paras-46: the name must be NNNN-Name"]),

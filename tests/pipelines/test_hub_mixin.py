@@ -20,7 +20,7 @@ from huggingface_hub.utils import _http
 
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines import hub_mixin
-from pokemon_ddpm.pipelines.hub_mixin import NOTE, WEIGHTS_KEY, pipeline_card
+from pokemon_ddpm.pipelines.hub_mixin import NOTE, WEIGHTS_KEY, pipeline_card, push_folder
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SCHEDULERS
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES, VIEWS
 from tests.loopback_hub import LoopbackHub, environment, stranger
@@ -217,7 +217,8 @@ class TestLoading:
             (INDEX, b"[]", r"a file is damaged \(TypeError: 'list' object is not a mapping"),
             (INDEX, b'{"_class_name": ["pipe', "model_index.json.* not a valid JSON"),
             (INDEX, {"_class_name": "DDPMPipeline"}, "is a DDPMPipeline, not a PokemonDDPMPipeline"),
-            (INDEX, {"scheduler": ["diffusers", "No"]}, "has no attribute No"),
+            (INDEX, {"scheduler": ["diffusers", "No"]}, "a UNet2DModel and its scheduler a No, which are unknown"),
+            (INDEX, {"scheduler": ["diffusers", "SASolverScheduler"]}, "its scheduler a SASolverScheduler, which"),
             (INDEX, {"unet": ["unet", "UNet3D"]}, "its network is a UNet3D .*, which are unknown"),
             (INDEX, {"scheduler": None, "_weights": [1]}, None),
             (INDEX, {"default_conditions": 5}, r"a file is damaged \(TypeError: 'int' object is not"),
@@ -227,12 +228,15 @@ class TestLoading:
             (SCHEDULER, {"trained_betas": [0.1] * 10}, r"index -?\d+ is out of bounds"),
             (SCHEDULER, {"prediction_type": "\x1b]0;x\a"}, r"its prediction_type is '\\x1b\]0;x\\x07'"),
             ("unet/config.json", {"norm_num_groups": -4}, "Expected num groups to be greater"),
-            (INDEX, {"_class_name": "\x1b]0;x\a"}, "it is a ]0;x, not a PokemonDDPMPipeline"),
+            (INDEX, {"_class_name": "\x1b]0;x\a"}, r"it is a \\x1b\]0;x\\x07, not a PokemonDDPMPipeline"),
             (SCHEDULER, {"num_train_timesteps": 10**12}, "its num_train_timesteps is 1000000000000"),
             (SCHEDULER, b'"ash/model"', "'str' object is not a mapping"),  # diffusers would look for it on the Hub
             (SCHEDULER, {"solver_order": 10**9}, "its solver_order is 1000000000, which is not possible"),
             ("unet/config.json", {"block_out_channels": [8]}, None),
-            ("unet/config.json", {"layers_per_block": 10**5}, "its configuration has more layers than its w"),
+            ("unet/config.json", {"layers_per_block": 10**5}, "its layers_per_block is 100000, which is not"),
+            ("unet/config.json", {"block_out_channels": [8] * 17}, "its network has 17 blocks, but at most 16 are"),
+            *(("unet/config.json", {"scaling_factor": factor}, f"its scaling_factor is {factor!r}, which is not")
+              for factor in (0, -1, float("nan"), float("inf"), "1", None)),
             ("unet/config.json", {"in_channels": 10**12}, "size mismatch for conv_in.weight"),
             *(("unet/config.json", {"sample_size": size}, "its sample_size is .*, which is not possible")
               for size in (-1, 10**9, [8, 10**9])),
@@ -274,7 +278,7 @@ class TestLoading:
             load(folder)
 
     @pytest.mark.parametrize(("name", "change", "reason"), [
-        ("bias", lambda w: w[:0], "size mismatch for conv_in.bias"),
+        ("bias", lambda w: w[:0], "its weights conv_in.bias are empty"),
         ("bias", lambda w: w.to(torch.int8), "conv_in.bias are NaN, infinite .* or whole numbers"),
         ("more", lambda _: torch.ones(1), "Unexpected key.*more"),
         ("bias", lambda w: w * torch.nan, "unet.conv_in.bias are NaN, infinite in"),
@@ -304,12 +308,12 @@ class TestLoading:
         load(saved, use_safetensors=True, low_cpu_mem_usage=True, device_map="cpu")
         with pytest.raises(TypeError, match="does not take quantization_config"):
             load(saved, quantization_config=None)
-        for dtype in ("float16", torch.int8):
-            with pytest.raises(ValueError, match="dtype must be a floating point type such as torch.float16, not "):
+        for dtype in ("float16", torch.int8, torch.float8_e4m3fn):
+            with pytest.raises(ValueError, match=f"dtype must be one of torch.float32, .*, not '?{dtype}"):
                 load(saved, torch_dtype=dtype)
         (tmp_path / "outputs").mkdir()
         monkeypatch.chdir(tmp_path)
-        for name in ("no/such/folder", "./no-such-folder", "/no/such", "outputs/front-33", "a name"):
+        for name in ("no/such/folder", "./no-such-folder", "/no/such", "outputs/front-33", "a name", "x" * 300):
             with pytest.raises(OSError, match=f"There is no model folder '{name}'"):  # not looked for on the Hub
                 load(name)
 
@@ -390,8 +394,11 @@ def test_the_license_travels_with_the_model(hub: LoopbackHub, tmp_path: Path, mo
     for name in names:
         data = RepoCard(hub.repository(name).files()["README.md"].decode()).data.to_dict()
         assert {key: data[key] for key in data if "license" in key} == terms
-    (tmp_path / "model" / "README.md").write_text("---\nlicense: [\n---\n")
-    assert load(tmp_path / "model").license == {}
+    for unusable in ("license: [", f"license: mit\nx: {'x' * 2**16}"):  # in which yaml would read a minute a megabyte
+        (tmp_path / "model" / "README.md").write_text(f"---\n{unusable}\n---\n")
+        assert load(tmp_path / "model").license == {}
+    with pytest.raises(ValueError, match="metadata are larger than 64 KiB"):
+        push_folder(tmp_path / "model", NAME)
 
 
 class TestPulling:

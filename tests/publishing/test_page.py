@@ -391,7 +391,7 @@ def test_fuse_and_doodle(visit, url, pipeline, weights):
         page.goto(f"{url}?type=fire&seed=6")
         expect_sprite(page, "fire 6")
         two = page.locator("#title").inner_text()
-        page.get_by_label("Partner").select_option("water/ice 5")
+        page.get_by_label("Partner").select_option(index=1)
         place = page.locator("#made").evaluate("each => each.offsetTop")
         click(page, "Fuse")
         name = re.compile(r"^fire/water 6 to fire/water 5 0\.5 vary-\d+$")
@@ -482,14 +482,18 @@ def test_my_dex_the_day_and_starters(visit, url, tmp_path):
         assert np.array_equal(team[:256:4, :256:4][first[..., 3] > 0], first[first[..., 3] > 0])  # that with a heart
         expect(page.locator("#team")).to_have_attribute("title", "The newest, those with a heart first")
         name, album = saved(page, "Export")
-        damaged = [None, {"recipe": None}, {"recipe": {}, "time": 1, "pixels": "AAAA"}]  # are left out
         album = json.loads(album)
+        damaged = [None, {"recipe": None}, {"recipe": {}, "time": 1, "pixels": "AAAA"}]  # are left out
+        broken = {"share": 0.9}, {"makes": [["shiny"]]}
+        damaged += [{**album["sprites"][0], "recipe": album["sprites"][0]["recipe"] | each} for each in broken]
         (tmp_path / name).write_text(json.dumps({**album, "sprites": [*damaged, *album["sprites"]]}))
         page.on("dialog", lambda dialog: dialog.accept())
         click(page, "Delete all")
         expect(page.locator("#dex-list li")).to_have_count(0)
         page.get_by_label("Import").set_input_files(tmp_path / name)
-        expect(page.locator("#dex [role=status]")).to_have_text(f"4 sprites are in {name}.")
+        expect(page.locator("#dex [role=status]")).to_have_text(
+            f"4 sprites are in {name}. 5 were left out: damaged, or of another page."
+        )
         expect(page.locator("#dex-list .heart[aria-pressed=true]")).to_have_count(1)
         (tmp_path / "bad.json").write_text('{"app": "other"}')
         page.get_by_label("Import").set_input_files(tmp_path / "bad.json")
@@ -502,8 +506,53 @@ def test_my_dex_the_day_and_starters(visit, url, tmp_path):
     with visit(link.removeprefix(url)) as page:
         ready(page)
         assert titles(page) == trio
+        for each in ("2025-99-99", "9999-01-01"):
+            page.goto(f"{url}?day={each}")
+            expect(page.locator("#status")).to_have_text("This link names no sprite. Here are others.")
         page.goto(f"{url}?day=2026-01-02")
         expect(page.locator("#title")).to_have_attribute("title", day)
+
+
+def test_sprites_of_earlier_visits_stay_and_links_name_them_for_a_view(visit, url):
+    with visit("?type=water&sketch=alien&seed=9") as page:
+        expect_sprite(page, "water alien 9")
+        name, sketched = page.locator("#title").inner_text(), pixels_of(page, "#large")
+        page.goto(f"{url}?type=water&pose=alien&seed=9")
+        expect(page.locator("#made button:enabled")).to_have_count(2)
+        assert not np.array_equal(pixels_of(page, "#made button >> nth=0 >> canvas"), sketched)
+        page.get_by_role("button", name="Heart", exact=True).click()
+        expect(page.locator("#made .heart")).to_have_count(1)
+        database = """async (change) => {
+            const done = (request) => new Promise((resolve) => (request.onsuccess = () => resolve(request.result)));
+            const database = await done(indexedDB.open((await indexedDB.databases())[0].name));
+            const store = database.transaction("sprites", "readwrite").objectStore("sprites");
+            const records = await done(store.getAll());
+            for (const [i, record] of change ? records.entries() : []) {
+                store.delete(record.id);
+                store.put({ ...record, id: `water alien 9${i ? " " : ""}` });
+                store.put({ ...record, id: `water alien 9 again${i}`, heart: false });
+            }
+            return records.map(({ id, heart, name }) => [id, Boolean(heart), name ?? null]).sort();
+        }"""
+        kept = page.evaluate(database)
+        assert sorted(heart for _, heart, _ in kept) == [False, True]
+        page.evaluate(database, True)
+        page.goto(f"{url}?type=water&sketch=alien&seed=9&called=%E2%80%AEaiM%00")
+        expect(page.locator("#title")).to_have_text("aiM")
+        page.get_by_role("button", name="Heart", exact=True).click()
+        expect(page.locator("#made .heart")).to_have_count(2)
+        page.locator("#made button").first.click()
+        page.locator("#made button").last.click()
+        expect(page.locator("#title")).to_have_text(name)
+        page.reload()
+        ready(page)
+        assert page.evaluate(database) == [[id, True, None] for id, *_ in kept]
+        page.evaluate(
+            "() => { IDBObjectStore.prototype.put = () => { throw new DOMException('There is no room'); }; }"
+        )
+        expect(page.locator("#unkept")).to_be_hidden()
+        page.get_by_role("button", name="Heart", exact=True).click()
+        expect(page.locator("#unkept")).to_be_visible()
 
 
 def test_a_sprite_lives_where_nothing_can_be_kept(visit, url, weights):
@@ -522,6 +571,7 @@ def test_a_sprite_lives_where_nothing_can_be_kept(visit, url, weights):
         """)
         page.goto(f"{url}?type=water&seed=5")
         expect_sprite(page, "water 5")
+        expect(page.locator("#unkept")).to_be_visible()
         expect(page.locator("#large")).to_have_class("hatch")
         first = pixels_of(page, "#large")
         assert page.evaluate("tones") == 0

@@ -1,5 +1,6 @@
 """The folder of the page that generates in the browser: what is written, and what is refused."""
 
+import json
 import re
 import shutil
 
@@ -42,6 +43,17 @@ def test_a_link_to_the_page_has_a_preview_and_the_page_says_what_it_needs(writte
     assert Image.open(tmp_path / "icon.png").size == (64, 64) and 'href="icon.png"' in html
     monkeypatch.setattr(page, "RUNTIME_FILES", ["page.js"])
     assert "It gets the runtime" not in written(str(SOURCE))
+
+
+def test_an_address_is_data_in_the_service_worker(tmp_path):
+    shutil.copytree(SOURCE, tmp_path, dirs_exist_ok=True)
+    for name in ("config.json", "icon.png", "intro.png", "unet.onnx", "conditioner.onnx"):
+        (tmp_path / name).touch()
+    runtime = 'https://example.org/FILES"]);alert(1)//</script>/'
+    page._write_service_worker(tmp_path, runtime)
+    code = (tmp_path / "service-worker.js").read_text(encoding="utf-8")
+    (values,) = re.findall(r"^const {.*} = ({.*});$", code, re.MULTILINE)
+    assert json.loads(values)["runtime"] == runtime and "</script>" not in code
 
 
 @pytest.mark.parametrize(("flag", "value", "message"), [

@@ -88,6 +88,12 @@ def test_it_is_accessible_and_fits(visit, url, tmp_path):
                 assert not page.evaluate(small)
             if name:
                 page.keyboard.press("Escape")
+        wish(
+            page,
+            "tiny red legendary fire flying dragon with wings, shiny, from behind, hats and shoes and socks and bags",
+        )
+        page.set_viewport_size({"width": 1280, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") == 1280  # chips scroll in their row
         wish(page, "")
         ready(page)
         for width, height, side, *names in (
@@ -173,6 +179,16 @@ def test_what_fails_can_be_tried_again(browser, url, monkeypatch):
         click(page, "Try again")
         ready(page)
         expect(page.locator("#generate")).to_be_enabled()
+        for pattern, answer, message in (
+            ("**/gif.js", lambda route: route.abort(), "A part of the page cannot be loaded. Check the connection."),
+            ("**/unet.onnx", lambda route: route.fulfill(body=b"no model"), "unet.onnx is damaged, or this browser"),
+        ):
+            context.route(pattern, answer)
+            page.goto(url)
+            expect(page.locator("#status")).to_contain_text(message)
+            context.unroute(pattern)
+            click(page, "Try again")
+            ready(page)
 
 
 def test_what_never_answers_is_not_waited_for(browser, url):
@@ -337,7 +353,8 @@ def test_poses_are_drawn_for_half_of_the_candidates(browser, folder, tmp_path):
         page.add_init_script(f"{SHARE} Math.random = () => 0.6;")
         page.goto(url)
         ready(page)
-        assert page.evaluate("requests.map(({ image, strength }) => image ? strength : 1)") == 4 * [1, 1, 0.75, 0.75]
+        strengths = page.evaluate("requests.map(({ image, strength }) => image ? strength : 1)")
+        assert strengths == 2 * [1, 1, *4 * [0.75], 1, 1]
         posed = [each.split() for each in titles(page) if each.split()[-2] in SKETCHES]
         for name, color, shape, pose, seed in posed[:2]:
             assert shape == SKETCHES[pose]["shape"] and name in SKETCHES[pose]["types"].split()

@@ -15,6 +15,7 @@ from PIL import Image
 from pokemon_ddpm import SpriteConditioner
 from pokemon_ddpm.creature import enlarged
 from pokemon_ddpm.description import SKETCHES, TABLE, drawn_sketch, parse_description, sketch_image
+from pokemon_ddpm.generation import SpriteRequest
 from pokemon_ddpm.likeness import MAX_LIKENESS, overlaps, shared_drawing
 from pokemon_ddpm.palettes import SHINY_DRAWS, close_outline, share_palette, shiny, shiny_table
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import WHITE_QUANTILE
@@ -24,11 +25,11 @@ from pokemon_ddpm.preprocessing import as_tensor
 from pokemon_ddpm.publishing.onnx_export import sprite_settings
 from pokemon_ddpm.publishing.page import SOURCE
 from pokemon_ddpm.sheets import squash
-from pokemon_ddpm.studio import sample_seed
+from pokemon_ddpm.studio import candidates_of, sample_seed
 from pokemon_ddpm.trading_card import CARDS_FILE, NAMES_FILE, creature_name, trading_card
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
 from tests.publishing.page_runs import SIDE, assert_same
-from tests.test_description import SKETCHED
+from tests.test_description import SKETCHED, TAGGED, TAGS
 from tests.test_names import OFFENSIVE, is_species
 from tests.tiny_models import drawing_pipeline
 
@@ -86,6 +87,31 @@ def test_conditions_are_drawn_as_in_python(run):
         given = {name: value for name, value in conditions.items() if name != "type"}
         expected = conditioner.draw(conditions.get("type"), given, seed)
         assert found == {name: value for name, value in expected.items() if value != "any"}
+
+
+def test_half_of_the_candidates_are_sketched_as_in_python(run):
+    pipeline = drawing_pipeline()
+    conditioner = pipeline.conditioner
+    asked = ({"type": "fire"}, {"type": "fire/flying", "shape": "wings"}, {})
+    cases = [*itertools.product(asked, (7, 2**31), range(4), range(1, 6))]
+    code = """([config, cases]) => cases.map(([asked, seed, number, count]) => {
+        const seeds = Array.from({ length: count }, (_, candidate) => sampleSeed(seed, number, candidate));
+        return candidatesOf(config, { ...asked, ...drawConditions(config, asked, seeds[0]) }, asked, seeds, number);
+    })"""
+    vocabulary = conditioner.vocabulary | {"sketch": [*SKETCHES], "pose": [*SKETCHES]}
+    config = {"training_conditions": conditioner.config.training_conditions, "vocabulary": vocabulary}
+    modules = {"draw": "candidatesOf, drawConditions", "random": "sampleSeed"}
+    found = run(modules, code, [config | {"sketches": TABLE}, cases])
+    for (conditions, seed, number, count), each in zip(cases, found, strict=True):
+        given = {name: value for name, value in conditions.items() if name != "type"}
+        request = SpriteRequest(seed, conditions.get("type"), given, number)
+        expected = []
+        for candidate in candidates_of(pipeline, request, count):
+            own = {"type": candidate.pokemon_type, **candidate.attributes, "pose": candidate.sketch}
+            known = {name: value for name, value in own.items() if value not in (None, "any")}
+            expected.append({"seed": candidate.seed, "conditions": known})
+        assert each == expected
+    assert {sum("pose" in one["conditions"] for one in each) for each in found} == {0, 1, 2}
 
 
 def test_colors_out_of_range_are_brought_back_as_in_python(run):
@@ -168,11 +194,11 @@ def test_idle_frames_are_those_of_python(run):
 
 def test_descriptions_are_read_as_in_python(run):
     phrases = [text for file in FILES for text, *_ in json.loads((TESTS / file).read_text(encoding="utf-8"))]
-    phrases += [text for text, _ in SKETCHED]
+    phrases += [text for text, _ in SKETCHED + TAGGED]
     code = """([texts, ...tables]) =>
         texts.map((text) => parseDescription(text, ...tables)).map(Object.values)"""
     words = json.loads((SOURCE / "words.json").read_text(encoding="utf-8"))
-    for more in ({}, {"sketch": [*SKETCHES]}):
+    for more in ({}, {"sketch": [*SKETCHES]}, {"tags": TAGS}):
         vocabulary = CONDITIONS | more
         found = run({"description": "parseDescription"}, code, [phrases, vocabulary, words, TABLE])
         assert found == [list(parse_description(text, vocabulary)) for text in phrases]
@@ -259,10 +285,44 @@ def test_recipes_of_links(run):
         const names = { begin: { any: "A" }, middle: "b", end: { 1: "c", 2: "d", 3: "e" }, avoid: "z" };
         const read = (query) => recipeOf(new URLSearchParams(query), { vocabulary });
         const found = recipes.map((recipe) => read(`${queryOf(recipe, "0123")}`));
-        return [found, queries.map(read), nameFor(recipes[1], names)];
+        const broken = [{ share: 0.9 }, { makes: [["shiny"]] }].map((each) => ({ ...recipes[1], doodle: undefined, ...each }));
+        const isAny = broken.some((each) => isRecipe(each, { vocabulary }));
+        return [found, queries.map(read), nameFor(recipes[1], names), isAny];
     }"""
-    modules = {"recipe": "nameFor, queryOf, recipeOf"}
-    assert run(modules, code, [CONDITIONS | names, recipes, queries]) == [recipes, [None] * len(queries), "Abd, shiny"]
+    modules = {"recipe": "isRecipe, nameFor, queryOf, recipeOf"}
+    found = run(modules, code, [CONDITIONS | names, recipes, queries])
+    assert found == [recipes, [None] * len(queries), "Abd, shiny", False]
+
+
+def test_what_decides_a_sprite_is_in_its_id(run):
+    """Two attributes with the same values are two sprites; the order of attributes and of words is none."""
+    conditions = [
+        *({"type": "water", "sketch": "alien"}, {"type": "water", "pose": "alien"}, {"type": "water", "flies": "yes"}),
+        *({"type": "water", "swims": "yes"}, {"tags": ["red wings"]}, {"tags": ["red", "wings"]}),
+    ]
+    different = [{"conditions": each, "seed": 9, "makes": []} for each in conditions]
+    different += [
+        {**different[0], "makes": ["shiny"]},
+        {**different[0], "seed": 8},
+        {**different[0], "doodle": "b4096"},
+    ]
+    different += [{**different[0], "to": {"conditions": each, "seed": 5}, "share": 0.5} for each in conditions]
+    pairs = [({"a": "1", "b": "2"}, {"b": "2", "type": "any", "a": "1"})]
+    pairs += [({"tags": ["wings", "red"]}, {"tags": ["red", "wings", "red"]})]
+    equal = [[{"conditions": each, "seed": 9, "makes": []} for each in pair] for pair in pairs]
+    code = "([one, two]) => [one.map(identity), two.map((pair) => pair.map(identity))]"
+    ids, same = run({"recipe": "identity"}, code, [different, equal])
+    assert len({*ids}) == len(ids) and all(one == other for one, other in same)
+
+
+def test_names_and_days_from_outside(run):
+    names = ["\u202eaiM\x00", " Mia\u200b\u2066\n<b> ", "Mia\u2028", "\ud800é🐉" + 30 * "x", "\u200e ", None]
+    days = ["2025-01-02", "2024-02-29", "2025-02-29", "2025-99-99", "2025-01-03", "2025", "today", "", None]
+    code = """([names, days, now]) =>
+        [names.map((each) => givenName(each) ?? null), days.filter((each) => isDay(each, now))]"""
+    found, known = run({"recipe": "givenName, isDay"}, code, [names, days, 1735819200000])
+    assert found == ["aiM", "Mia<b>", "Mia", "é🐉" + 22 * "x", None, None]
+    assert known == ["2025-01-02", "2024-02-29"]
 
 
 def test_what_is_fused_has_the_types_of_both(run):

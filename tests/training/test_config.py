@@ -97,6 +97,7 @@ def test_a_mistake_in_the_flags_is_one_line(capsys, flags, message):
         ("conditions: [type, {a: b}]\n", "--conditions: unknown attribute"),
         ("seed: !!python/object/apply:os.abort []\n", "argument --seed: expected one argument"),
         ("resolution: 64\n  seed: [\n", "cannot read "),
+        ("- " * 50_000, "cannot read "),
         (b"\x89PNG\r\n\x1a\n\xff\xfe", "cannot read "),
     ],
 )

@@ -62,7 +62,12 @@ def test_a_configuration_of_diffusers_is_read(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"{", "JSONDecodeError"), (b'{"block_out_channels": 64}', "TypeError"), (None, "FileNotFoundError")],
+    [
+        (b"{", "JSONDecodeError"),
+        (b'{"block_out_channels": 64}', "TypeError"),
+        (b'{"a":' * 50_000, "RecursionError"),
+        (None, "FileNotFoundError"),
+    ],
 )
 def test_other_configurations_are_refused(tmp_path, content, message):
     file = tmp_path / "network.json"
