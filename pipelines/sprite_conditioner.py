@@ -126,7 +126,7 @@ def _lift(rows: np.ndarray, all_rows: np.ndarray, row: np.ndarray, column: int) 
     return counts[0] / counts[1]
 
 
-def _tags_embedding(table: Tensor, tags: Tensor) -> Tensor:
+def tags_embedding(table: Tensor, tags: Tensor) -> Tensor:
     """The sum of the rows of tags, bool (B, V), over the square root of their number; without any the last, (B, D)."""
     given = tags.to(table.dtype)
     count = given.sum(dim=1, keepdim=True)
@@ -408,7 +408,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         for attribute, any_id in self.any_ids.items():
             table, ids = self.tables[_table(attribute)], labels.get(attribute)
             if attribute == TAGS and ids is not None:
-                total = total + _tags_embedding(table.weight, ids)
+                total = total + tags_embedding(table.weight, ids)
                 continue
             if ids is None:
                 shape = (batch.shape[0], 2) if attribute == "type" else batch.shape[:1]
