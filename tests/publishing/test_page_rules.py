@@ -285,8 +285,8 @@ def test_recipes_of_links(run):
         const names = { begin: { any: "A" }, middle: "b", end: { 1: "c", 2: "d", 3: "e" }, avoid: "z" };
         const read = (query) => recipeOf(new URLSearchParams(query), { vocabulary });
         const found = recipes.map((recipe) => read(`${queryOf(recipe, "0123")}`));
-        const broken = [{ share: 0.9 }, { makes: [["shiny"]] }].map((each) => ({ ...recipes[1], doodle: undefined, ...each }));
-        const isAny = broken.some((each) => isRecipe(each, { vocabulary }));
+        const broken = [{ share: 0.9, makes: [] }, { makes: [["shiny"]] }];
+        const isAny = broken.some((each) => isRecipe({ conditions: {}, seed: 1, ...each }, { vocabulary }));
         return [found, queries.map(read), nameFor(recipes[1], names), isAny];
     }"""
     modules = {"recipe": "isRecipe, nameFor, queryOf, recipeOf"}
