@@ -22,9 +22,7 @@ def packed(unet: UNet2DModel) -> SpriteUNet2DModel:
     each of the four pixels as its x_0, which is alpha x_t - sigma v and nearly -v at the noisy timesteps, where types
     and colors are decided. Alpha is learned from zero weights.
     """
-    changed = {
-        name: PRESETS["packed"][name] for name in ("reference_channels", "scaling_factor", "patch_size", "dropout")
-    }
+    changed = {name: PRESETS["packed"][name] for name in ("scaling_factor", "patch_size", "dropout")}
     timesteps = unet.config.num_train_timesteps
     result = build_unet(
         {**network_config(unet), **changed}, 2 * unet.config.sample_size, num_train_timesteps=timesteps

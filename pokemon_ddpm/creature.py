@@ -249,6 +249,8 @@ def generate_creature(
         (front,) = pipeline.postprocess(pipeline.prepare_image("front", front, 1) * pipeline.scaling_factor, "pil")
         digest = pixel_digest(front).hex()
         images["1-front"] = reduce_palette(remove_background(front))
+        if not images["1-front"].getchannel("A").getbbox():  # of a model in RGB
+            raise ValueError("front shows nothing: the image is empty or white.")
     for stage in range(1, creature.stages + 1):
         sprites, made = generate_stage(pipeline, creature, stage, images, ranker_for(pipeline), **settings.arguments())
         notes |= made

@@ -150,7 +150,7 @@ def recolor(image: Image.Image, areas: Sequence[Area], palette: np.ndarray) -> I
 
 @functools.cache
 def shiny_table() -> dict[str, list[str]]:
-    """Type -> the colors of real shinies, one of each evolution line: see `benchmarks/creatures.py`.
+    """Type -> the colors of real shinies, one of each evolution line: see `benchmarks/shiny_table.py`.
 
     Colors of the main areas, the largest first, of six hexadecimal digits each.
     """

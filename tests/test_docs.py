@@ -20,7 +20,7 @@ from pokemon_ddpm.cli import app
 from pokemon_ddpm.training.config import parse_config
 from pokemon_ddpm.vocabulary import CONDITIONS
 from tests.test_package import ROOT
-from tests.tiny_models import RELATIONS, tiny_pipeline
+from tests.tiny_models import tiny_pipeline
 from tests.training.runs import train
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -72,8 +72,7 @@ def test_flags_and_scripts_of_other_commands(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_python_lines(tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With an untrained network of a few steps in place of the released ones."""
-    values = CONDITIONS | {"relation": RELATIONS}
-    pipeline = tiny_pipeline(size=64, vocabulary=values, channels=4, defaults={"num_inference_steps": 4})
+    pipeline = tiny_pipeline(size=64, vocabulary=CONDITIONS, channels=4, defaults={"num_inference_steps": 4})
     monkeypatch.setattr(PokemonDDPMPipeline, "from_pretrained", lambda model: Path(model).is_dir() and pipeline)
     (tmp_path / "docs").mkdir()
     monkeypatch.chdir(tmp_path)

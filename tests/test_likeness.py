@@ -66,7 +66,7 @@ def test_copies_of_sprites_with_two_colors() -> None:
         assert fault(image, image, body, kind) == expected
 
 
-def test_a_reference_in_pieces_may_have_sprites_in_pieces() -> None:
+def test_what_is_made_of_a_sprite_in_pieces_may_be_in_pieces() -> None:
     assert is_torn(PARTS) and not is_torn(BODY) and not is_torn(boxes((8, 8, 20, 24), (24, 8, 27, 11)))
     blue = boxes((2, 12, 30, 24), (2, 2, 10, 8), color=BLUE)
     assert fault(blue, blue, PARTS, "same") is None

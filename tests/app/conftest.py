@@ -2,7 +2,6 @@ import warnings
 from pathlib import Path
 
 import pytest
-import torch
 from diffusers import DPMSolverMultistepScheduler
 from gradio_client import Client
 from torch.nn.modules.module import register_module_forward_pre_hook
@@ -12,27 +11,24 @@ from pokemon_ddpm.diffusion import full_config
 from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.vocabulary import CONDITIONS, VIEWS
 from tests.app.running import Network, running
-from tests.tiny_models import RELATIONS, tiny_pipeline
+from tests.tiny_models import tiny_pipeline
 
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, str]:
-    """A model with alpha, all attributes and references; one in RGB with types only, distilled to two steps.
+    """A model with alpha and all attributes; one in RGB with types only, distilled to two steps.
 
-    The third is of other classes, with references and three attributes, one of which has the name of a setting.
+    The third is of other classes, with three attributes, one of which has the name of a setting.
     """
     folder = tmp_path_factory.mktemp("models")
-    full = tiny_pipeline(vocabulary=CONDITIONS | {"relation": RELATIONS}, channels=4)
-    torch.nn.init.normal_(full.unet.conv_in.weight, std=0.1)  # it starts without a reference
-    scales = {"guidance_scale": 3.0, "reference_guidance_scale": 2.0}
-    full.register_to_config(**scales, default_conditions={"view": "front", "finish": "normal"})
+    defaults = {"guidance_scale": 3.0, "default_conditions": {"view": "front", "finish": "normal"}}
+    full = tiny_pipeline(vocabulary=CONDITIONS, channels=4, defaults=defaults)
     full.save_pretrained(folder / "full")
     tiny = tiny_pipeline()
     scheduler = DPMSolverMultistepScheduler.from_config(full_config(tiny.scheduler), solver_order=1)
     fast = PokemonDDPMPipeline(tiny.unet, tiny.conditioner, scheduler, num_inference_steps=2, guidance_scale=1.0)
     fast.save_pretrained(folder / "fast")
-    own = {"type": ["bats", "orcs"], "action": ["attack", "idle"], "quality": ["good", "poor"]}
-    own |= {"view": VIEWS, "relation": RELATIONS}
+    own = {"type": ["bats", "orcs"], "action": ["attack", "idle"], "quality": ["good", "poor"], "view": VIEWS}
     defaults = {"default_conditions": {"view": "front"}}
     tiny_pipeline(vocabulary=own, channels=4, defaults=defaults).save_pretrained(folder / "units")
     return str(folder / "full"), str(folder / "fast"), str(folder / "units")

@@ -15,7 +15,7 @@ from pokemon_ddpm.studio import sample_seed
 from pokemon_ddpm.trading_card import trading_card
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
 from tests.commands import run
-from tests.tiny_models import RELATIONS, tiny_pipeline
+from tests.tiny_models import tiny_pipeline
 from tests.training.runs import contents
 
 NAMES = [f"{stage}-{view}" for stage in (1, 2) for view in ("front", "front-shiny", "back", "back-shiny")]
@@ -23,10 +23,7 @@ NAMES = [f"{stage}-{view}" for stage in (1, 2) for view in ("front", "front-shin
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    vocabulary = {name: list(values) for name, values in CONDITIONS.items()}
-    pipeline = tiny_pipeline(channels=4, vocabulary={**vocabulary, "relation": list(RELATIONS)})
-    torch.nn.init.normal_(pipeline.unet.conv_in.weight, std=0.1)  # it starts without a reference
-    pipeline.register_to_config(num_inference_steps=2, image_guidance_scale=1.5)
+    pipeline = tiny_pipeline(channels=4, vocabulary=CONDITIONS, defaults={"num_inference_steps": 2})
     folder = tmp_path_factory.mktemp("model")
     pipeline.save_pretrained(folder)
     return folder
@@ -66,7 +63,7 @@ def test_a_set_is_complete_and_as_described(model: Path, tmp_path: Path, calls: 
     description = json.loads((tmp_path / "creature.json").read_text())
     sheet = Image.open(tmp_path / "creature.png")
     made = description["meta"]["creature"]
-    assert made["seed"] == 7 and made["pokemon_type"] == "fire/flying" and made["image_guidance_scale"] == 1.5
+    assert made["seed"] == 7 and made["pokemon_type"] == "fire/flying" and made["guidance_scale"] == 2.0
     frames = {Path(each["filename"]).stem: each for each in description["frames"]}
     assert list(frames) == [f"{name}{end}" for end in ("", "-idle") for name in NAMES] and sheet.size == (64, 64)
     card = trading_card(frames["1-front"]["seed"], ["fire", "flying"], "small")
@@ -77,9 +74,8 @@ def test_a_set_is_complete_and_as_described(model: Path, tmp_path: Path, calls: 
         assert np.array_equal(drawing[..., 3], recolored[..., 3]) and not np.array_equal(drawing, recolored)
         assert frames[name]["seed"] == frames[name.removesuffix("-shiny")]["seed"]
         assert np.array_equal(close_outline(Image.fromarray(recolored)), recolored)
-    for finish in ("", "-shiny"):  # a back has the colors of its front
-        front, back = (colors(tmp_path / f"1-{view}{finish}.png") for view in ("front", "back"))
-        assert back <= front and 1 < len(front) <= 16
+    front, back = (colors(tmp_path / f"1-{view}.png") for view in ("front", "back"))
+    assert back <= front and 1 < len(front) <= 16
     assert colors(tmp_path / "2-front.png") <= colors(tmp_path / "1-front.png")
     sampled = [name for name in NAMES if not name.endswith("shiny")]
     for name, call in zip(sampled, calls, strict=True):
@@ -90,22 +86,22 @@ def test_a_set_is_complete_and_as_described(model: Path, tmp_path: Path, calls: 
         # What is described is what was asked for, with noise of its own but for shinies.
         kind = (values := dict(frame["condition"])).pop("type")
         if name.endswith("-back"):  # from its mirrored front, as a view that is three times as strong
-            given, encode = {k: [v] for k, v in values.items() if k != "relation"}, call["conditioner"].encode
+            given, encode = {k: [v] for k, v in values.items()}, call["conditioner"].encode
             one, any_view = encode([kind], **given), encode([kind], **given | {"view": ["any"]})
             stronger = (3 * one - 2 * any_view).expand(len(call["image"]), -1)
             torch.testing.assert_close(call["class_embeddings"], stronger, atol=0.02, rtol=0.02)
-            assert np.array_equal(call["image"][-1], pixels(tmp_path / frame["reference"])[:, ::-1])
-            assert call["strength"] == 0.5 and "reference_image" not in call
+            assert np.array_equal(call["image"][-1], pixels(tmp_path / frame["made_from"])[:, ::-1])
+            assert call["strength"] == 0.5
         else:
             assert call["types"][0][0] == kind and {key: call[key] for key in values} == values
-        assert (frame["reference"] is None) == (name == "1-front")  # of its reference a next stage has the colors
+        assert (frame["made_from"] is None) == (name == "1-front")
         seeds = [generator.initial_seed() for generator in call["generator"]]
         assert seeds == [sample_seed(7, name, attempt) for attempt in range(16 if name == "2-front" else 8)]
         assert seeds[frame["attempt"]] == frame["seed"] and len(frame["faults"]) == len(seeds)
-    shiny = {"type": "fire/flying", "size": "small", "view": "back", "finish": "shiny", "relation": "same"}
-    assert (frames["1-back-shiny"]["condition"], frames["1-back-shiny"]["reference"]) == (shiny, "1-back.png")
+    shiny = {"type": "fire/flying", "size": "small", "view": "back", "finish": "shiny"}
+    assert (frames["1-back-shiny"]["condition"], frames["1-back-shiny"]["made_from"]) == (shiny, "1-back.png")
     grown = {"type": "fire/dragon", "size": "large", "view": "front", "finish": "normal"}
-    assert (frames["2-front"]["condition"], frames["2-front"]["reference"]) == (grown, "1-front.png")
+    assert (frames["2-front"]["condition"], frames["2-front"]["made_from"]) == (grown, "1-front.png")
 
 
 def test_a_back_can_have_colors_of_its_own(model: Path, tmp_path: Path) -> None:
@@ -114,9 +110,9 @@ def test_a_back_can_have_colors_of_its_own(model: Path, tmp_path: Path) -> None:
 
 
 def test_all_parts_have_what_is_drawn_for_the_first_front(model: Path, calls: list[dict], tmp_path: Path) -> None:
-    """A shiny has no known color. The model knows no stages as relations, so the next one needs no reference."""
+    """A shiny has no known color."""
     pipeline = creature.PokemonDDPMPipeline.from_pretrained(model)
-    vocabulary = {**pipeline.conditioner.vocabulary, "relation": ["same"]}
+    vocabulary = pipeline.conditioner.vocabulary
     rows = [f"{line} {line} 18 {line} {line} 0" for line in range(5)]
     table = {"attributes": ["color", "shape", "size"], "drawn": ["color", "shape", "size"], "rows": rows}
     pipeline.conditioner = SpriteConditioner(vocabulary, 32, training_conditions=table)
@@ -130,7 +126,6 @@ def test_all_parts_have_what_is_drawn_for_the_first_front(model: Path, calls: li
         assert condition["shape"] == drawn["shape"] and condition.get("color", drawn["color"]) == drawn["color"]
         assert ("color" in condition) != is_shiny
         assert condition["size"] == ("small" if frame["filename"][0] == "1" else "large")
-    assert all(call.get("relation", "same") == "same" for call in calls)
     calls.clear()
     front = ("--front", tmp_path / "set" / "1-front.png")  # nobody knows its conditions: nothing is drawn
     code, output = make(tmp_path / "drawing", tmp_path / "front", "--stages", 2, *front)
@@ -206,15 +201,14 @@ def test_mistakes(model: Path, tmp_path: Path) -> None:
     code, output = make(tmp_path / "no-model", tmp_path / "own")  # before it is loaded
     assert code == 2 and f"{tmp_path / 'own'} is not empty; choose another folder" in output
     assert contents(tmp_path / "own") == {"1-back.png": b"of mine"}
-    tiny_pipeline(channels=4).save_pretrained(tmp_path / "other")
-    vocabulary = {"type": list(TYPES), "size": ["large", "small"], "relation": list(RELATIONS)}
-    tiny_pipeline(channels=4, vocabulary=vocabulary).save_pretrained(tmp_path / "sizes")
+    vocabulary = {"type": TYPES, "size": ["large", "small"]}
+    tiny_pipeline(vocabulary=vocabulary).save_pretrained(tmp_path / "sizes")
     Image.new("RGB", (9, 9), "white").save(tmp_path / "white.png")
     for source, options, message in (
         (model, ["--front", tmp_path / "nothing.png"], "nothing.png is not a file"),
         (model, ["--front", tmp_path / "white.png"], "shows nothing"),
+        (tmp_path / "sizes", ["--front", tmp_path / "white.png"], "shows nothing"),
         (model, ["--stage-type", "water"], "--stage-type is given 1 times, but --stages 1 has 0 next stages"),
-        (tmp_path / "other", [], "was not trained with reference sprites"),
         (model, ["--type", "fir"], "Did you mean 'fire'?"),
         (model, ["--num-inference-steps", 5000], "num_inference_steps must be"),
         (tmp_path / "sizes", ["--stages", 3], "'tiny'"),
@@ -223,12 +217,13 @@ def test_mistakes(model: Path, tmp_path: Path) -> None:
         assert code == 2 and message in output and not [*tmp_path.glob("empty/*")]
 
 
+@pytest.mark.parametrize("channels", [3, 4])
 @pytest.mark.parametrize("attributes", [{}, {"view": ["front", "back"]}, {"finish": ["normal", "shiny"]}])
-def test_only_what_the_model_knows(tmp_path: Path, attributes: dict[str, list[str]]) -> None:
+def test_only_what_the_model_knows(tmp_path: Path, attributes: dict[str, list[str]], channels: int) -> None:
     parts = ["front", *["back"] * ("view" in attributes), *["front-shiny"] * ("finish" in attributes)]
     names = {f"{stage}-{part}" for stage in (1, 2) for part in parts}
-    vocabulary = {"type": list(TYPES), "relation": list(RELATIONS), **attributes}
-    tiny_pipeline(channels=4, vocabulary=vocabulary).save_pretrained(tmp_path / "model")
+    vocabulary, defaults = {"type": TYPES, **attributes}, {"num_inference_steps": 2}
+    tiny_pipeline(channels=channels, vocabulary=vocabulary, defaults=defaults).save_pretrained(tmp_path / "model")
     code, output = make(tmp_path / "model", tmp_path / "set", "--stages", 2)
     assert code == 0 and f"{len(names)} sprites" in output
     files = {"creature.png", "creature.json", "card.png", "card.json"}

@@ -14,6 +14,7 @@ from PIL import Image
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.diffusion import make_sampler, student_scheduler
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SAMPLERS, compress_range
+from pokemon_ddpm.preprocessing import preprocess
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
 from tests.test_diffusion import ALPHA_BAR, PREDICTION_TYPES, SOLVERS, as_prediction, cosine_betas
 from tests.tiny_models import drawing_pipeline, network_calls, seeded, tiny_pipeline
@@ -325,6 +326,20 @@ def test_images_of_other_formats_are_converted():
     assert torch.equal(kept, fitted)
 
 
+@pytest.mark.parametrize(("side", "zoom", "mode"), [(12, 1, "RGB"), (12, 1, "RGBA"), (12, 8, "RGB"), (40, 1, "RGB")])
+def test_a_sprite_is_prepared_as_for_training(side, zoom, mode):
+    """A square with a black outline, and white inside that is no background."""
+    pixels = np.full((side + 6, side + 8, 4), (255, 255, 255, 0), dtype=np.uint8)
+    pixels[2 : side + 2, 3 : side + 3] = (0, 0, 0, 255)
+    pixels[3 : side + 1, 4 : side + 2] = (200, 40, 60, 255)
+    pixels[5:7, 6:8] = 255
+    image = Image.fromarray(pixels if mode == "RGBA" else pixels[..., :3])
+    image = image.resize((image.width * zoom, image.height * zoom), Image.Resampling.NEAREST)
+    found = tiny_pipeline(channels=4).prepare_image("image", [image], 1)[0]
+    expected = preprocess(image.convert("RGB"), 16)
+    assert np.array_equal(((found + 1) * 127.5).round().byte().permute(1, 2, 0).numpy(), expected)
+
+
 def test_callbacks_of_diffusers():
     pipeline = tiny_pipeline()
     calls, callback = network_calls(pipeline), SDCFGCutoffCallback(cutoff_step_ratio=0.25)  # of `num_timesteps`
@@ -473,8 +488,7 @@ SPRITE = SPRITES[0]
     ("prompt", ["fire"], "prompt is no condition of this model"), ("types", ["fire"], "types is no condition"),
     ("color", [["red"] * 2, []], "color must have one entry for each pokemon_type .1., but has"),
     ("num_images_per_type", [0, True, 1.5, "2", 10**12], "must be a whole number from 1 to 10000"),
-    ("reference_view", ["back"], "need a reference; pass reference_image as well"),
-    ("image_guidance_scale", [5], "need a reference; pass reference_image as well"),
+    ("reference_image", [SPRITE], "reference_image is no condition of this model"),
     ("num_inference_steps", [0, 1001, 2.5, "2" * 900_000, True], "num_inference_steps must be a whole number fr"),
     ("guidance_scale", [NAN, math.inf, "2", [True], 1001, torch.ones(1)], "guidance_scale must be a number"),
     ("guidance_interval", [(2.0, 1.0), (1.0, 1.0), (-1.0, 1.0), (NAN, 1.0), (0.0, NAN), (0.0, "1"), (1.0,), None],

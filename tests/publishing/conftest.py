@@ -9,7 +9,7 @@ from pokemon_ddpm.publishing.page import write_pages
 from pokemon_ddpm.vocabulary import CONDITIONS, USUAL
 from tests.app.test_browser import CHROMIUM, sync_playwright, visitor
 from tests.publishing.page_runs import SIDE, VERSION, npm_package, served
-from tests.tiny_models import RELATIONS, tiny_student
+from tests.tiny_models import tiny_student
 
 PHONE = {"viewport": {"width": 360, "height": 640}, "color_scheme": "dark", "reduced_motion": "reduce"}
 FAST = "--js-flags=--liftoff-only"  # the runtime of each page is compiled once, not optimized
@@ -17,9 +17,8 @@ FAST = "--js-flags=--liftoff-only"  # the runtime of each page is compiled once,
 
 @pytest.fixture(scope="module")
 def pipeline():
-    pipeline = tiny_student(SIDE, CONDITIONS | {"relation": RELATIONS})
+    pipeline = tiny_student(SIDE, CONDITIONS)
     pipeline.register_to_config(default_conditions=USUAL)
-    pipeline.unet.register_to_config(mirrors_references=True)
     return pipeline
 
 

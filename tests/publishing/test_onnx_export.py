@@ -14,11 +14,11 @@ import torch
 from pokemon_ddpm.pipelines import sprite_conditioner
 from pokemon_ddpm.publishing.onnx_export import CONDITIONER_FILE, CONFIG_FILE, UNET_FILE, check_export, export_onnx
 from pokemon_ddpm.ranking import SpriteRanker
-from pokemon_ddpm.vocabulary import TYPES, VIEWS
+from pokemon_ddpm.vocabulary import FINISHES, TYPES, VIEWS
 from tests.commands import run
-from tests.tiny_models import RELATIONS, ranking_student, tiny_pipeline, tiny_student
+from tests.tiny_models import ranking_student, tiny_pipeline, tiny_student
 
-VOCABULARY = {"type": TYPES, "view": VIEWS, "relation": RELATIONS}
+VOCABULARY = {"type": TYPES, "view": VIEWS, "finish": FINISHES}
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +41,12 @@ def run_file(path: Path, **inputs: np.ndarray | torch.Tensor) -> list[np.ndarray
 @pytest.mark.parametrize("batch", [1, 2, 5, 65])
 def test_the_network(pipeline, folder, batch):
     generator = torch.Generator().manual_seed(batch)
-    sample, reference = torch.randn(2, batch, 4, 16, 16, generator=generator)
+    sample = torch.randn(batch, 4, 16, 16, generator=generator)
     labels, timestep = torch.randn(batch, 32, generator=generator), torch.linspace(0, 999, batch).floor()
-    for given in (reference, torch.zeros_like(reference)):
-        with torch.inference_mode():
-            (expected,) = pipeline.unet(sample, timestep, labels, return_dict=False, reference=given)
-        inputs = {"sample": sample, "timestep": timestep, "class_labels": labels, "reference": given}
-        np.testing.assert_allclose(run_file(folder / UNET_FILE, **inputs)[0], expected, rtol=0, atol=1e-4)
+    with torch.inference_mode():
+        (expected,) = pipeline.unet(sample, timestep, labels, return_dict=False)
+    inputs = {"sample": sample, "timestep": timestep, "class_labels": labels}
+    np.testing.assert_allclose(run_file(folder / UNET_FILE, **inputs)[0], expected, rtol=0, atol=1e-4)
 
 
 @torch.no_grad()
@@ -63,8 +62,8 @@ def test_with_a_ranker_the_network_gives_its_score(tmp_path):
     clean = (sprites / 127.5 - 1).numpy() * student.unet.config.scaling_factor
     noise = torch.randn(4, 32, 32, generator=torch.Generator().manual_seed(0)).numpy()
     noisy = (given["alpha_bar"] ** 0.5 * clean + (1 - given["alpha_bar"]) ** 0.5 * noise).astype(np.float32)
-    inputs = {"timestep": np.full(5, given["timestep"], np.float32), "reference": np.zeros_like(noisy)}
-    inputs |= {"sample": noisy, "class_labels": student.conditioner.encode([None] * 5)}
+    inputs = {"timestep": np.full(5, given["timestep"], np.float32), "sample": noisy}
+    inputs["class_labels"] = student.conditioner.encode([None] * 5)
     prediction, scores = run_file(tmp_path / UNET_FILE, **inputs)
     error = np.log(((prediction - clean) ** 2).mean(axis=(1, 2, 3)))
     (score, *logits) = (scores + error[:, None] * given["error_weights"]).T
@@ -85,11 +84,11 @@ def test_large_weights_are_stored_as_float16(pipeline, folder):
 
 def test_the_conditioner(pipeline, folder):
     vocabulary, (fire, flying) = json.loads((folder / CONFIG_FILE).read_text())["vocabulary"], (6, 7)
-    assert list(vocabulary) == ["relation", "type", "view"] and vocabulary["type"][fire] == "fire"
+    assert list(vocabulary) == ["finish", "type", "view"] and vocabulary["type"][fire] == "fire"
     none, anything = len(TYPES), len(TYPES) + 1
-    ids = [[fire, flying, 1, 0], [fire, anything, 3, 1], [anything, anything, 3, 2], [fire, none, 0, 0]]
+    ids = [[fire, flying, 1, 0], [fire, anything, 2, 1], [anything, anything, 2, 2], [fire, none, 0, 0]]
     (found,) = run_file(folder / CONDITIONER_FILE, ids=np.array(ids, dtype=np.int32))
-    given = {"relation": [RELATIONS[1], None, None, RELATIONS[0]], "view": [VIEWS[0], VIEWS[1], None, VIEWS[0]]}
+    given = {"finish": [FINISHES[1], None, None, FINISHES[0]], "view": [VIEWS[0], VIEWS[1], None, VIEWS[0]]}
     expected = pipeline.conditioner.encode(["fire/flying", "fire", None, "fire/none"], **given)
     np.testing.assert_allclose(found, expected.detach().numpy(), atol=1e-4)
 
@@ -101,7 +100,6 @@ def test_the_json_has_the_steps_of_the_student(folder):
     assert config["timesteps"] == timesteps and config["is_distilled"] and config["scaling_factor"] == 0.5
     bar = (np.cos(angle) / np.cos(8 / 1008 * np.pi / 2)) ** 2
     np.testing.assert_allclose(config["alpha_bar"][1:], bar[1:], rtol=1e-3)
-    assert config["inputs"] == ["sample", "timestep", "class_labels", "reference"]
     assert config["sprite"]["colors"] == 16 and config["guidance_scale"] == 1.0
 
 
@@ -134,6 +132,6 @@ def test_the_command(tmp_path, monkeypatch):
     status, output = run("export", "--model", tmp_path / "model", "--output-dir", tmp_path / "onnx")
     assert status == 0 and "4 sprites: they differ by at most" in output
     config = json.loads((tmp_path / "onnx" / CONFIG_FILE).read_text())
-    assert config["inputs"] == ["sample", "timestep", "class_labels"] and not config["is_distilled"]
+    assert not config["is_distilled"]
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert "This needs onnxruntime: pip install onnxruntime" in run("export", "--output-dir", tmp_path)[1]

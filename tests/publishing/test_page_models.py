@@ -37,7 +37,7 @@ from tests.publishing.page_visits import (
     wish,
 )
 from tests.test_package import ROOT
-from tests.tiny_models import RELATIONS, ranking_student, seeded
+from tests.tiny_models import ranking_student, seeded
 from tests.training.runs import wait_until
 
 WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]  # computed on the CPU
@@ -272,7 +272,7 @@ def test_a_second_model_has_own_classes(browser, pipeline, folder, tmp_path):
     It has a ranker, so each sprite is the best of four seeds, unlike those before it.
     """
     vocabulary = {"type": ["orcs", "elves"], "action": ["attack", "idle"], "view": ["front", "back"]}
-    student = ranking_student(32, {**vocabulary, "relation": RELATIONS})
+    student = ranking_student(32, vocabulary)
     student.register_to_config(default_conditions={"view": "front"})
     student.save_pretrained(tmp_path / "units")
     ranker = SpriteRanker(student)

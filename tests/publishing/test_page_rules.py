@@ -269,7 +269,7 @@ def test_names_and_cards_are_those_of_python_and_read_well(run):
 
 
 def test_recipes_of_links(run):
-    names = {"relation": ["same", "next"], "seed": ["pea"], "make": ["ford"], "doodle": ["dandy"]}
+    names = {"seed": ["pea"], "make": ["ford"], "doodle": ["dandy"]}
     recipes = [
         {"conditions": {"type": "fire", "seed": "pea", "make": "ford"}, "seed": 7, "makes": []}
         | {"to": {"conditions": {"make": "ford"}, "seed": 8}, "share": 0.5},

@@ -274,17 +274,17 @@ def test_some_settings_may_change_and_all_others_are_refused(tmp_path):
     free = {"output_dir": "x", "max_train_steps": 7, "train_batch_size": 4, "resume_from_checkpoint": "latest"}
     now = replace(state_at(7), config=asdict(TrainingConfig(**free, learning_rate=1e-4, lr_warmup_steps=9)))
     assert restore(folder, now, run.tensors).step == 1
-    newer = replace(now, network={**now.network, "mirrors_references": False})  # than the checkpoint
+    newer = replace(now, network={**now.network, "newer_option": False})  # than the checkpoint
     assert restore(folder, newer, run.tensors).step == 1
-    with pytest.raises(ValueError, match="the network's mirrors_references was None, now True"):
-        restore(folder, replace(newer, network={**now.network, "mirrors_references": True}), run.tensors)
+    with pytest.raises(ValueError, match="the network's newer_option was None, now True"):
+        restore(folder, replace(newer, network={**now.network, "newer_option": True}), run.tensors)
     # Flags of earlier versions: some where they had the value that is left, the others whatever it was.
     gone = {**GONE, "logging_steps": 1, "skip_bad_images": True}
     change_manifest(folder, lambda manifest: manifest["state"]["config"].update(gone))
     assert restore(folder, now, run.tensors).step == 1
-    before = {"rescale_betas_zero_snr": True, "distill_image_guidance_scale": 3.0}
+    before = {"rescale_betas_zero_snr": True, "reference_prob": 0.5}
     change_manifest(folder, lambda manifest: manifest["state"]["config"].update(before))
-    with pytest.raises(ValueError, match="zero_snr was True, now False; --distill_image_.* was 3.0, now None"):
+    with pytest.raises(ValueError, match="zero_snr was True, now False; --reference_prob was 0.5, now 0.0"):
         restore(folder, now, run.tensors)
     change_manifest(folder, lambda manifest: manifest["state"]["config"].update(GONE))
     other = asdict(TrainingConfig(seed=5, learning_rate=1e-3, conditions=["type", "size"]))

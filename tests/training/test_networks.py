@@ -13,7 +13,7 @@ from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.diffusion import ConditionalDenoiser
 from pokemon_ddpm.models import network_config
 from pokemon_ddpm.training import networks
-from pokemon_ddpm.training.batches import AUGMENTATION_DIM
+from pokemon_ddpm.training.augmentation import AUGMENTATION_DIM
 from pokemon_ddpm.training.networks import build_conditioner, build_unet, training_conditions, unet_config
 from pokemon_ddpm.vocabulary import CONDITIONS, SHAPES, TYPES
 from tests.tiny_models import tiny_pipeline
@@ -30,10 +30,10 @@ def tiny() -> UNet2DModel:
     ("name", "resolution", "channels", "count", "attentions", "groups", "activation", "dropout"),
     [
         ("small", 32, 3, 6_809_251, 4, 32, nn.SiLU, 0.0),
-        # 64 * 9 weights more for each of 29 channels of the input, 64 * 9 + 1 for each of 13 of the output, and
-        # 8 * 257 for the preconditioning.
-        ("packed", 64, 4, 7_397_955 + 29 * 576 + 13 * 577 + 8 * 257, 4, 32, nn.SiLU, 0.1),
-        ("base", 64, 4, 22_086_467 + 5 * 576 + 577 + 8 * 257, 11, 32, nn.SiLU, 0.1),
+        # For each of 13 further channels 64 * 9 weights of the input and 64 * 9 + 1 of the output, and 8 * 257 for the
+        # preconditioning.
+        ("packed", 64, 4, 7_397_955 + 13 * 576 + 13 * 577 + 8 * 257, 4, 32, nn.SiLU, 0.1),
+        ("base", 64, 4, 22_086_467 + 576 + 577 + 8 * 257, 11, 32, nn.SiLU, 0.1),
         ("thesis-vanilla", 32, 3, 11_575_363, 0, 1, nn.ReLU, 0.0),
         ("thesis-attention", 32, 3, 12_963_907, 10, 8, nn.SiLU, 0.0),
         ("thesis-final", 32, 3, 12_963_907, 10, 16, nn.SiLU, 0.1),
@@ -49,7 +49,7 @@ def test_presets(name, resolution, channels, count, attentions, groups, activati
     assert {module.p for module in unet.down_blocks[0].modules() if isinstance(module, nn.Dropout)} == {dropout}
     assert isinstance(unet.mid_block.resnets[0].nonlinearity, activation)
     assert isinstance(unet.time_proj, nn.Embedding) == (name == "thesis-vanilla")
-    settings = {"patch_size": 1 if name == "base" else 2, "reference_channels": 4, "scaling_factor": 0.5}
+    settings = {"patch_size": 1 if name == "base" else 2, "scaling_factor": 0.5}
     assert channels == 3 or settings.items() <= unet.config.items()
 
 
