@@ -39,7 +39,7 @@ def check_size(size: int, limit: float = MAX_BYTES) -> None:
         raise ValueError(f"larger than {limit / 2**20:g} MiB")
 
 
-def is_number(value: Any, low: float, high: float = math.inf, kind: type = Real) -> bool:
+def is_number(value: Any, low: float, high: float = math.inf, kind: type[Any] = Real) -> bool:
     """Whether a value is a number from `low` to `high`; bool and NaN are not, 0-dimensional tensors are."""
     value = value.item() if getattr(value, "ndim", None) == 0 else value
     return isinstance(value, kind) and not isinstance(value, bool) and low <= value <= high

@@ -121,7 +121,7 @@ def one_of(name: str, value: Any, allowed: Iterable[str]) -> str:
     return value
 
 
-def number(name: str, value: Any, low: float, high: float, kind: type = int) -> int | float:
+def number(name: str, value: Any, low: float, high: float, kind: type = int) -> Any:
     if not is_number(value, low, high) or kind(value) != value:
         raise Refused(f"{name} must be a {'whole ' * (kind is int)}number from {low:g} to {high:.10g}.")
     return kind(value)
