@@ -247,7 +247,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
             raise ValueError(f"{self.argument} must be {kinds}, not {short_repr(pokemon_type)}.")
         return first, second
 
-    def _type_id(self, name: str | int) -> int:
+    def _type_id(self, name: Any) -> int:
         names, count = [*self.config.vocabulary["type"], NONE, ANY], self.none_id
         if isinstance(name, str):
             return _position("type" if self.has_types else "class", name, names)
@@ -266,7 +266,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         if not isinstance(pokemon_type, Mapping):
             return [(1.0, self.type_ids(pokemon_type))]
         weights = list(pokemon_type.values())
-        are_weights = all(isinstance(each, Real) and not isinstance(each, bool) and each >= 0 for each in weights)
+        are_weights = all(isinstance(each, Real) and not isinstance(each, bool) and not each < 0 for each in weights)
         if not (are_weights and 0 < (total := sum(weights)) < math.inf):
             given = short_repr(pokemon_type)
             raise ValueError(f"The weights of a blend must be 0 or more with a positive sum, not {given}.")

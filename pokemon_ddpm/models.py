@@ -69,7 +69,7 @@ def weights_digest(*modules: nn.Module) -> str:
     return total.hexdigest()
 
 
-def load_pipeline(cls: type, model: str, dtype: torch.dtype | None, **kwargs: Any) -> Any:
+def load_pipeline(cls: type[Any], model: str, dtype: torch.dtype | None, **kwargs: Any) -> Any:
     """A pipeline of a class; for the arguments and what is raised see `HubMixin.from_pretrained`."""
     source = locate_model(model)
     is_local = os.path.isdir(source)
@@ -152,7 +152,7 @@ def check_files(folder: Path, *patterns: str, limit: float = MAX_BYTES) -> None:
             raise ValueError(f"{file.relative_to(folder).as_posix()} {error}.") from error
 
 
-def _component_classes(index: dict[str, Any]) -> dict[str, type]:
+def _component_classes(index: dict[str, Any]) -> dict[str, type[Any]]:
     """The classes of the components that model_index.json names, if it is that of our pipeline."""
     saved, unet, scheduler = index.get("_class_name"), index["unet"][1], index["scheduler"][1]
     if "PokemonDDPMPipeline" not in (saved if isinstance(saved, list) else [saved]):
@@ -177,7 +177,7 @@ def _check_config(config: dict[str, Any]) -> None:
 
 
 def _load_network(
-    kind: type, config: dict[str, Any], folder: Path, dtype: torch.dtype, digests: dict[str, str]
+    kind: type[Any], config: dict[str, Any], folder: Path, dtype: torch.dtype, digests: dict[str, str]
 ) -> nn.Module:
     """A component with its weights, if they belong to the configuration and to model_index.json."""
     file = folder / PLAIN_WEIGHTS
@@ -202,7 +202,7 @@ def _load_network(
     return component
 
 
-def _check_network(kind: type, config: dict[str, Any], shapes: dict[str, list[int]]) -> None:
+def _check_network(kind: type[Any], config: dict[str, Any], shapes: dict[str, list[int]]) -> None:
     """Compares a configuration with its weights, before anything is as large as a stranger wants it."""
     if config.get("reference_channels"):
         raise ValueError("it is of version 1, with an input for references; benchmarks/cut_references.py removes it.")
