@@ -33,7 +33,7 @@ COMPONENTS = ("unet", "conditioner", "scheduler")
 DEFAULTS = ("num_inference_steps", "guidance_scale", "default_conditions")
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 NETWORKS = {each.__name__: each for each in (UNet2DModel, SpriteUNet2DModel)}
-MAX_BLOCKS = 16  # of a network; all but the last halve the resolution
+MAX_LAYERS, MAX_TENSORS = 100, 10_000  # of a network on its way down; of a file with weights
 # Values of configurations that could fill the memory, or make a loop endless.
 POSSIBLE = {
     "sample_size": range(1, 1025), "downsample_padding": (0, 1), "num_train_timesteps": range(2, 100_001),
@@ -172,8 +172,8 @@ def _check_config(config: dict[str, Any]) -> None:
             raise ValueError(f"its {name} is {value!r}, which is not possible.")
     if not is_number(factor := config.get("scaling_factor", 1), 1e-3, 1e3):
         raise ValueError(f"its scaling_factor is {factor!r}, which is not possible.")
-    if (count := len(config.get("block_out_channels") or ())) > MAX_BLOCKS:
-        raise ValueError(f"its network has {count} blocks, but at most {MAX_BLOCKS} are possible.")
+    if (count := len(config.get("block_out_channels") or ()) * config.get("layers_per_block", 2)) > MAX_LAYERS:
+        raise ValueError(f"its network has {count} layers, but at most {MAX_LAYERS} are possible.")
 
 
 def _load_network(
@@ -185,7 +185,9 @@ def _load_network(
     if not file.is_file():
         raise OSError(f"there is no {name}. Weights are loaded from safetensors only: pickles can run code.")
     with safe_open(file, framework="pt") as header:
-        shapes = {key: header.get_slice(key).get_shape() for key in header.keys()}  # noqa: SIM118
+        if len(keys := header.keys()) > MAX_TENSORS:
+            raise ValueError(f"{name} has {len(keys)} tensors, but at most {MAX_TENSORS} are possible.")
+        shapes = {key: header.get_slice(key).get_shape() for key in keys}
     _check_network(kind, config, shapes)
     content = file.read_bytes()
     if hashlib.sha256(content).hexdigest() != digests.get(name, hashlib.sha256(content).hexdigest()):
@@ -206,7 +208,7 @@ def _check_network(kind: type[Any], config: dict[str, Any], shapes: dict[str, li
     """Compares a configuration with its weights, before anything is as large as a stranger wants it."""
     if config.get("reference_channels"):
         raise ValueError("it is of version 1, with an input for references; benchmarks/cut_references.py removes it.")
-    if empty := [key for key, shape in shapes.items() if 0 in shape]:  # which cost nothing, as many as there are
+    if empty := [key for key, shape in shapes.items() if 0 in shape]:
         raise ValueError(f"its weights {empty[0]} are empty.")
     with torch.device("meta"), torch.no_grad():  # which needs no memory
         network = kind.from_config(config).eval()
