@@ -33,9 +33,10 @@ test: .venv/installed ## the test suite; with POKEMON_SPRITES_DIR=path/to/pokemo
 test-slow: .venv/installed ## the tests that take minutes
 	$(BIN)/python -m pytest --quiet -m slow
 
-lint: .venv/installed ## ruff, and the schemas of the workflows and the citation
+lint: .venv/installed ## ruff, mypy, and the schemas of the workflows and the citation
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 

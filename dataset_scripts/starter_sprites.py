@@ -161,7 +161,7 @@ def starter_sprite(type1: str, type2: str, line: int, stage: int) -> np.ndarray:
     rng, side = np.random.default_rng([TYPES.index(type1), line]), SIDES[stage] + line % 5
     _, *colors, plan, (first, *others) = TYPE_STYLES[type1]
     _, (y, rx, ry), (body_y, body_rx, body_ry), body = BODY_PLANS[plan]
-    head, width = rng.uniform((0.9, 0.85), (1.1, 1.15)) * (HEADS[stage], 1)
+    head, width = np.multiply(rng.uniform((0.9, 0.85), (1.1, 1.15)), (HEADS[stage], 1))
     pattern, eyes, mouth = (table[rng.integers(len(table))] for table in (PATTERNS, EYES, MOUTHS))
     features = [] if type2 == NONE else [(TYPE_STYLES[type2][4][0], SECOND_TYPE_COLORS)]
     features += [(name, {}) for name in (first, *rng.permutation(others)[:stage])]

@@ -46,7 +46,7 @@ def printable(text: object) -> str:
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in str(text)[:MAX_SHOWN])
 
 
-def is_number(value: Any, low: float, high: float = math.inf, kind: type = Real) -> bool:
+def is_number(value: Any, low: float, high: float = math.inf, kind: type[Any] = Real) -> bool:
     """Whether a value is a number from `low` to `high`; bool and NaN are not, 0-dimensional tensors are."""
     value = value.item() if getattr(value, "ndim", None) == 0 else value
     return isinstance(value, kind) and not isinstance(value, bool) and low <= value <= high

@@ -192,6 +192,8 @@ def push_folder(folder: Path, name: str, token: str | None = None, private: bool
 class HubMixin:
     """Saving, loading and pushing of a `DiffusionPipeline` with `unet`, `conditioner` and `scheduler`."""
 
+    unet: Any
+    conditioner: Any
     load: Any = None  # `load_pipeline` of pokemon_ddpm.models, which sets it; a saved model does not carry it
 
     @property

@@ -126,7 +126,7 @@ def _lift(rows: np.ndarray, all_rows: np.ndarray, row: np.ndarray, column: int) 
     return counts[0] / counts[1]
 
 
-def _tags_embedding(table: Tensor, tags: Tensor) -> Tensor:
+def tags_embedding(table: Tensor, tags: Tensor) -> Tensor:
     """The sum of the rows of tags, bool (B, V), over the square root of their number; without any the last, (B, D)."""
     given = tags.to(table.dtype)
     count = given.sum(dim=1, keepdim=True)
@@ -247,7 +247,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
             raise ValueError(f"{self.argument} must be {kinds}, not {short_repr(pokemon_type)}.")
         return first, second
 
-    def _type_id(self, name: str | int) -> int:
+    def _type_id(self, name: Any) -> int:
         names, count = [*self.config.vocabulary["type"], NONE, ANY], self.none_id
         if isinstance(name, str):
             return _position("type" if self.has_types else "class", name, names)
@@ -266,7 +266,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         if not isinstance(pokemon_type, Mapping):
             return [(1.0, self.type_ids(pokemon_type))]
         weights = list(pokemon_type.values())
-        are_weights = all(isinstance(each, Real) and not isinstance(each, bool) and each >= 0 for each in weights)
+        are_weights = all(isinstance(each, Real) and not isinstance(each, bool) and not each < 0 for each in weights)
         if not (are_weights and 0 < (total := sum(weights)) < math.inf):
             given = short_repr(pokemon_type)
             raise ValueError(f"The weights of a blend must be 0 or more with a positive sum, not {given}.")
@@ -408,7 +408,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         for attribute, any_id in self.any_ids.items():
             table, ids = self.tables[_table(attribute)], labels.get(attribute)
             if attribute == TAGS and ids is not None:
-                total = total + _tags_embedding(table.weight, ids)
+                total = total + tags_embedding(table.weight, ids)
                 continue
             if ids is None:
                 shape = (batch.shape[0], 2) if attribute == "type" else batch.shape[:1]

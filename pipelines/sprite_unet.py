@@ -4,7 +4,6 @@ This file imports nothing of the project, since a saved model carries a copy of 
 """
 
 import inspect
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-def _with_unet_arguments(init: Callable[..., None]) -> Callable[..., None]:
+def _with_unet_arguments(init: Any) -> Any:
     """Gives `init` the arguments of `UNet2DModel`, too: diffusers reads the keys of a configuration from there."""
     of_unet, own = (dict(inspect.signature(each).parameters) for each in (UNet2DModel.__init__, init))
     del own["unet_arguments"]

@@ -154,7 +154,7 @@ class GenerationSettings:
     def arguments(self) -> dict[str, Any]:
         """The pipeline's arguments, without those that are left to the model."""
         given = {"num_inference_steps": self.num_inference_steps, "guidance_scale": self.guidance_scale}
-        return {name: value for name, value in given.items() if value is not None} | self.further
+        return {**{name: value for name, value in given.items() if value is not None}, **self.further}
 
     def postprocess(self, image: Image.Image) -> Image.Image:
         """Makes the file's image of a sample, as set: processed, on the background and enlarged."""

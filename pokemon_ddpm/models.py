@@ -33,7 +33,7 @@ COMPONENTS = ("unet", "conditioner", "scheduler")
 DEFAULTS = ("num_inference_steps", "guidance_scale", "default_conditions")
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 NETWORKS = {each.__name__: each for each in (UNet2DModel, SpriteUNet2DModel)}
-MAX_BLOCKS = 16  # of a network; all but the last halve the resolution
+MAX_LAYERS, MAX_TENSORS = 100, 10_000  # of a network on its way down; of a file with weights
 # Values of configurations that could fill the memory, or make a loop endless.
 POSSIBLE = {
     "sample_size": range(1, 1025), "downsample_padding": (0, 1), "num_train_timesteps": range(2, 100_001),
@@ -69,7 +69,7 @@ def weights_digest(*modules: nn.Module) -> str:
     return total.hexdigest()
 
 
-def load_pipeline(cls: type, model: str, dtype: torch.dtype | None, **kwargs: Any) -> Any:
+def load_pipeline(cls: type[Any], model: str, dtype: torch.dtype | None, **kwargs: Any) -> Any:
     """A pipeline of a class; for the arguments and what is raised see `HubMixin.from_pretrained`."""
     source = locate_model(model)
     is_local = os.path.isdir(source)
@@ -152,7 +152,7 @@ def check_files(folder: Path, *patterns: str, limit: float = MAX_BYTES) -> None:
             raise ValueError(f"{file.relative_to(folder).as_posix()} {error}.") from error
 
 
-def _component_classes(index: dict[str, Any]) -> dict[str, type]:
+def _component_classes(index: dict[str, Any]) -> dict[str, type[Any]]:
     """The classes of the components that model_index.json names, if it is that of our pipeline."""
     saved, unet, scheduler = index.get("_class_name"), index["unet"][1], index["scheduler"][1]
     if "PokemonDDPMPipeline" not in (saved if isinstance(saved, list) else [saved]):
@@ -172,12 +172,12 @@ def _check_config(config: dict[str, Any]) -> None:
             raise ValueError(f"its {name} is {value!r}, which is not possible.")
     if not is_number(factor := config.get("scaling_factor", 1), 1e-3, 1e3):
         raise ValueError(f"its scaling_factor is {factor!r}, which is not possible.")
-    if (count := len(config.get("block_out_channels") or ())) > MAX_BLOCKS:
-        raise ValueError(f"its network has {count} blocks, but at most {MAX_BLOCKS} are possible.")
+    if (count := len(config.get("block_out_channels") or ()) * config.get("layers_per_block", 2)) > MAX_LAYERS:
+        raise ValueError(f"its network has {count} layers, but at most {MAX_LAYERS} are possible.")
 
 
 def _load_network(
-    kind: type, config: dict[str, Any], folder: Path, dtype: torch.dtype, digests: dict[str, str]
+    kind: type[Any], config: dict[str, Any], folder: Path, dtype: torch.dtype, digests: dict[str, str]
 ) -> nn.Module:
     """A component with its weights, if they belong to the configuration and to model_index.json."""
     file = folder / PLAIN_WEIGHTS
@@ -185,7 +185,9 @@ def _load_network(
     if not file.is_file():
         raise OSError(f"there is no {name}. Weights are loaded from safetensors only: pickles can run code.")
     with safe_open(file, framework="pt") as header:
-        shapes = {key: header.get_slice(key).get_shape() for key in header.keys()}  # noqa: SIM118
+        if len(keys := header.keys()) > MAX_TENSORS:
+            raise ValueError(f"{name} has {len(keys)} tensors, but at most {MAX_TENSORS} are possible.")
+        shapes = {key: header.get_slice(key).get_shape() for key in keys}
     _check_network(kind, config, shapes)
     content = file.read_bytes()
     if hashlib.sha256(content).hexdigest() != digests.get(name, hashlib.sha256(content).hexdigest()):
@@ -202,11 +204,11 @@ def _load_network(
     return component
 
 
-def _check_network(kind: type, config: dict[str, Any], shapes: dict[str, list[int]]) -> None:
+def _check_network(kind: type[Any], config: dict[str, Any], shapes: dict[str, list[int]]) -> None:
     """Compares a configuration with its weights, before anything is as large as a stranger wants it."""
     if config.get("reference_channels"):
         raise ValueError("it is of version 1, with an input for references; benchmarks/cut_references.py removes it.")
-    if empty := [key for key, shape in shapes.items() if 0 in shape]:  # which cost nothing, as many as there are
+    if empty := [key for key, shape in shapes.items() if 0 in shape]:
         raise ValueError(f"its weights {empty[0]} are empty.")
     with torch.device("meta"), torch.no_grad():  # which needs no memory
         network = kind.from_config(config).eval()

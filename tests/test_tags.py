@@ -146,7 +146,7 @@ def test_words_of_captions_train_if_they_are_not_too_rare_or_too_frequent(tmp_pa
     assert learned.labels["tags"].shape == (len(data), len(learned.own_values["tags"]))
 
 
-def drawing(rows: int = 12) -> SpriteConditioner:
+def tagged_conditioner(rows: int = 12) -> SpriteConditioner:
     """Draws from twelve lines of one type, each with a part and a build of its own."""
     parts, build = ([f"{kind}{line}" for line in range(rows)] for kind in ("part", "build"))
     data = SpriteTensors(
@@ -164,7 +164,7 @@ def drawing(rows: int = 12) -> SpriteConditioner:
 
 
 def test_parts_are_drawn_from_one_line_and_the_build_from_another():
-    conditioner, lines = drawing(), Counter()
+    conditioner, lines = tagged_conditioner(), Counter()
     for seed in range(200):
         drawn = conditioner.draw("electric", {}, seed)
         part, build = drawn["tags"].split()
@@ -176,7 +176,7 @@ def test_parts_are_drawn_from_one_line_and_the_build_from_another():
 
 
 def test_given_tags_are_kept_and_decide_what_is_drawn():
-    conditioner = drawing()
+    conditioner = tagged_conditioner()
     found = {conditioner.draw(None, {"tags": "part1 part2 part3 build4"}, seed)["shape"] for seed in range(60)}
     assert found == {SHAPES[number] for number in (1, 2, 3, 4)}
     assert all("tags" not in conditioner.draw(None, {"tags": tags}, 0) for tags in ("any", ["part1"]))
@@ -184,7 +184,7 @@ def test_given_tags_are_kept_and_decide_what_is_drawn():
 
 @pytest.mark.parametrize("change", [{"tags": ["0"]}, {"tags": ["99"] * 12}, {"build": ["new"]}, {"tags": ["-1"] * 12}])
 def test_a_table_with_other_tags_is_refused(change):
-    config = drawing().config
+    config = tagged_conditioner().config
     with pytest.raises(ValueError, match="training_conditions do not fit"):
         SpriteConditioner(**{**config, "training_conditions": {**config.training_conditions, **change}})
 

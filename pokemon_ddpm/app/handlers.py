@@ -133,7 +133,7 @@ def some_of(name: str, value: Any, allowed: Sequence[str]) -> str:
     return " ".join(one_of(name, each, allowed) for each in value) or ANY
 
 
-def number(name: str, value: Any, low: float, high: float, kind: type = int) -> int | float:
+def number(name: str, value: Any, low: float, high: float, kind: type = int) -> Any:
     if not is_number(value, low, high) or kind(value) != value:
         raise Refused(f"{name} must be a {'whole ' * (kind is int)}number from {low:g} to {high:.10g}.")
     return kind(value)

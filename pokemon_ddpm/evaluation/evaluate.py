@@ -59,7 +59,7 @@ def evaluate(
     """
     nearest = [nearest_by_pixels(each.images, data.all_train.images) for each in (samples, data.held_out)]
     memorized = memorization(*(each.distance for each in nearest))
-    numbers = {"distances": [], "memorization": {"pixels": memorized}, "condition_accuracy": {}}
+    numbers: dict[str, Any] = {"distances": [], "memorization": {"pixels": memorized}, "condition_accuracy": {}}
     if network is not None:
         sets = tqdm((samples, data.train, data.held_out), "Features")
         numbers["distances"] = comparisons(*(extract_features(network, each.images) for each in sets), seed)

@@ -201,8 +201,8 @@ def fit_features(
     network.feature_mean.copy_(raw.mean(dim=0).half())
     network.feature_std.copy_(torch.where(std > 1e-6, std, 1.0).half())  # a feature may be the same for all images
     network = network.cpu()
-    report = {"network": weights_digest(network), "images": {"train": len(images), "validation": len(validation)}}
-    report |= {"epochs": epochs, "accuracies": {}}
+    sizes = {"train": len(images), "validation": len(validation)}
+    report: dict[str, Any] = {"network": weights_digest(network), "images": sizes, "epochs": epochs, "accuracies": {}}
     predicted = predict(network, validation.images)
     for name, values in network.vocabulary.items():
         labels = label_values(validation.labels[name].cpu(), len(values))

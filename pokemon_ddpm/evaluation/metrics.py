@@ -141,7 +141,8 @@ def precision_recall(samples: torch.Tensor, reference: torch.Tensor, seed: int =
     options = {"prc_neighborhood": NEIGHBORHOOD, "prc_batch_size": 2048, "save_cpu_ram": True, "verbose": False}
     found = prc_features_to_metric(samples - center, reference - center, **options)
     counts = [round(found[key] * size) for key in (KEY_METRIC_PRECISION, KEY_METRIC_RECALL)]
-    return tuple(replace(share(torch.arange(size) < count), m=size) for count in counts)
+    precision, recall = (replace(share(torch.arange(size) < count), m=size) for count in counts)
+    return precision, recall
 
 
 def given_values(

@@ -6,7 +6,7 @@ import { ANY, canMake, NONE } from "./recipe.js";
 import { page, styleOf } from "./state.js";
 
 const EXTRAS = { view: ["back", "from behind"], finish: ["shiny", "shiny"] }; // what a sprite is made into, and its chip
-const LEFT_OUT = ["view", "finish", "pose"]; // no conditions that are chosen
+const LEFT_OUT = ["view", "finish", "pose", "tags"]; // no conditions that are chosen from a list
 export const CALLED = { legendary: { yes: "legendary", no: "not legendary" } };
 
 let wish = ""; // the description that was read last

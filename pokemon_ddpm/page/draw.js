@@ -3,11 +3,17 @@
 import { sha256 } from "./random.js";
 import { withDrawnSketch } from "./sketch.js";
 
-const MIN_LINES = 4, COLOR_LINES = 3; // as there
+const MIN_LINES = 4, COLOR_LINES = 3, DRAWN_TAGS = 2; // as there
 
-/** One of the rows, by the first six bytes of the SHA-256 of a key: of a random line, a random row. */
+/** A number for a key: the first six bytes of its SHA-256. */
+function numberOf(key) {
+  const [high, low] = sha256(key);
+  return high * 2 ** 16 + (low >>> 16);
+}
+
+/** One of the rows, by a key: of a random line, a random row. */
 function pick(rows, key) {
-  const [high, low] = sha256(key), number = high * 2 ** 16 + (low >>> 16);
+  const number = numberOf(key);
   const lines = [...new Set(rows.map(([line]) => line))].sort((a, b) => a - b);
   const own = rows.filter(([line]) => line === lines[number % lines.length]);
   return own[Math.floor(number / lines.length) % own.length];
@@ -16,12 +22,16 @@ function pick(rows, key) {
 /** Attribute -> value, of those that are not given; without those that are any. The first argument is the export's config.json. */
 export function drawConditions({ training_conditions: table, vocabulary }, conditions, seed) {
   if (!table) return {};
-  const all = table.rows.map((row) => row.split(" ").map(Number)), types = [...vocabulary.type, "none"];
+  const numbers = (row) => row.split(" ").filter(Boolean).map(Number), tagNames = vocabulary.tags ?? [];
+  const all = table.rows.map((row, i) => Object.assign(numbers(row), { tags: numbers(table.tags?.[i] ?? "").map((id) => tagNames[id]) }));
+  const asked = conditions.tags?.split(" ") ?? [], types = [...vocabulary.type, "none"];
   const slots = (conditions.type ?? "any").split("/").map((name) => types.indexOf(name)).filter((id) => id >= 0);
   const wanted = table.attributes.map((name) => vocabulary[name].indexOf(conditions[name]));
-  const met = all.map(([, first, second, ...ids]) => {
+  const met = all.map(({ tags, 1: first, 2: second, ...row }) => {
+    const ids = Object.values(row).slice(1); // without the line
     const ofTypes = slots.filter((slot) => slot === first || slot === second);
-    return ofTypes.length + ids.filter((id, i) => wanted[i] >= 0 && id === wanted[i]).length;
+    const ofTags = asked.filter((tag) => tags.includes(tag));
+    return ofTypes.length + ofTags.length + ids.filter((id, i) => wanted[i] >= 0 && id === wanted[i]).length;
   });
   let rows;
   for (const least of [...new Set(met)].sort((a, b) => b - a)) {
@@ -37,6 +47,13 @@ export function drawConditions({ training_conditions: table, vocabulary }, condi
   const drawn = table.drawn.filter((name) => conditions[name] === undefined).map((name) => {
     return [name, vocabulary[name][(name === "color" ? one : other)[3 + table.attributes.indexOf(name)]]];
   });
+  if (table.tags && conditions.tags === undefined) {
+    const isBuild = (tag) => table.build.includes(tag), keyed = (key) => (tag) => [numberOf(`${seed}/${key}/${tag}`), tag];
+    const some = (tags, key) => tags.map(keyed(key)).sort(([a], [b]) => a - b).slice(0, DRAWN_TAGS).map(([, tag]) => tag);
+    const parts = pick(rows, `${seed}/tags`).tags.filter((tag) => !isBuild(tag));
+    const words = [...some(parts, "parts"), ...some(other.tags.filter(isBuild), "build")];
+    drawn.push(["tags", words.join(" ") || undefined]);
+  }
   return Object.fromEntries(drawn.filter(([, value]) => value !== undefined));
 }
 

@@ -15,12 +15,12 @@ const MAX_MAKES = 16, TO = "to-", SHOWN_DIGITS = 8, LONGEST_NAME = 24;
 const TAKEN = ["seed", "make", "share", "w", "card", "doodle", "day", "trio", "called"];
 const parameterOf = (name) => (TAKEN.includes(name) ? `own-${name}` : name);
 
-const start = ({ conditions: { type = ANY, ...others }, seed }) => [type, ...Object.values(others).flat(), seed].join(" ");
+const start = ({ conditions: { type = ANY, ...others }, seed }) => [type, ...Object.values(others), seed].join(" ");
 
 /** All that decides a sprite, in one form: it has no order of conditions, nor one of the words of a set. */
 export function identity({ conditions, seed, makes, to, share, doodle }) {
   const named = (conditions) => Object.entries({ type: ANY, ...conditions }).sort()
-    .map(([name, value]) => [name, [...new Set([value].flat())].sort()]);
+    .map(([name, value]) => [name, name === "tags" ? [...new Set(value.split(" "))].sort() : value]);
   return JSON.stringify([named(conditions), seed, makes, to && [named(to.conditions), to.seed, share], doodle]);
 }
 
@@ -109,7 +109,8 @@ function areKnown({ type = ANY, ...others }, vocabulary) {
   const types = vocabulary.type, valuesOf = (name) => (Object.hasOwn(vocabulary, name) ? vocabulary[name] : []);
   if (more.length || ![...types, ANY].includes(first)) return false;
   if (second !== ANY && (first === ANY || first === second || ![...types, NONE].includes(second))) return false;
-  return Object.entries(others).every(([name, value]) => !MADE.includes(name) && valuesOf(name).includes(value));
+  const isKnown = (name, value) => !MADE.includes(name) && valuesOf(name).includes(value);
+  return Object.entries(others).every(([name, value]) => (name === "tags" ? value.split(" ") : [value]).every((each) => isKnown(name, each)));
 }
 
 const isSeed = (value) => Number.isInteger(value) && 0 <= value && value < MAX_SEED;

@@ -4,13 +4,16 @@ import { normal } from "./random.js";
 
 const VARIATION = 0.6; // strength of a variation, as of the pipeline's `image`
 
-/** The ids of the conditioner, Int32Array: both types, then the other attributes; what is not given is `any`. */
+/** The ids of the conditioner, Int32Array: both types, the other attributes, and 1 for each given tag; what is not given is `any`. */
 function conditionIds(vocabulary, conditions) {
   const [first = "any", second = "any"] = conditions.type?.split("/") ?? [];
   const ids = [first, second].map((name) => [...vocabulary.type, "none", "any"].indexOf(name));
   for (const [name, values] of Object.entries(vocabulary)) {
-    if (!["type", "sketch", "pose"].includes(name)) ids.push([...values, "any"].indexOf(conditions[name] ?? "any"));
+    const usual = name === "source" ? values[0] : "any"; // no image was without a source
+    if (!["type", "tags", "sketch", "pose"].includes(name)) ids.push([...values, "any"].indexOf(conditions[name] ?? usual));
   }
+  const { tags = [] } = vocabulary, given = conditions.tags?.split(" ") ?? [];
+  ids.push(...given.map((tag) => (["any", ...tags].includes(tag) ? [] : -1)).flat(), ...tags.map((tag) => +given.includes(tag)));
   if (ids.includes(-1)) throw new Error(`Unknown conditions: ${JSON.stringify(conditions)}`);
   return Int32Array.from(ids);
 }

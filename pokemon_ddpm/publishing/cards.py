@@ -51,7 +51,7 @@ def run_card(
     losses by name, such as "validation_loss".
     """
     base, (data, kind) = config.initial_weights, _data(config)
-    metadata = dict(LICENSES.get(kind, {}))
+    metadata: dict[str, Any] = dict(LICENSES.get(kind, {}))
     if base and kind != "sprites":  # weights do not become free by updates on other images
         kind, metadata = None, license_of(base)
     if config.dataset_name and not _is_path(config.dataset_name):

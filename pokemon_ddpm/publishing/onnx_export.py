@@ -21,6 +21,7 @@ from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import (
     is_distilled,
     set_timesteps,
 )
+from pokemon_ddpm.pipelines.sprite_conditioner import TAGS, tags_embedding
 from pokemon_ddpm.ranking import MATCH_WEIGHT, TIMESTEP, WEIGHTS, SpriteRanker
 
 UNET_FILE, CONDITIONER_FILE, CONFIG_FILE = "unet.onnx", "conditioner.onnx", "config.json"
@@ -31,21 +32,24 @@ BATCH = 3  # of the examples for the exporter: more than 1, which would be taken
 class _Conditioner(nn.Module):
     """The conditioner with one tensor of ids: both types, then the other attributes in the order of the vocabulary.
 
-    Its tables have numbers in place of names, which the exporter would write into source code that it runs.
+    At the end is 1 for each tag that is given, and 0 for the others. Its tables have numbers in place of names, which
+    the exporter would write into source code that it runs.
     """
 
     def __init__(self, conditioner: nn.Module):
         super().__init__()
-        names = list(conditioner.vocabulary)
+        names = [name for name in conditioner.vocabulary if name != TAGS]
+        self.tags = conditioner.tables[f"{TAGS}_embedding"] if TAGS in conditioner.vocabulary else None
         self.tables = nn.ModuleList(conditioner.tables[f"{name}_embedding"] for name in names)
         self.type_at = names.index("type")
 
     def forward(self, ids: Tensor) -> Tensor:
+        ids, tags = ids.tensor_split([1 + len(self.tables)], dim=1)
         slots = list(ids[:, 2:].unbind(dim=1))
         slots.insert(self.type_at, ids[:, :2])
         embedded = [table(each) for table, each in zip(self.tables, slots, strict=True)]
         embedded[self.type_at] = embedded[self.type_at].sum(dim=1)
-        return sum(embedded)
+        return sum(embedded) if self.tags is None else sum(embedded) + tags_embedding(self.tags.weight, tags)
 
 
 class _RankingUNet(nn.Module):
@@ -67,22 +71,28 @@ class _RankingUNet(nn.Module):
         return prediction, activations @ self.layers[:, 1:-1].T + self.layers[:, -1]
 
 
+def number_of_ids(conditioner: nn.Module) -> int:
+    """Of the exported conditioner, for one sample."""
+    vocabulary = conditioner.vocabulary
+    return 1 + len(vocabulary.keys() - {TAGS}) + len(vocabulary.get(TAGS, ()))
+
+
 def export_onnx(
     pipeline: PokemonDDPMPipeline, folder: Path, name: str, ranker: SpriteRanker | None = None, **entries: Any
 ) -> None:
     """Writes `UNET_FILE`, `CONDITIONER_FILE` and `CONFIG_FILE`; the network's weights are stored in float16.
 
     The network takes float32 `sample` (B, C, S, S), `timestep` (B,) and `class_labels` (B, D), and returns
-    `prediction`. The conditioner takes int32 `ids` (B, 1 + number of attributes) and returns `class_labels`. With a
-    ranker, the network also returns `activations_scores` (B, 1 + K), see `_RankingUNet`. The ranker's network is that
-    of the pipeline, which is in float32, on the CPU; `entries` are further ones of `CONFIG_FILE`.
+    `prediction`. The conditioner takes int32 `ids`, see `_Conditioner`, and returns `class_labels`. With a ranker, the
+    network also returns `activations_scores` (B, 1 + K), see `_RankingUNet`. The ranker's network is that of the
+    pipeline, which is in float32, on the CPU; `entries` are further ones of `CONFIG_FILE`.
     """
     inputs = {
         "sample": torch.zeros(BATCH, *pipeline.sample_shape),
         "timestep": torch.zeros(BATCH),
         "class_labels": torch.zeros(BATCH, pipeline.unet.time_embedding.linear_2.out_features),
     }
-    ids = {"ids": torch.zeros(BATCH, 1 + len(pipeline.conditioner.vocabulary), dtype=torch.int32)}
+    ids = {"ids": torch.zeros(BATCH, number_of_ids(pipeline.conditioner), dtype=torch.int32)}
     if ranker is None:
         exported = _export(pipeline.unet, inputs, ["prediction"], return_dict=False)
     else:
@@ -188,9 +198,9 @@ def check_export(pipeline: PokemonDDPMPipeline, folder: Path, report: Callable[[
     `report` gets a sentence of each comparison. Raises ValueError if sprites differ by more than one gray level.
     """
     names = pipeline.conditioner.vocabulary
-    ids = np.zeros((2, 1 + len(names)), dtype=np.int32)
+    ids = np.zeros((2, number_of_ids(pipeline.conditioner)), dtype=np.int32)
     (found,) = _session(folder / CONDITIONER_FILE).run(None, {"ids": ids})
-    labels = {name: torch.zeros((2, 2) if name == "type" else 2, dtype=torch.int32) for name in names}
+    labels = {name: torch.zeros((2, 2) if name == "type" else 2, dtype=torch.int32) for name in names if name != TAGS}
     difference = np.abs(found - pipeline.conditioner(labels).numpy(force=True)).max()
     report(f"Conditioner: embeddings differ by at most {difference:.1g}.")
     session = _session(folder / UNET_FILE)

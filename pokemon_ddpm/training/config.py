@@ -1,5 +1,6 @@
 """The configuration of a training run: one documented dataclass, read from flags and from YAML or JSON files."""
 
+import argparse
 import dataclasses
 import difflib
 import json
@@ -341,7 +342,7 @@ def parse_config(arguments: list[str] | None = None) -> TrainingConfig:
     Args:
         arguments: Flags, after an optional YAML or JSON file with more of them; by default `sys.argv`.
     """
-    parser = _Parser(
+    parser: argparse.ArgumentParser = _Parser(
         TrainingConfig,
         description="Trains a class-conditional DDPM on Pokémon sprites. For several processes: accelerate launch "
         "--multi_gpu --num_processes 4 train_conditional.py (without a clone: -m pokemon_ddpm.cli train).",

@@ -234,7 +234,7 @@ class TestLoading:
             (SCHEDULER, {"solver_order": 10**9}, "its solver_order is 1000000000, which is not possible"),
             ("unet/config.json", {"block_out_channels": [8]}, None),
             ("unet/config.json", {"layers_per_block": 10**5}, "its layers_per_block is 100000, which is not"),
-            ("unet/config.json", {"block_out_channels": [8] * 17}, "its network has 17 blocks, but at most 16 are"),
+            ("unet/config.json", {"block_out_channels": [8] * 101}, "its network has 101 layers, but at most 100 are"),
             *(("unet/config.json", {"scaling_factor": factor}, f"its scaling_factor is {factor!r}, which is not")
               for factor in (0, -1, float("nan"), float("inf"), "1", None)),
             ("unet/config.json", {"in_channels": 10**12}, "size mismatch for conv_in.weight"),
@@ -292,6 +292,11 @@ class TestLoading:
                 load(folder)
         change_index(folder, **{WEIGHTS_KEY: {}})
         with pytest.raises(ValueError, match=reason):
+            load(folder)
+
+    def test_a_file_of_many_weights_is_not_read(self, folder):
+        safetensors.torch.save_file({str(i): torch.ones(1) for i in range(10_001)}, folder / UNET)
+        with pytest.raises(ValueError, match="unet/.* has 10001 tensors, but at most 10000 are possible"):
             load(folder)
 
     def test_a_folder_of_an_earlier_version(self, folder):

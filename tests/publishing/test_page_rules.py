@@ -31,6 +31,7 @@ from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
 from tests.publishing.page_runs import SIDE, assert_same
 from tests.test_description import SKETCHED, TAGGED, TAGS
 from tests.test_names import OFFENSIVE, is_species
+from tests.test_tags import tagged_conditioner
 from tests.tiny_models import drawing_pipeline
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="there is no Node, which runs JavaScript")
@@ -87,6 +88,17 @@ def test_conditions_are_drawn_as_in_python(run):
         given = {name: value for name, value in conditions.items() if name != "type"}
         expected = conditioner.draw(conditions.get("type"), given, seed)
         assert found == {name: value for name, value in expected.items() if value != "any"}
+
+
+def test_tags_are_drawn_as_in_python(run):
+    conditioner = tagged_conditioner()
+    config = {"training_conditions": conditioner.config.training_conditions, "vocabulary": conditioner.vocabulary}
+    asked = [{"type": "electric"}, {"tags": "part1 part2 part3 build4"}, {"tags": "any"}, {}]
+    cases = [[conditions, seed] for conditions in asked for seed in range(20)]
+    code = "([config, cases]) => cases.map(([conditions, seed]) => drawConditions(config, conditions, seed))"
+    for (conditions, seed), found in zip(cases, run({"draw": "drawConditions"}, code, [config, cases]), strict=True):
+        given = {name: value for name, value in conditions.items() if name != "type"}
+        assert found == conditioner.draw(conditions.get("type"), given, seed)
 
 
 def test_half_of_the_candidates_are_sketched_as_in_python(run):
@@ -285,8 +297,8 @@ def test_recipes_of_links(run):
         const names = { begin: { any: "A" }, middle: "b", end: { 1: "c", 2: "d", 3: "e" }, avoid: "z" };
         const read = (query) => recipeOf(new URLSearchParams(query), { vocabulary });
         const found = recipes.map((recipe) => read(`${queryOf(recipe, "0123")}`));
-        const broken = [{ share: 0.9 }, { makes: [["shiny"]] }].map((each) => ({ ...recipes[1], doodle: undefined, ...each }));
-        const isAny = broken.some((each) => isRecipe(each, { vocabulary }));
+        const broken = [{ share: 0.9, makes: [] }, { makes: [["shiny"]] }];
+        const isAny = broken.some((each) => isRecipe({ conditions: {}, seed: 1, ...each }, { vocabulary }));
         return [found, queries.map(read), nameFor(recipes[1], names), isAny];
     }"""
     modules = {"recipe": "isRecipe, nameFor, queryOf, recipeOf"}
@@ -298,7 +310,7 @@ def test_what_decides_a_sprite_is_in_its_id(run):
     """Two attributes with the same values are two sprites; the order of attributes and of words is none."""
     conditions = [
         *({"type": "water", "sketch": "alien"}, {"type": "water", "pose": "alien"}, {"type": "water", "flies": "yes"}),
-        *({"type": "water", "swims": "yes"}, {"tags": ["red wings"]}, {"tags": ["red", "wings"]}),
+        *({"type": "water", "swims": "yes"}, {"tags": "red-wings"}, {"tags": "red wings"}),
     ]
     different = [{"conditions": each, "seed": 9, "makes": []} for each in conditions]
     different += [
@@ -308,7 +320,7 @@ def test_what_decides_a_sprite_is_in_its_id(run):
     ]
     different += [{**different[0], "to": {"conditions": each, "seed": 5}, "share": 0.5} for each in conditions]
     pairs = [({"a": "1", "b": "2"}, {"b": "2", "type": "any", "a": "1"})]
-    pairs += [({"tags": ["wings", "red"]}, {"tags": ["red", "wings", "red"]})]
+    pairs += [({"tags": "wings red"}, {"tags": "red wings red"})]
     equal = [[{"conditions": each, "seed": 9, "makes": []} for each in pair] for pair in pairs]
     code = "([one, two]) => [one.map(identity), two.map((pair) => pair.map(identity))]"
     ids, same = run({"recipe": "identity"}, code, [different, equal])
