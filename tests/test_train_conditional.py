@@ -20,7 +20,6 @@ from pokemon_ddpm.diffusion import sampler_name
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import is_distilled
 from pokemon_ddpm.training import batches, checkpoint
 from pokemon_ddpm.training.losses import DistillationLoss
-from pokemon_ddpm.vocabulary import TYPES, VIEWS
 from tests.labelled_images import folder_of_classes, parquet
 from tests.tiny_models import tiny_pipeline
 from tests.training import runs
@@ -213,7 +212,7 @@ def test_a_run_that_is_stopped_again_and_again_equals_an_unbroken_one(flags, run
     """Stopped in an update, whose measurement and sheet are made before the run ends."""
     if way == "autoguidance":
         for name, std in {"pretrained_model_name_or_path": 0.2, "autoguidance_from": 0.1}.items():
-            pipeline = tiny_pipeline("sample", vocabulary={"type": TYPES, "view": VIEWS}, channels=4)
+            pipeline = tiny_pipeline("sample", channels=4)
             torch.nn.init.normal_(pipeline.unet.conv_out.weight, std=std)
             pipeline.save_pretrained(tmp_path / name)
             flags = [*flags, f"--{name}={tmp_path / name}"]

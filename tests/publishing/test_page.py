@@ -304,7 +304,8 @@ def test_a_card_is_shown_shared_and_saved(visit, url, weights):
         page.get_by_role("button", name="Card").press("Enter")
         expect(page.locator("#save-card")).to_be_enabled()
         assert titles(page) == ["water/fairy small 5"]  # its parts are in no list
-        assert page.evaluate("requests.map(({ seed }) => seed)").count(5) == 1
+        requests = page.evaluate("requests.map(({ seed }) => seed)")
+        assert requests.count(5) == 1
         card = trading_card(5, ["water", "fairy"], "small")
         moves = "; ".join(f"{move['name']}, {move['damage']}" for move in card["moves"])
         label = f"The card of {card['name']}, water and fairy, {card['hp']} HP. Moves: {moves}. {card['text']}"
