@@ -23,7 +23,8 @@ from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation.images import flip_and_shift
 from pokemon_ddpm.evaluation.metrics import condition_accuracy, label_values
 from pokemon_ddpm.files import write_file
-from pokemon_ddpm.models import RELEASED, weights_digest
+from pokemon_ddpm.models import MAX_LAYERS, RELEASED, weights_digest
+from pokemon_ddpm.pipelines.file_checks import printable
 from pokemon_ddpm.pipelines.sprite_conditioner import TAGS
 
 RELEASED_FEATURES = RELEASED / "sprite-features"
@@ -107,12 +108,19 @@ def load_features(folder: str | Path = RELEASED_FEATURES, device: str | torch.de
     folder = Path(folder)
     try:
         config = json.loads((folder / "config.json").read_bytes())
-        network = SpriteFeatures(**{name: config[name] for name in ARGUMENTS if name in config})
-        network.load_state_dict(load_file(folder / WEIGHTS_FILE))
+        config = {name: config[name] for name in ARGUMENTS if name in config}
+        if sum(max(1, depth) for depth in config["backbone"]["depths"]) > MAX_LAYERS:
+            raise ValueError(f"it has more than {MAX_LAYERS} layers.")
+        weights = load_file(folder / WEIGHTS_FILE)
+        with torch.device("meta"):  # where networks that are larger than the weights need no memory
+            SpriteFeatures(**config).load_state_dict({name: each.to("meta") for name, each in weights.items()})
+        network = SpriteFeatures(**config)
+        network.load_state_dict(weights)
         if not all(values.isfinite().all() for values in network.state_dict().values()):
             raise ValueError("some of its weights are NaN or infinite.")
     except Exception as error:  # json, torch and safetensors raise many kinds for damaged files
-        raise ValueError(f"{folder} contains no usable feature network: {' '.join(str(error).split())}") from error
+        reason = printable(" ".join(str(error).split()))[:300]
+        raise ValueError(f"{folder} contains no usable feature network: {reason}") from error
     return network.eval().requires_grad_(False).to(device)
 
 

@@ -51,8 +51,15 @@ def test_larger_images_are_reduced_by_the_mean_and_smaller_ones_enlarged():
         network(IMAGES[:, :, :24, :24])
 
 
+def changed(**backbone: object) -> bytes:
+    config = json.loads((RELEASED_FEATURES / "config.json").read_bytes())
+    return json.dumps({**config, "backbone": {**config["backbone"], **backbone}}).encode()
+
+
 @pytest.mark.parametrize(("file", "content", "message"), [
     ("config.json", None, "no usable feature network.*config.json"),
+    ("config.json", changed(depths=[10**5, 1, 1]), "it has more than 100 layers"),
+    ("config.json", changed(hidden_sizes=[10**9] * 3), "size mismatch"),
     ("model.safetensors", None, "no usable feature network.*model.safetensors"),
     ("model.safetensors", save({k: v for k, v in WEIGHTS.items() if k != "feature_std"}), "feature_std"),
     ("model.safetensors", save({**WEIGHTS, "feature_mean": torch.full((64,), math.nan)}), "NaN or infinite"),
