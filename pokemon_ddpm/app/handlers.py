@@ -59,7 +59,10 @@ def offered(models: Models, model: str) -> dict[str, tuple[list[str], str | list
     pipeline = models[model]
     known, usual = pipeline.conditioner.vocabulary, {**USUAL, **pipeline.config.default_conditions}
     second = [NONE, *known["type"]] if pipeline.conditioner.has_types else []  # a sprite has only one class
-    found = {"pokemon_type": ([RANDOM, ANY, *known["type"]], RANDOM), "second_type": ([ANY, *second], ANY)}
+    found: dict[str, tuple[list[str], str | list[str]]] = {
+        "pokemon_type": ([RANDOM, ANY, *known["type"]], RANDOM),
+        "second_type": ([ANY, *second], ANY),
+    }
     names = [*ATTRIBUTES, *(name for each in models.values() for name in each.conditioner.vocabulary)]
     for name in (each for each in names if each not in OTHER_NAMES):
         values = known.get(name, ())
