@@ -58,7 +58,7 @@ def test_what_was_asked_for_adds_its_log_probability(tmp_path):
     logits, plain = ranker.features(images) @ weight.T + bias, ranker.score(images)
     blue = (logits[:, 1].exp() / logits.exp().sum(dim=1)).log()
     torch.testing.assert_close(again.score(images, {"color": "blue", "type": "ice"}), plain + MATCH_WEIGHT * blue)
-    assert torch.equal(again.score(images, {"color": "green", "mood": "sad"}), plain) and blue.std() > 0.1
+    assert torch.equal(again.score(images, {"color": "green", "mood": "sad"}), plain) and blue.std() > 0.01
     assert again.same_shape(images[:1], images).tolist() == [0, 0, 0]  # without a probe
     again.probes["shape"] = again.probes["color"]
     red, blue = logits.softmax(dim=1).T

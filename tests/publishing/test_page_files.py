@@ -38,7 +38,7 @@ def test_a_link_to_the_page_has_a_preview_and_the_page_says_what_it_needs(writte
     assert tags["og:image"] == tags["twitter:image"] == f"{tags['og:url']}preview.png"
     image = tmp_path / "preview.png"
     assert Image.open(image).size == (int(tags["og:image:width"]), int(tags["og:image:height"])) == (1200, 630)
-    assert image.stat().st_size < 60_000
+    assert image.stat().st_size < 80_000
     assert f'content="{tags["og:url"]}units/"' in (tmp_path / "units" / "index.html").read_text(encoding="utf-8")
     assert Image.open(tmp_path / "icon.png").size == (64, 64) and 'href="icon.png"' in html
     monkeypatch.setattr(page, "RUNTIME_FILES", ["page.js"])

@@ -94,7 +94,7 @@ def test_a_run_measures_its_ema_weights_on_held_out_images(tmp_path):
             for _ in range(3):
                 run.train_step()
             metrics = run.validate()
-            held_out = load_splits(run.config)["validation"].conditioned_on(run.unwrapped.conditioner.any_ids)
+            held_out = load_splits(run.config)[0]["validation"].conditioned_on(run.unwrapped.conditioner.any_ids)
             probe, model = module.LossProbe(held_out, len(held_out), T), copy.deepcopy(run.unwrapped).eval()
             plain = probe.measure(run.losses, model, run.accelerator)
             run.ema.copy_to(model.parameters())

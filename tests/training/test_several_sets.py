@@ -92,7 +92,7 @@ def test_a_source_is_never_dropped():
     ({"train_data_dir": "x"}, "share is missing"),
     ({"train_data_dir": "x", "share": 1.5}, "share must be between 0 and 1"),
     ({"share": 0.5}, "needs train_data_dir or dataset_name"),
-    ({"train_data_dir": "x", "share": 0.5, "lowest_timestep": 1000}, "lowest_timestep below"),
+    ({"train_data_dir": "x", "share": 0.5, "lowest_timestep": 1000}, "lowest_timestep from 0 below"),
     ({"train_data_dir": "x", "share": 0.5, "colour": 1}, "unknown colour"),
     ("x", "other_data"),
 ])  # fmt: skip
