@@ -115,7 +115,7 @@ def chosen_alone(pipeline: PokemonDDPMPipeline, requests: list[SpriteRequest], w
     return chosen
 
 
-ROWS = [[SpriteRequest(16, kind, number=start + i) for i in range(4)] for start, kind in enumerate(("fire", "ice"))]
+ROWS = [[SpriteRequest(5, kind, number=start + i) for i in range(4)] for start, kind in enumerate(("fire", "ice"))]
 
 
 def test_a_row_is_chosen_one_after_the_other_unlike_those_before():
