@@ -8,9 +8,9 @@ import traceback
 from typing import Any
 
 import gradio as gr
-from fastapi import Request
 from gradio.data_classes import PredictBodyInternal
 from gradio.queueing import Queue
+from starlette.requests import Request
 
 from pokemon_ddpm.app import handlers
 

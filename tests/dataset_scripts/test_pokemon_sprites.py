@@ -36,7 +36,8 @@ def test_a_small_archive_is_labelled(small: Path, cache: Path) -> None:
         "split": "validation", "type1": "normal", "type2": "flying", "color": "brown", "shape": "wings",
         "body": "winged", "game": "gen4_dp", "view": "front", "finish": "normal", "form": "base", "frame": 2,
         "legendary": False, "height": 3, "weight": 20, "name": "Spearow", "dex_number": 21, "index": 33, "line": 8,
-        "evolves_from": None, "path": SPEAROW, "tags": "bird wings feathers beak crest claws stripes round two-legs baby fierce standing".split(),
+        "evolves_from": None, "path": SPEAROW,
+        "tags": "bird wings feathers beak crest claws stripes round two-legs baby fierce standing".split(),
     }  # fmt: skip
     parts = ("Gmax", "Alola", "/shiny/", "/back/")
     gmax, alola, shiny, back = (next(found[path] for path in IMAGES if part in path) for part in parts)
