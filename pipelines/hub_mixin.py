@@ -129,7 +129,7 @@ def complete_folder(folder: Path, pipeline: "HubMixin") -> None:
     for file in [folder / INDEX_FILE, *folder.glob("*/*.json")]:
         config = json.loads(file.read_text(encoding="utf-8")) | (changes if file.name == INDEX_FILE else {})
         config.pop("_name_or_path", None)  # a path on this machine
-        config.pop("_defaults", None)  # of earlier versions
+        config.pop("_defaults", None)  # which are in model_index.json
         if file.parent.name == "conditioner":
             config[LICENSE_KEY] = pipeline.license
         is_sorted = file.name != INDEX_FILE  # as diffusers saves it, so that a model saved again has the same bytes

@@ -43,6 +43,8 @@ SAMPLERS: dict[str, type[SchedulerMixin]] = {
 SCHEDULERS = tuple(dict.fromkeys(SAMPLERS.values()))
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 CALLBACK_TENSORS = ("latents", "pred_original_sample", "prompt_embeds")  # the last is diffusers' name of embeddings
+DEFAULTS = {"num_inference_steps": 50, "guidance_scale": 2.0, "default_conditions": {}}  # of a call
+DEFAULTS_KEY = "_defaults"  # of those of a pipeline in its conditioner's configuration; it is not saved
 MAX_IMAGES = 10_000  # of one type in a call
 MAX_SCALE = 1000
 WHITE_QUANTILE = 0.9  # of `compress_range`
@@ -234,7 +236,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         num_inference_steps, guidance_scale: Defaults of a call.
         default_conditions: Attribute -> its value where a call gives none, such as {"view": "front"}.
 
-    The defaults are saved with the model, and `from_pipe` keeps them.
+    The defaults are saved with the model, and a pipeline of its `components` has them, too.
     """
 
     model_cpu_offload_seq = "conditioner->unet"
@@ -244,19 +246,31 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         unet: UNet2DModel,
         conditioner: torch.nn.Module,
         scheduler: SchedulerMixin,
-        num_inference_steps: int = 50,
-        guidance_scale: float = 2.0,
-        default_conditions: dict = None,  # a class alone, as diffusers before 0.37 needs it
+        num_inference_steps: int = None,  # a class alone, as diffusers before 0.37 needs it
+        guidance_scale: float = None,
+        default_conditions: dict = None,
     ):
         super().__init__()
         self.register_modules(unet=unet, conditioner=conditioner, scheduler=scheduler)
+        given = (num_inference_steps, guidance_scale, default_conditions)
+        kept = DEFAULTS | conditioner.config.get(DEFAULTS_KEY, {})
         self.register_to_config(
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            default_conditions=default_conditions or {},
+            **{name: kept[name] if value is None else value for name, value in zip(DEFAULTS, given, strict=True)}
         )
         self._interrupt, self._guidance_scale, self._num_timesteps = False, self.config.guidance_scale, 0
         self._trained_scheduler = scheduler
+
+    @property
+    def components(self) -> dict[str, Any]:
+        """As in diffusers; the conditioner's configuration carries the defaults to a pipeline that is made of them."""
+        defaults = {name: self.config[name] for name in DEFAULTS}
+        self.conditioner.register_to_config(**{DEFAULTS_KEY: defaults})
+        return super().components
+
+    @property
+    def do_classifier_free_guidance(self) -> bool:
+        """Whether the present or last call is guided."""
+        return bool((np.atleast_1d(self._guidance_scale) != 1).any())
 
     @property
     def guidance_scale(self) -> float | list[float]:

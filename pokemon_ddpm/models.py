@@ -23,14 +23,13 @@ from pokemon_ddpm.bundled import RELEASED
 from pokemon_ddpm.pipelines import hub_mixin
 from pokemon_ddpm.pipelines.file_checks import MAX_BYTES, check_file, check_inside, is_number, printable
 from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, INDEX_FILE, license_terms, read_card
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SCHEDULERS, PokemonDDPMPipeline
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import DEFAULTS, SCHEDULERS, PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel
 
 LICENSE_FILE = "LICENSE"  # in the folder of a model with a license of its own
 PLAIN_WEIGHTS = "diffusion_pytorch_model.safetensors"
 COMPONENTS = ("unet", "conditioner", "scheduler")
-DEFAULTS = ("num_inference_steps", "guidance_scale", "default_conditions")
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 NETWORKS = {each.__name__: each for each in (UNet2DModel, SpriteUNet2DModel)}
 MAX_LAYERS, MAX_TENSORS = 100, 10_000  # of a network on its way down; of a file with weights

@@ -7,7 +7,7 @@ from diffusers import DDPMScheduler, UNet2DModel
 
 from pokemon_ddpm import PokemonDDPMPipeline, SpriteConditioner, SpriteUNet2DModel
 from pokemon_ddpm.diffusion import student_scheduler
-from pokemon_ddpm.models import DEFAULTS
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import DEFAULTS
 from pokemon_ddpm.vocabulary import COLORS, SHAPES, TYPES
 
 NETWORK = {"block_out_channels": (8, 16), "layers_per_block": 1, "attention_head_dim": 8, "norm_num_groups": 4}

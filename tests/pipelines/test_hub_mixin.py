@@ -331,6 +331,21 @@ class TestLoading:
         with pytest.raises(type(error), match=str(error)):
             load(saved)
 
+    def test_a_pipeline_of_its_components_makes_the_same_images(self, tmp_path):
+        own = {"num_inference_steps": 3, "guidance_scale": 4.0, "default_conditions": {"view": "back"}}
+        pipeline = tiny_pipeline(vocabulary={"type": TYPES, "view": VIEWS}, channels=4, defaults=own)
+        made, other = (type(pipeline)(**pipeline.components, **given) for given in ({}, {"guidance_scale": 1.0}))
+        one, same = (
+            each("fire", generator=torch.Generator().manual_seed(0), output_type="pt").images
+            for each in (pipeline, made)
+        )
+        assert torch.equal(one, same) and {name: made.config[name] for name in own} == own
+        assert made.do_classifier_free_guidance and other.config.guidance_scale == 1
+        other("fire")
+        assert not other.do_classifier_free_guidance
+        made.save_pretrained(tmp_path)
+        assert "_defaults" not in (tmp_path / "conditioner" / "config.json").read_text()
+
     def test_from_pipe_shares_the_components(self, pipeline):
         class Mine(PokemonDDPMPipeline):
             pass
