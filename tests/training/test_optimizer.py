@@ -46,14 +46,17 @@ def test_muon_moves_matrices_inside_the_network_along_orthogonal_updates(dtype: 
 
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])
-def test_only_new_embeddings_learn_faster(name: str) -> None:
-    pipeline = tiny_pipeline(channels=4, vocabulary={"type": ["fire", "water"], "view": ["front", "back"]})
+def test_only_embeddings_of_tags_and_new_ones_learn_faster(name: str) -> None:
+    vocabulary = {"type": ["fire", "water"], "view": ["front", "back"], "tags": ["fox", "owl"]}
+    pipeline = tiny_pipeline(channels=4, vocabulary=vocabulary)
     model = ConditionalDenoiser(pipeline.unet, pipeline.conditioner)
     groups = make_optimizer(name, model, new_attributes=["type"], lr=0.01).param_groups
     factors = {id(p): group["lr_factor"] for group in groups for p in group["params"]}
     assert len(factors) == len([*model.parameters()]) == sum(len(group["params"]) for group in groups)
     for key, parameter in model.named_parameters():
-        assert factors[id(parameter)] == (40 if key == "conditioner.tables.type_embedding.weight" else 1), key
+        faster = {"type": 40, "tags": 20}
+        table = key.removeprefix("conditioner.tables.").removesuffix("_embedding.weight")
+        assert factors[id(parameter)] == faster.get(table, 1), key
 
 
 def test_a_second_update_has_the_momentum_of_the_first_and_one_that_is_not_finite_is_skipped() -> None:
