@@ -1,10 +1,10 @@
-"""Fits the probes of bodies, colors and shapes, and measures them on held-out evolution lines.
+"""Fits the probes of bodies, colors, shapes and tags, and measures them on held-out evolution lines.
 
     python benchmarks/fit_probes.py --data_dir path/to/pokemon-sprites
 
 A probe is a linear classifier on the features of the released ranker: of kinds of body, fitted to the annotations, for
-`pokemon-ddpm evaluate`; of colors and shapes, to choose sprites that have what was asked for. They are written beside
-the ranker, and are fitted again when its network is released anew.
+`pokemon-ddpm evaluate`; of colors and shapes, to choose sprites that have what was asked for, and of each tag that the
+model knows. They are written beside the ranker, and are fitted again when its network is released anew.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from pokemon_ddpm.data import sprite_tensors
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
 from pokemon_ddpm.evaluation.variety import effective_number
 from pokemon_ddpm.models import weights_digest
+from pokemon_ddpm.pipelines.sprite_conditioner import TAGS
 from pokemon_ddpm.ranking import BODY, PROBES_FILE, SpriteRanker
 from pokemon_ddpm.vocabulary import BODIES
 
@@ -41,6 +42,8 @@ def load_fronts(ranker: SpriteRanker, data_dir: str, split: str) -> tuple[torch.
     sprites = sprite_tensors(rows, ranker.sample_shape[-1])
     bodies = pandas.Categorical(read().body[rows["path"][:]], BODIES).codes
     places = {name: sprites.labels[name].long() for name in PROBED if name != BODY}
+    if known := ranker.conditioner.vocabulary.get(TAGS):
+        places[TAGS] = sprites.with_values({"type": sprites.type_names, TAGS: known}).labels[TAGS]
     return ranker.all_features(sprites.images), places | {BODY: torch.tensor(bodies).long()}
 
 
@@ -56,6 +59,21 @@ def discriminant(features: torch.Tensor, classes: torch.Tensor, count: int) -> t
     within = rest.T @ rest / len(rest) + SHRINKAGE * torch.eye(rest.shape[1], dtype=rest.dtype)
     weight = torch.linalg.solve(within, centers.T).T
     bias = -(weight * centers).sum(dim=1) / 2
+    return weight / std, bias - weight @ (mean / std)
+
+
+def tag_discriminants(features: torch.Tensor, tags: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `discriminant`, for each of K tags, bool (N, K), whether a sprite has it; 0 for those that none or all have.
+
+    All have the covariance of the features themselves, and with and without a tag are equally likely beforehand.
+    """
+    mean, std = features.mean(dim=0), features.std(dim=0) + 1e-6
+    scaled, has = (features - mean) / std, tags.to(features.dtype)
+    count = has.sum(dim=0)[:, None]
+    one, other = has.T @ scaled / count.clamp(min=1), (1 - has).T @ scaled / (len(has) - count).clamp(min=1)
+    within = scaled.T @ scaled / len(scaled) + SHRINKAGE * torch.eye(scaled.shape[1], dtype=scaled.dtype)
+    weight = torch.linalg.solve(within, (one - other).T).T * ((count > 0) & (count < len(has)))
+    bias = -(weight * (one + other)).sum(dim=1) / 2
     return weight / std, bias - weight @ (mean / std)
 
 
@@ -82,6 +100,12 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"{name}: {right:.0%} of {len(expected)} held-out fronts; the most frequent is {most:.0%}")
         numbers = [effective_number(each.bincount().numpy()) for each in (expected, logits.argmax(dim=1))]
         print("  effective number: true {:.1f}, of the probe {:.1f}".format(*numbers))
+    if TAGS in labels:
+        weight, bias = tag_discriminants(features.double(), labels[TAGS])
+        probes |= {f"{TAGS}.weight": weight.half(), f"{TAGS}.bias": bias.half()}
+        logits, has = others.double() @ weight.T + bias, held_out[TAGS]
+        rates = [(logits > 0).float()[part].mean() for part in (has, ~has)]
+        print("{}: seen in {:.0%} of the held-out fronts that have one, in {:.0%} of the others".format(TAGS, *rates))
     annotations, second = read(), read("second")
     print(f"two readers agree on the body in {(annotations.body[second.index] == second.body).mean():.0%}")
     metadata = {"weights": weights_digest(pipeline.unet, pipeline.conditioner)}

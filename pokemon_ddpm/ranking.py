@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_FREE_MODEL
 from pokemon_ddpm.models import PokemonDDPMPipeline
@@ -104,13 +105,18 @@ class SpriteRanker(nn.Module):
     def score(self, images: Tensor, asked: Mapping[str, str] = MappingProxyType({})) -> Tensor:
         """One number for each sprite, float32 (N,), higher for better: the verdicts weighted by `WEIGHTS`.
 
-        Of conditions that were asked for, `MATCH_WEIGHT` times the log probability of those with a probe is added.
+        Of conditions that were asked for, `MATCH_WEIGHT` times the log probability of those with a probe is added; of
+        tags, which have one probability each, the mean.
         """
         features = self.all_features(images)
         scores = self.head(features) @ torch.tensor(WEIGHTS, device=features.device)
         for name, probe in self.probes.items():
-            if asked.get(name) in (values := self.values(name)):
-                scores += MATCH_WEIGHT * probe(features).log_softmax(dim=1)[:, values.index(asked[name])]
+            values, given = self.values(name), asked.get(name)
+            if name in self.conditioner.sets:
+                if tags := [values.index(tag) for tag in (given or "").split() if tag in values]:
+                    scores += MATCH_WEIGHT * logsigmoid(probe(features)[:, tags]).mean(dim=1)
+            elif given in values:
+                scores += MATCH_WEIGHT * probe(features).log_softmax(dim=1)[:, values.index(given)]
         return scores.cpu()
 
     def same_shape(self, one: Tensor, others: Tensor) -> Tensor:

@@ -66,6 +66,20 @@ def test_what_was_asked_for_adds_its_log_probability(tmp_path):
     torch.testing.assert_close(again.same_shape(images[:1], images), MATCH_WEIGHT * likely)
 
 
+@torch.no_grad()
+def test_tags_that_were_asked_for_add_the_mean_of_their_log_probabilities():
+    tags = ["fox", "owl", "wings"]
+    student, images = ranking_student(32, {"type": [*TYPES], "tags": tags}), sprites(3)
+    ranker = SpriteRanker(student)
+    plain, features = ranker.score(images), ranker.features(images)
+    ranker.probes["tags"] = probe = torch.nn.Linear(features.shape[1], 3)
+    probability = 1 / (1 + (-probe(features)).exp())
+    expected = plain + MATCH_WEIGHT * (probability[:, 0].log() + probability[:, 2].log()) / 2
+    torch.testing.assert_close(ranker.score(images, {"tags": "wings fox new"}), expected)
+    for nothing in ({"tags": "any"}, {"tags": None}, {}):
+        assert torch.equal(ranker.score(images, nothing), plain)
+
+
 @pytest.mark.parametrize("forged", ["text", "shape", "nan", "huge", "link", "probe"])
 def test_a_forged_ranker_is_refused(tmp_path, forged):
     student, file = ranking_student(32), tmp_path / RANKER_FILE

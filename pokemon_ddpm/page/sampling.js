@@ -93,8 +93,10 @@ export class Sampler {
     const error = prediction.reduce((sum, value, i) => sum + (value - clean[i]) ** 2, 0) / this.size;
     let [total, ...logits] = [...scores].map((value, i) => value + ranker.error_weights[i] * Math.log(error));
     for (const name of ranker.probes) {
+      const tags = name === "tags" ? (asked.tags ?? "").split(" ").map((tag) => vocabulary.tags.indexOf(tag)).filter((id) => id >= 0) : [];
       const own = logits.splice(0, vocabulary[name].length), place = vocabulary[name].indexOf(asked[name]);
-      if (place >= 0) total -= ranker.match_weight * Math.log(own.reduce((sum, value) => sum + Math.exp(value - own[place]), 0));
+      for (const id of tags) total -= (ranker.match_weight * Math.log(1 + Math.exp(-own[id]))) / tags.length;
+      if (name !== "tags" && place >= 0) total -= ranker.match_weight * Math.log(own.reduce((sum, value) => sum + Math.exp(value - own[place]), 0));
     }
     return total;
   }

@@ -20,6 +20,21 @@ def test_the_discriminant_is_bayes_rule_of_gaussians(monkeypatch):
     assert ((places @ weight.T + bias).argmax(dim=1) == distances.argmin(dim=1)).float().mean() > 0.97
 
 
+def test_each_tag_has_a_discriminant_of_its_own(monkeypatch):
+    monkeypatch.setattr(fit_probes, "SHRINKAGE", 0.0)
+    generator = torch.Generator().manual_seed(0)
+    tags = torch.rand(20_000, 2, generator=generator) < torch.tensor([0.5, 0.1])
+    shifts = torch.tensor([[2.0, 0, 1], [0, 4, 0]], dtype=torch.float64)
+    features = tags.double() @ shifts + torch.randn(20_000, 3, generator=generator, dtype=torch.float64)
+    known = torch.cat([tags, torch.zeros(20_000, 1, dtype=torch.bool)], dim=1)
+    weight, bias = fit_probes.tag_discriminants(features, known)
+    assert (weight[2] == 0).all() and bias[2] == 0
+    for number, shift in enumerate(shifts):  # with unit noise the best direction is the shift, cut in its middle
+        assert torch.cosine_similarity(weight[number], shift, dim=0) > 0.999
+        best = features @ shift > shift @ shift / 2
+        assert ((features @ weight[number] + bias[number] > 0) == best).double().mean() > 0.97
+
+
 def test_annotations_name_the_bodies_of_the_probe():
     annotations = fit_probes.read()
     assert len(annotations) == annotations.index.nunique() == 3429
