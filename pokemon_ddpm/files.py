@@ -103,8 +103,6 @@ def read_png(path: str | Path) -> Provenance:
 def _parse(text: str) -> Provenance:
     found, types = json.loads(text), {each.name: each.type for each in fields(Provenance)}
     found = {**dict.fromkeys(("weights", "sketch", "strength")), **found} if isinstance(found, dict) else {}
-    if isinstance(found.pop("compiled", None), bool):  # of version 1.0.0
-        found.setdefault("backend", "torch")
     if found.keys() != types.keys():
         raise ValueError(f"the fields must be {', '.join(types)}")
     for name, kind in types.items():

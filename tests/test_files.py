@@ -140,12 +140,6 @@ def test_a_written_file_has_the_provenance_and_the_pixels(file, arguments):
         assert arguments.items() <= json.loads(image.info["pokemon-ddpm"]).items()
 
 
-def test_files_of_version_1_0(file):
-    fields = {name: value for name, value in FULL.items() if name != "backend"} | {"compiled": True}
-    file.write_bytes(png(text_chunk(json.dumps(fields))))
-    assert read_png(file) == Provenance(**FULL | {"backend": "torch"})
-
-
 @pytest.mark.parametrize("content", [b"", b"GIF89a", SIGNATURE, png(side=2**31 - 1), png(BOMB)])
 def test_other_files_are_refused(file, content):
     assert "is not a PNG, or is damaged" in refusal(file, content)

@@ -20,7 +20,7 @@ from torch import nn
 
 from pokemon_ddpm.files import write_file
 from pokemon_ddpm.pipelines.file_checks import MAX_BYTES, read_file
-from pokemon_ddpm.training.config import GONE, TrainingConfig, as_text
+from pokemon_ddpm.training.config import TrainingConfig, as_text
 
 MODEL, EMA, OPTIMIZER = (f"{name}.safetensors" for name in ("model", "ema", "optimizer"))
 MANIFEST = "manifest.json"
@@ -220,9 +220,7 @@ def _check_same_run(folder: Path, saved: TrainingState, now: TrainingState) -> N
     """Raises ValueError if something differs that changes what the run means, with all that does."""
     fields = [field for field in dataclasses.fields(TrainingConfig) if not field.metadata.get("resume")]
     # A flag that is newer than the checkpoint had its default, an option of the network was off.
-    defaults = {field.name: field.default for field in fields} | GONE
-    for name in ("logging_steps", "load_best_model_at_end", "skip_bad_images"):  # which could change
-        del defaults[name]
+    defaults = {field.name: field.default for field in fields}
     before, after = (
         {
             **{f"--{name}": state.config.get(name, default) for name, default in defaults.items()},

@@ -19,10 +19,6 @@ from pokemon_ddpm.preprocessing import check_preprocessing
 from pokemon_ddpm.vocabulary import CONDITIONS, nearest
 
 CONFIG_FILE = "training_config.json"
-# Flags of earlier versions, with the value that is now the only one; None: that of the teacher.
-GONE = {"rescale_betas_zero_snr": False, "distill_image_guidance_scale": None, "autoguidance_low": 0.2}
-GONE |= {"autoguidance_high": 0.8, "logging_steps": 20, "load_best_model_at_end": False, "skip_bad_images": False}
-GONE |= {"reference_prob": 0.0}
 AUTOGUIDANCE_INTERVAL = (0.2, 0.8)
 LIMITS = {
     "low": ("at least", operator.ge),
@@ -357,8 +353,7 @@ def parse_config(arguments: list[str] | None = None) -> TrainingConfig:
         if unknown:
             flag, known = unknown[0].split("=")[0], [f"--{field.name}" for field in dataclasses.fields(TrainingConfig)]
             near = [f" Did you mean {name}?" for name in difflib.get_close_matches(flag, known, n=1)]
-            hint = [" It is no longer a flag; leave it out."] if flag[2:] in GONE else near
-            raise ValueError(f"unknown argument {flag}.{''.join(hint)}")
+            raise ValueError(f"unknown argument {flag}.{''.join(near)}")
         return TrainingConfig(**vars(values))
     except (ValueError, OSError) as error:
         parser.error(" ".join(str(error).split()))
@@ -377,7 +372,6 @@ def _flags_in(path: str) -> list[str]:
         raise ValueError(f"cannot read {path}: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} must contain flags and their values, such as `resolution: 32`.")
-    same = {name: str(value).lower() for name, value in GONE.items()}
-    given = {name: value for name, value in values.items() if value not in ("", "null", "~", same.get(name, ""))}
+    given = {name: value for name, value in values.items() if value not in ("", "null", "~")}
     lists = [[f"--{name}", *map(_as_argument, value)] for name, value in given.items() if isinstance(value, list)]
     return sum(lists, [f"--{name}={value}" for name, value in given.items() if not isinstance(value, list)])

@@ -18,7 +18,7 @@ from torch import nn
 
 from pokemon_ddpm.training import checkpoint
 from pokemon_ddpm.training.checkpoint import TrainingState, TrainingTensors, checkpoints, find_checkpoints, restore
-from pokemon_ddpm.training.config import GONE, TrainingConfig
+from pokemon_ddpm.training.config import TrainingConfig
 from tests.training.runs import names
 
 TENSOR_FILES = [f"{name}.safetensors" for name in ("ema", "model", "optimizer")]
@@ -278,15 +278,6 @@ def test_some_settings_may_change_and_all_others_are_refused(tmp_path):
     assert restore(folder, newer, run.tensors).step == 1
     with pytest.raises(ValueError, match="the network's newer_option was None, now True"):
         restore(folder, replace(newer, network={**now.network, "newer_option": True}), run.tensors)
-    # Flags of earlier versions: some where they had the value that is left, the others whatever it was.
-    gone = {**GONE, "logging_steps": 1, "skip_bad_images": True}
-    change_manifest(folder, lambda manifest: manifest["state"]["config"].update(gone))
-    assert restore(folder, now, run.tensors).step == 1
-    before = {"rescale_betas_zero_snr": True, "reference_prob": 0.5}
-    change_manifest(folder, lambda manifest: manifest["state"]["config"].update(before))
-    with pytest.raises(ValueError, match="zero_snr was True, now False; --reference_prob was 0.5, now 0.0"):
-        restore(folder, now, run.tensors)
-    change_manifest(folder, lambda manifest: manifest["state"]["config"].update(GONE))
     other = asdict(TrainingConfig(seed=5, learning_rate=1e-3, conditions=["type", "size"]))
     now = TrainingState(7, 16, other, {"layers_per_block": 1, "act_fn": "relu"}, "other", {}, 0, {}, "teacher")
     message = "checkpoint-1 belongs to a run with other settings: --conditions was None, now type size; --seed was 0, "

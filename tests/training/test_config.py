@@ -42,7 +42,6 @@ def test_flags(capsys):
         ("conditions: [size, type]\ncheckpoints_total_limit: 0", {"conditions": BOTH, "checkpoints_total_limit": 0}),
         ("conditions: size type", {"conditions": BOTH}),
         ("conditions: null", {}),
-        ("logging_steps: 20\nautoguidance_low: 0.2\nrescale_betas_zero_snr: false", {}),  # of before
         (json.dumps({"learning_rate": 1e-5, "use_ema": False, "seed": None}), {"learning_rate": 1e-5, "use_ema": 0}),
     ],
 )
@@ -77,7 +76,6 @@ STUDENT = "--distill_from a --distill_teacher_steps 32"
         ("--pretrained_model_name_or_path a --autoguidance_from w --autoguidance_interval 0.9 0.8", "two shares"),
         ("--lr_scheduler constant --lr_warmup_steps 7", "use constant_with_warmup."),
         ("--prediction_type epsilon --snr_floor 0.3", "--snr_floor cannot be used with --prediction_type epsilon"),
-        ("--logging_steps 1", "unknown argument --logging_steps. It is no longer a flag; leave it out."),
         ("--ddpm_num_steps 4", "--ddpm_num_inference_steps must be at most --ddpm_num_steps."),
         ("--hub_model_id a/b", "error: --hub_model_id needs --push_to_hub."),
     ],
