@@ -23,7 +23,7 @@ from pokemon_ddpm.evaluation.features import extract_features, load_features
 from pokemon_ddpm.evaluation.metrics import kid
 from pokemon_ddpm.files import write_file
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SAMPLERS
+from pokemon_ddpm.pipelines.sampling import SAMPLERS
 from pokemon_ddpm.preprocessing import as_tensor, mode_of, on_white, over_white
 
 NUM_IMAGES = 256

@@ -22,7 +22,7 @@ from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, SchedulerMixin
 from torch import Tensor, nn
 from torch.special import log_ndtr
 
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SAMPLERS, predicted_original_sample
+from pokemon_ddpm.pipelines.sampling import SAMPLERS, predicted_original_sample
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 
 # Without these, `from_config` would pass one solver's settings on to another.

@@ -23,7 +23,8 @@ from pokemon_ddpm.bundled import RELEASED
 from pokemon_ddpm.pipelines import hub_mixin
 from pokemon_ddpm.pipelines.file_checks import MAX_BYTES, check_file, check_inside, is_number, printable
 from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, INDEX_FILE, license_terms, read_card
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import DEFAULTS, SCHEDULERS, PokemonDDPMPipeline
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import DEFAULTS, PokemonDDPMPipeline
+from pokemon_ddpm.pipelines.sampling import SCHEDULERS
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel
 

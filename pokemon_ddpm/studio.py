@@ -28,7 +28,8 @@ from pokemon_ddpm.generation import (
     generate,
 )
 from pokemon_ddpm.likeness import overlaps
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, is_distilled
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.pipelines.sampling import is_distilled
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.preprocessing import as_tensor, open_image, with_8_bits
 from pokemon_ddpm.ranking import RANKING_MODELS, SpriteRanker, ranker_for

@@ -12,7 +12,7 @@ from torch import nn
 
 from pokemon_ddpm import PokemonDDPMPipeline, SpriteConditioner, diffusion
 from pokemon_ddpm.diffusion import NoiseSchedule, make_sampler, make_scheduler, sample_timesteps, sampler_name
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SAMPLERS, set_timesteps
+from pokemon_ddpm.pipelines.sampling import SAMPLERS, set_timesteps
 from tests.tiny_models import seeded, tiny_pipeline
 
 T = 1000

@@ -9,7 +9,7 @@ import torch
 from pokemon_ddpm import PokemonDDPMPipeline, generation
 from pokemon_ddpm.diffusion import make_sampler
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate, read_settings
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import compress_range
+from pokemon_ddpm.pipelines.sampling import compress_range
 from pokemon_ddpm.postprocessing import enlarge, remove_background, to_sprite
 from pokemon_ddpm.preprocessing import on_white
 from pokemon_ddpm.studio import Job, dtype_of, generate_files, generate_sprites

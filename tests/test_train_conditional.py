@@ -17,7 +17,7 @@ from safetensors.torch import load
 
 from pokemon_ddpm import PokemonDDPMPipeline, load_sprites
 from pokemon_ddpm.diffusion import sampler_name
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import is_distilled
+from pokemon_ddpm.pipelines.sampling import is_distilled
 from pokemon_ddpm.training import batches, checkpoint
 from pokemon_ddpm.training.losses import DistillationLoss
 from tests.labelled_images import folder_of_classes, parquet

@@ -22,7 +22,7 @@ from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.files import write_png
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, repeated_by
 from pokemon_ddpm.pipelines.file_checks import is_number
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import is_distilled
+from pokemon_ddpm.pipelines.sampling import is_distilled
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE
 from pokemon_ddpm.sheets import GAME_COLUMNS, game_sheet, save_animation, sheet_description
 from pokemon_ddpm.studio import DenoisingStep, Job, Sprite, chunk_size_of, default_candidates, sample_seed

@@ -14,7 +14,8 @@ from tqdm.auto import tqdm
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.diffusion import NoiseSchedule, bound_term, prior_term
 from pokemon_ddpm.generation import SpriteRequest, generate
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, is_distilled
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.pipelines.sampling import is_distilled
 from pokemon_ddpm.preprocessing import as_tensor, on_white, over_white
 
 NUM_COPY_SAMPLES, NEAR = 32, 0.5  # of `count_copies`

@@ -15,12 +15,8 @@ from torch import Tensor, nn
 from pokemon_ddpm import postprocessing
 from pokemon_ddpm.files import write_file
 from pokemon_ddpm.models import weights_digest
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import (
-    WHITE_QUANTILE,
-    PokemonDDPMPipeline,
-    is_distilled,
-    set_timesteps,
-)
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.pipelines.sampling import WHITE_QUANTILE, is_distilled, set_timesteps
 from pokemon_ddpm.pipelines.sprite_conditioner import TAGS, tags_embedding
 from pokemon_ddpm.ranking import MATCH_WEIGHT, TIMESTEP, WEIGHTS, SpriteRanker
 

@@ -17,7 +17,8 @@ from pokemon_ddpm.likeness import MAX_LIKENESS, MIN_GROWTH
 from pokemon_ddpm.models import LICENSE_FILE, check_files, locate_model, model_name
 from pokemon_ddpm.palettes import shiny_table
 from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, is_distilled
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.pipelines.sampling import is_distilled
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.publishing.cards import license_of
 from pokemon_ddpm.publishing.onnx_export import CONDITIONER_FILE, CONFIG_FILE, UNET_FILE, check_export, export_onnx

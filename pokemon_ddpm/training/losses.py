@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from pokemon_ddpm.diffusion import ConditionalDenoiser, NoiseSchedule, bound_term, make_scheduler, student_scheduler
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, is_distilled, set_timesteps
+from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.pipelines.sampling import is_distilled, set_timesteps
 from pokemon_ddpm.pipelines.sprite_conditioner import SOURCE, TAGS
 from pokemon_ddpm.training.batches import Batch
 from pokemon_ddpm.training.config import AUTOGUIDANCE_INTERVAL, TrainingConfig

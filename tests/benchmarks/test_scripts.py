@@ -13,7 +13,7 @@ from benchmarks import compare_models, count_sprites, cut_references, diffusion_
 from benchmarks.release_model import extrapolate, factor, weighted_sum
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.models import PLAIN_WEIGHTS
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SAMPLERS
+from pokemon_ddpm.pipelines.sampling import SAMPLERS
 from tests.test_package import ROOT
 from tests.tiny_models import tiny_pipeline
 

@@ -21,7 +21,7 @@ from huggingface_hub.utils import _http
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines import hub_mixin
 from pokemon_ddpm.pipelines.hub_mixin import NOTE, WEIGHTS_KEY, pipeline_card, push_folder
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SCHEDULERS
+from pokemon_ddpm.pipelines.sampling import SCHEDULERS
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES, VIEWS
 from tests.loopback_hub import LoopbackHub, environment, stranger
 from tests.tiny_models import seeded, tiny_pipeline

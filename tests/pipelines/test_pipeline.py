@@ -13,7 +13,7 @@ from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.diffusion import make_sampler, student_scheduler
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import SAMPLERS, compress_range
+from pokemon_ddpm.pipelines.sampling import SAMPLERS, compress_range
 from pokemon_ddpm.preprocessing import preprocess
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
 from tests.test_diffusion import ALPHA_BAR, PREDICTION_TYPES, SOLVERS, as_prediction, cosine_betas

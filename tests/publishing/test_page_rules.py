@@ -18,7 +18,7 @@ from pokemon_ddpm.description import SKETCHES, TABLE, drawn_sketch, parse_descri
 from pokemon_ddpm.generation import SpriteRequest
 from pokemon_ddpm.likeness import MAX_LIKENESS, overlaps, shared_drawing
 from pokemon_ddpm.palettes import SHINY_DRAWS, close_outline, share_palette, shiny, shiny_table
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import WHITE_QUANTILE
+from pokemon_ddpm.pipelines.sampling import WHITE_QUANTILE
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.preprocessing import as_tensor

@@ -9,7 +9,7 @@ from torch import nn
 
 from pokemon_ddpm import SpriteConditioner
 from pokemon_ddpm.diffusion import ConditionalDenoiser, NoiseSchedule, bound_term, make_scheduler, student_scheduler
-from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import set_timesteps
+from pokemon_ddpm.pipelines.sampling import set_timesteps
 from pokemon_ddpm.training import losses as module
 from pokemon_ddpm.training.augmentation import AUGMENTATION_DIM
 from pokemon_ddpm.training.batches import Batch
