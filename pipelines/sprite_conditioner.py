@@ -294,7 +294,10 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         Raises:
             ValueError: If the model has no tags, or not one of these.
         """
-        words = (tags if isinstance(tags, str) else " ".join(map(str, tags or ()))).replace(",", " ").split()
+        given = [tags] if isinstance(tags, str) else [] if tags is None else tags
+        if not (isinstance(given, list | tuple | set) and all(isinstance(word, str) for word in given)):
+            raise ValueError(f"{TAGS} must be words, a list of words, or None, not {short_repr(tags)}.")
+        words = " ".join(given).replace(",", " ").split()
         known = self.config.vocabulary.get(TAGS, [])
         if words and not known:
             raise ValueError(f"{TAGS} is no condition of this model; its conditions are {', '.join(self.vocabulary)}.")

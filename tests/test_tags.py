@@ -57,6 +57,9 @@ def test_unknown_tags_are_named_with_the_nearest(conditioner):
         conditioner.encode([None], tags=[["fox", "wing"]])
     with pytest.raises(ValueError, match="^tags is no condition of this model; its conditions are type.$"):
         SpriteConditioner({"type": list(TYPES)}, 8).tag_ids("fox")
+    for wrong in (3, 0, ["fox", None], [["fox"]], torch.tensor([1]), b"fox"):
+        with pytest.raises(ValueError, match="^tags must be words, a list of words, or None, not "):
+            conditioner.tag_ids(wrong)
 
 
 def test_a_call_takes_one_set_or_one_for_each_type():
