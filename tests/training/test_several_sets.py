@@ -76,6 +76,9 @@ def test_joined_sets_have_the_values_of_all():
     assert data.labels["tags"].tolist() == [*tags.tolist(), *[[False, False]] * 3]
     assert data.vocabulary["color"] == COLORS
     assert [*data.own_values] == ["tags", "source", "mood"]  # the same in every process, as the parameters must be
+    words = {"tags": tuple(f"word{number}" for number in range(10_001))}  # of which training keeps few
+    captioned = SpriteTensors(own.images, own.labels | {"tags": torch.eye(3, 10_001, dtype=torch.bool)}, TYPES, words)
+    assert "tags" not in join([own, captioned], ["mine", "other"]).with_frequent_tags().labels
     back = data.with_values({"type": TYPES, "tags": ("wings", "new")})
     assert back.labels["type"].tolist()[2:] == [[dark, 18], [-1, -1], [-1, -1]]
     assert back.labels["tags"].tolist()[:2] == [[False, False], [True, False]]
