@@ -68,6 +68,9 @@ def test_a_call_takes_one_set_or_one_for_each_type():
     assert both == [("fox", "wings")] * 2
     each = pipeline.expand_conditions(["fire", "water"], {"tags": [["fox"], ["owl", "wings"]]})[1]["tags"]
     assert each == [["fox"], ["owl", "wings"]]
+    usual = tiny_pipeline(vocabulary=VOCABULARY, defaults={"default_conditions": {"tags": ["fox", "wings"]}})
+    usual.check_defaults()
+    assert usual.expand_conditions(["fire", "water"], {})[1]["tags"] == [("fox", "wings")] * 2
     same = [pipeline("fire", tags=tags, generator=torch.Generator().manual_seed(1), output_type="pt").images
             for tags in (["fox", "wings"], "wings fox", ["owl"])]  # fmt: skip
     assert torch.equal(same[0], same[1]) and not torch.equal(same[0], same[2])
