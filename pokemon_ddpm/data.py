@@ -113,6 +113,8 @@ class SpriteTensors:
                 columns = [known.index(value) if value in known else len(known) for value in values]
                 present = ids if ids is not None else torch.zeros(len(self), 0, dtype=torch.bool)
                 labels[name] = torch.cat([present, torch.zeros(len(self), 1, dtype=torch.bool)], dim=1)[:, columns]
+            elif ids is not None and name not in self.vocabulary:
+                del labels[name]  # such as the "body" of sprites, which has no names
             elif ids is not None:
                 new = [values.index(value) if value in values else -1 for value in known]
                 none = len(values) if name == "type" and max(new, default=-1) >= 0 else -1

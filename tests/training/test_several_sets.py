@@ -79,6 +79,9 @@ def test_joined_sets_have_the_values_of_all():
     words = {"tags": tuple(f"word{number}" for number in range(10_001))}  # of which training keeps few
     captioned = SpriteTensors(own.images, own.labels | {"tags": torch.eye(3, 10_001, dtype=torch.bool)}, TYPES, words)
     assert "tags" not in join([own, captioned], ["mine", "other"]).with_frequent_tags().labels
+    sprites = SpriteTensors(first.images, first.labels | {"body": torch.tensor([7, 8])})  # which have no names
+    built = SpriteTensors(own.images, own.labels | {"body": torch.tensor([0, 1, 1])}, TYPES, {"body": ("slim", "fat")})
+    assert join([sprites, built], ["pokemon", "mine"]).labels["body"].tolist() == [-1, -1, 0, 1, 1]
     back = data.with_values({"type": TYPES, "tags": ("wings", "new")})
     assert back.labels["type"].tolist()[2:] == [[dark, 18], [-1, -1], [-1, -1]]
     assert back.labels["tags"].tolist()[:2] == [[False, False], [True, False]]
