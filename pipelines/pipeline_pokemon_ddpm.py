@@ -342,9 +342,6 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         """
         check_number("num_images_per_type", num_images_per_type, 1, MAX_IMAGES, Integral)
         given = {name: value for name, value in attributes.items() if value is not None}
-        for name in self.conditioner.sets & given.keys():
-            if isinstance(given[name], list) and all(isinstance(word, str) for word in given[name]):
-                given[name] = tuple(given[name])  # one set, for all images
         argument, defaults = self.conditioner.argument, {**self.config.default_conditions}
         if class_embeddings is None:
             types = pokemon_type if isinstance(pokemon_type, list) else [pokemon_type]
@@ -358,6 +355,9 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             types, defaults = [None] * count, {}
         values = {}
         for name, value in {**defaults, **given}.items():
+            is_set = name in self.conditioner.sets and isinstance(value, list)
+            if is_set and all(isinstance(word, str) for word in value):
+                value = tuple(value)  # one set, for all images
             for_types = one_each(name, value, len(types), entry=argument)
             for_types = [defaults.get(name) if each is None else each for each in for_types]
             values[name] = [each for each in for_types for _ in range(num_images_per_type)]

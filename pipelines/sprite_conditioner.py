@@ -70,19 +70,22 @@ def check_vocabulary(vocabulary: Mapping[str, Sequence[str]]) -> None:
         reserved = (*[NONE] * (attribute == "type"), ANY, "all")  # the last is of the command line
         if len(values) > MAX_VALUES:
             raise ValueError(f"There are {len(values):,} {what}, but at most {MAX_VALUES:,} are possible.")
+        space = " " * (attribute == TAGS)  # between tags
         forms = [unicodedata.normalize("NFC", value).lower() for value in values]  # as `_position` compares them
         count, wrong = Counter(forms), []
         for value, form in zip(values, forms, strict=True):
-            usable = value.isprintable() and value == value.strip() and not set(value) & set(RESERVED_CHARACTERS)
+            usable = (
+                value.isprintable() and value == value.strip() and not set(value) & set(RESERVED_CHARACTERS + space)
+            )
             if not usable or form in ("", *reserved) or count[form] > 1 or len(value) > MAX_LENGTH:
                 wrong.append(repr(value)[:MAX_LENGTH])
         if wrong:
             raise ValueError(
                 f"Unusable {what}: {', '.join(wrong[:MAX_LISTED])}. A name must be printable with at most "
-                f"{MAX_LENGTH} characters, must not begin or end with a space, contain any of "
-                f"{' '.join(RESERVED_CHARACTERS)} or be {', '.join(reserved)}, and must differ from the others by "
-                "more than case or the form of Unicode. Rename the sub-folders or values, remove the column, or use "
-                "cast_column(COLUMN, ClassLabel(names=[...])) of a Dataset."
+                f"{MAX_LENGTH} characters, must not {'contain' if space else 'begin or end with'} a space, contain "
+                f"any of {' '.join(RESERVED_CHARACTERS)} or be {', '.join(reserved)}, and must differ from the others "
+                "by more than case or the form of Unicode. Rename the sub-folders or values, remove the column, or "
+                "use cast_column(COLUMN, ClassLabel(names=[...])) of a Dataset."
             )
 
 
@@ -194,6 +197,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
             valid = 0 < len(rows) <= MAX_ROWS and set(table["drawn"]) <= {*table["attributes"]} - {"type", TAGS}
             tags = [{int(number) for number in row.split()} for row in table.get("tags", [""] * len(rows))]
             valid &= len(tags) == len(rows) and {*table.get("build", ())} <= {*self.config.vocabulary.get(TAGS, ())}
+            valid &= TAGS not in table or TAGS in limits and "build" in table
             valid &= all(0 <= number < limits.get(TAGS, 0) for number in set().union(*tags))
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
             valid = False
@@ -294,7 +298,10 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         Raises:
             ValueError: If the model has no tags, or not one of these.
         """
-        words = (tags if isinstance(tags, str) else " ".join(map(str, tags or ()))).replace(",", " ").split()
+        given = [tags] if isinstance(tags, str) else [] if tags is None else tags
+        if not (isinstance(given, list | tuple | set) and all(isinstance(word, str) for word in given)):
+            raise ValueError(f"{TAGS} must be words, a list of words, or None, not {short_repr(tags)}.")
+        words = " ".join(given).replace(",", " ").split()
         known = self.config.vocabulary.get(TAGS, [])
         if words and not known:
             raise ValueError(f"{TAGS} is no condition of this model; its conditions are {', '.join(self.vocabulary)}.")
@@ -322,7 +329,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
             ValueError: As `type_blend` and `attribute_id`.
         """
         table = self.config.training_conditions
-        if table is None:
+        if not table:
             return {}
         any_ids, columns = self.any_ids, {name: 3 + number for number, name in enumerate(table["attributes"])}
         _, slots = max(self.type_blend(pokemon_type), key=lambda part: part[0])

@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,9 +43,9 @@ class LabelledFile(NamedTuple):
     @property
     def words(self) -> list[str]:
         """The tags of the image: the words of its texts, without those of faces for a back."""
-        texts = " ".join(self.row.get(name, "") for name in TEXT_COLUMNS).lower()
+        texts = unicodedata.normalize("NFC", " ".join(self.row.get(name, "") for name in TEXT_COLUMNS).lower())
         hidden = FACE_TAGS if self.row.get("view") == "back" else ()
-        words = dict.fromkeys(re.findall(r"\w[\w'-]*", texts))
+        words = dict.fromkeys(re.findall(r"\w+(?:['-]\w+)*", texts))
         return [word for word in words if word not in hidden and word not in ("any", "all") and len(word) < MAX_WORD]
 
 

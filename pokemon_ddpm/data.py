@@ -113,6 +113,8 @@ class SpriteTensors:
                 columns = [known.index(value) if value in known else len(known) for value in values]
                 present = ids if ids is not None else torch.zeros(len(self), 0, dtype=torch.bool)
                 labels[name] = torch.cat([present, torch.zeros(len(self), 1, dtype=torch.bool)], dim=1)[:, columns]
+            elif ids is not None and name not in self.vocabulary:
+                del labels[name]  # such as the "body" of sprites, which has no names
             elif ids is not None:
                 new = [values.index(value) if value in values else -1 for value in known]
                 none = len(values) if name == "type" and max(new, default=-1) >= 0 else -1
@@ -172,7 +174,7 @@ def join(parts: Sequence[SpriteTensors], sources: Sequence[str]) -> SpriteTensor
             values += [value for value in part.vocabulary[name] if value not in values]
     if TAGS in vocabulary:
         vocabulary[TAGS].sort()
-    check_vocabulary(vocabulary)
+    check_vocabulary({name: values for name, values in vocabulary.items() if name != TAGS})  # rare tags are left out
     named = [part.with_values(vocabulary) for part in named]
     labels = {}
     for name in sorted({name for part in named for name in part.labels}):
@@ -268,7 +270,7 @@ def sprite_tensors(
     dataset: Dataset, resolution: int, mode: str = "pixel", image_column: str = "image"
 ) -> SpriteTensors:
     """Preprocesses a split with the columns of `load_sprites`; raises ValueError if it cannot be used."""
-    for column in ("type1", "type2", *ATTRIBUTES):
+    for column in ("type1", "type2", TAGS, *ATTRIBUTES):
         given, ours = dataset.features.get(column), FEATURES.get(column)
         if ours and given != ours and (given or column in ("type1", "type2")):
             classes = ", ".join(name for name, other in dataset.features.items() if isinstance(other, ClassLabel))
@@ -297,7 +299,7 @@ def sprite_tensors(
 
 def tag_labels(tags: Sequence[Sequence[str]]) -> tuple[torch.Tensor, tuple[str, ...]]:
     """Whether each image has each tag, bool (N, V), and the tags in alphabetical order, from those of each image."""
-    tags = [["-".join(tag.lower().split()) for tag in each or ()] for each in tags]
+    tags = [["-".join(tag.lower().split()) for tag in each or () if tag and tag.strip()] for each in tags]
     names = sorted({tag for each in tags for tag in each})
     positions = {tag: number for number, tag in enumerate(names)}
     labels = torch.zeros(len(tags), len(names), dtype=torch.bool)

@@ -102,6 +102,9 @@ def test_unusable_columns_of_sprites_are_refused() -> None:
     for column in ("color", "legendary"):
         other = made().cast_column(column, datasets.ClassLabel(names=["red", "green"]))
         assert f"The column {column} must be a" in refused(sprite_tensors, other, 8)
+    other = made().remove_columns("tags").add_column("tags", ["fox wings", "owl"])
+    assert "The column tags must be a List" in refused(sprite_tensors, other, 8)
+    assert sprite_tensors(made(tags=[["fox", None], ["", " "]]), 8).own_values == {"tags": ("fox",)}
     assert "must not be empty" in refused(sprite_tensors, made(type2=[0, None]), 8)
     assert "multiple of 8" in refused(sprite_tensors, made(), 33)
 

@@ -57,6 +57,9 @@ def test_unknown_tags_are_named_with_the_nearest(conditioner):
         conditioner.encode([None], tags=[["fox", "wing"]])
     with pytest.raises(ValueError, match="^tags is no condition of this model; its conditions are type.$"):
         SpriteConditioner({"type": list(TYPES)}, 8).tag_ids("fox")
+    for wrong in (3, 0, ["fox", None], [["fox"]], torch.tensor([1]), b"fox"):
+        with pytest.raises(ValueError, match="^tags must be words, a list of words, or None, not "):
+            conditioner.tag_ids(wrong)
 
 
 def test_a_call_takes_one_set_or_one_for_each_type():
@@ -65,6 +68,9 @@ def test_a_call_takes_one_set_or_one_for_each_type():
     assert both == [("fox", "wings")] * 2
     each = pipeline.expand_conditions(["fire", "water"], {"tags": [["fox"], ["owl", "wings"]]})[1]["tags"]
     assert each == [["fox"], ["owl", "wings"]]
+    usual = tiny_pipeline(vocabulary=VOCABULARY, defaults={"default_conditions": {"tags": ["fox", "wings"]}})
+    usual.check_defaults()
+    assert usual.expand_conditions(["fire", "water"], {})[1]["tags"] == [("fox", "wings")] * 2
     same = [pipeline("fire", tags=tags, generator=torch.Generator().manual_seed(1), output_type="pt").images
             for tags in (["fox", "wings"], "wings fox", ["owl"])]  # fmt: skip
     assert torch.equal(same[0], same[1]) and not torch.equal(same[0], same[2])
@@ -132,7 +138,9 @@ def test_sprites_have_the_tags_of_their_form_and_backs_none_of_faces(tmp_path):
 
 def test_words_of_captions_train_if_they_are_not_too_rare_or_too_frequent(tmp_path):
     (tmp_path / "own").mkdir()
-    captions = ["A blue Dragon, with horns!"] * 4 + ["a red fox/cat with any horns"] * 4 + ["a unique-one"]
+    captions = ["A blue Dragon, with horns!"] * 4 + [["a", "red fox/cat", "with any horns"]] * 4 + ["a unique-one"]
+    captions[0] = "A blue dragon, cafe\N{COMBINING ACUTE ACCENT}"  # two forms of Unicode
+    captions[1] = "a caf\N{LATIN SMALL LETTER E WITH ACUTE}, dragon, horns"
     lines = []
     for number, caption in enumerate(captions):
         box_image(number % 3, number).save(tmp_path / "own" / f"{number}.png")
@@ -141,6 +149,7 @@ def test_words_of_captions_train_if_they_are_not_too_rare_or_too_frequent(tmp_pa
     data = load_tensors(tmp_path / "own", "train", 16)
     counts = dict(zip(data.own_values["tags"], data.labels["tags"].sum(dim=0).tolist(), strict=True))
     assert counts["a"] == len(data) and "any" not in counts and {"dragon", "fox", "cat", "horns"} <= counts.keys()
+    assert counts["caf\N{LATIN SMALL LETTER E WITH ACUTE}"] == 2 and "horns'" not in counts
     learned = data.with_frequent_tags()
     assert {"a", "unique-one"}.isdisjoint(learned.own_values["tags"]) and "dragon" in learned.own_values["tags"]
     assert learned.labels["tags"].shape == (len(data), len(learned.own_values["tags"]))
@@ -187,6 +196,21 @@ def test_a_table_with_other_tags_is_refused(change):
     config = tagged_conditioner().config
     with pytest.raises(ValueError, match="training_conditions do not fit"):
         SpriteConditioner(**{**config, "training_conditions": {**config.training_conditions, **change}})
+
+
+def test_a_table_without_the_build_or_for_a_model_without_tags_is_refused():
+    config = tagged_conditioner().config
+    table = {name: values for name, values in config.training_conditions.items() if name != "build"}
+    plain = {name: values for name, values in config.vocabulary.items() if name != "tags"}
+    for vocabulary, other in ((config.vocabulary, table), (plain, table | {"build": [], "tags": [""] * 12})):
+        with pytest.raises(ValueError, match="training_conditions do not fit"):
+            SpriteConditioner(vocabulary, 8, training_conditions=other)
+    assert SpriteConditioner(plain, 8, training_conditions={}).draw("fire", {}, 0) == {}
+
+
+def test_a_tag_with_a_space_is_refused():
+    with pytest.raises(ValueError, match="Unusable values of tags: 'big wings'.* must not contain a space"):
+        SpriteConditioner({"type": list(TYPES), "tags": ["big wings"]}, 8)
 
 
 def test_new_tags_leave_a_trained_network_as_it_is_where_none_are_given():

@@ -65,7 +65,8 @@ def test_an_update_is_that_of_adamw_by_hand(tmp_path):
     adam = "adam_beta1=0.5 adam_beta2=0.7 adam_weight_decay=0.3 adam_epsilon=1e-3 max_grad_norm=0.02 ema_decay=0.05"
     more = ["--train_batch_size=32", "--lr_warmup_steps=0", *(f"--{each}" for each in adam.split())]
     with runs.trainer([*runs.tiny_flags(tmp_path, dropout=0.0), *more]) as run:
-        run.optimizer.param_groups[0]["lr_factor"] = 2.0
+        for group in run.optimizer.param_groups:  # those of tags, too
+            group["lr_factor"] = 2.0
         twin, averages = copy.deepcopy(run.unwrapped), None
         adamw = torch.optim.AdamW(twin.parameters(), lr=1, betas=(0.5, 0.7), weight_decay=0.3, eps=1e-3)
         for step in range(2):

@@ -19,6 +19,7 @@ from pokemon_ddpm.preprocessing import check_preprocessing
 from pokemon_ddpm.vocabulary import CONDITIONS, nearest
 
 CONFIG_FILE = "training_config.json"
+NOT_GIVEN = ("", "null", "~")  # values in a file, as texts
 AUTOGUIDANCE_INTERVAL = (0.2, 0.8)
 LIMITS = {
     "low": ("at least", operator.ge),
@@ -212,12 +213,17 @@ class TrainingConfig:
 
     def parts(self) -> list[tuple[OtherData, "TrainingConfig"]]:
         """The entries of `other_data`, each with a configuration that loads its images; ValueError if one is wrong."""
-        names, found = {field.name for field in dataclasses.fields(OtherData)}, []
+        known, flags = ({field.name for field in dataclasses.fields(each)} for each in (OtherData, TrainingConfig))
+        texts, found = known - {"share", "lowest_timestep"}, []
         for text in self.other_data or ():
             try:
                 values = json.loads(text)
-                if unknown := values.keys() - names:
-                    raise ValueError(f"unknown {', '.join(sorted(unknown))}; known are {', '.join(sorted(names))}")
+                if not isinstance(values, dict):
+                    raise ValueError("an entry has names and values, such as {train_data_dir: FOLDER, share: 0.1}")
+                if unknown := values.keys() - known:
+                    raise ValueError(f"unknown {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}")
+                if wrong := [name for name in texts & values.keys() if not isinstance(values[name], str | None)]:
+                    raise ValueError(f"{min(wrong)} must be a text")
                 values["share"] = float(values["share"])
                 values["lowest_timestep"] = int(values.get("lowest_timestep", 0))
                 part = OtherData(**values)
@@ -225,7 +231,7 @@ class TrainingConfig:
                     raise ValueError(
                         "share must be between 0 and 1, and lowest_timestep from 0 below --ddpm_num_steps"
                     )
-                given = {name: value for name, value in values.items() if value and hasattr(TrainingConfig, name)}
+                given = {name: value for name, value in values.items() if value and name in flags}
                 if not given.keys() & {"train_data_dir", "dataset_name"}:
                     raise ValueError("it needs train_data_dir or dataset_name")
                 own = bool(part.train_data_dir) and is_class_folder(part.train_data_dir)
@@ -233,8 +239,8 @@ class TrainingConfig:
                 if not (own or part.dataset_name):
                     same |= {"exclude_faulty": self.exclude_faulty, "deduplicate": self.deduplicate}
                 found.append((part, TrainingConfig(**given, **same)))
-            except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
-                reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else error
+            except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+                reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error).rstrip(".")
                 raise ValueError(f"other_data, {text}: {reason}.") from error
         if sum(part.share for part, _ in found) >= 1:
             raise ValueError("other_data: the shares must have a sum below 1; the rest is that of the first set.")
@@ -360,7 +366,9 @@ def parse_config(arguments: list[str] | None = None) -> TrainingConfig:
 
 
 def _as_argument(value: Any) -> str:
-    return json.dumps(value) if isinstance(value, dict) else str(value)
+    if not isinstance(value, dict):
+        return str(value)
+    return json.dumps({name: each for name, each in value.items() if each not in NOT_GIVEN})
 
 
 def _flags_in(path: str) -> list[str]:
@@ -372,6 +380,6 @@ def _flags_in(path: str) -> list[str]:
         raise ValueError(f"cannot read {path}: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} must contain flags and their values, such as `resolution: 32`.")
-    given = {name: value for name, value in values.items() if value not in ("", "null", "~")}
+    given = {name: value for name, value in values.items() if value not in NOT_GIVEN}
     lists = [[f"--{name}", *map(_as_argument, value)] for name, value in given.items() if isinstance(value, list)]
     return sum(lists, [f"--{name}={value}" for name, value in given.items() if not isinstance(value, list)])

@@ -76,6 +76,12 @@ def test_joined_sets_have_the_values_of_all():
     assert data.labels["tags"].tolist() == [*tags.tolist(), *[[False, False]] * 3]
     assert data.vocabulary["color"] == COLORS
     assert [*data.own_values] == ["tags", "source", "mood"]  # the same in every process, as the parameters must be
+    words = {"tags": tuple(f"word{number}" for number in range(10_001))}  # of which training keeps few
+    captioned = SpriteTensors(own.images, own.labels | {"tags": torch.eye(3, 10_001, dtype=torch.bool)}, TYPES, words)
+    assert "tags" not in join([own, captioned], ["mine", "other"]).with_frequent_tags().labels
+    sprites = SpriteTensors(first.images, first.labels | {"body": torch.tensor([7, 8])})  # which have no names
+    built = SpriteTensors(own.images, own.labels | {"body": torch.tensor([0, 1, 1])}, TYPES, {"body": ("slim", "fat")})
+    assert join([sprites, built], ["pokemon", "mine"]).labels["body"].tolist() == [-1, -1, 0, 1, 1]
     back = data.with_values({"type": TYPES, "tags": ("wings", "new")})
     assert back.labels["type"].tolist()[2:] == [[dark, 18], [-1, -1], [-1, -1]]
     assert back.labels["tags"].tolist()[:2] == [[False, False], [True, False]]
@@ -94,7 +100,9 @@ def test_a_source_is_never_dropped():
     ({"share": 0.5}, "needs train_data_dir or dataset_name"),
     ({"train_data_dir": "x", "share": 0.5, "lowest_timestep": 1000}, "lowest_timestep from 0 below"),
     ({"train_data_dir": "x", "share": 0.5, "colour": 1}, "unknown colour"),
-    ("x", "other_data"),
+    ({"train_data_dir": ["x"], "share": 0.5}, "train_data_dir must be a text"),
+    ({"train_data_dir": "x", "share": 0.5, "lowest_timestep": float("inf")}, "cannot convert float infinity"),
+    ("x", "an entry has names and values"),
 ])  # fmt: skip
 def test_entries_that_cannot_be_used_are_refused(entry, message):
     with pytest.raises(ValueError, match=message):
@@ -104,15 +112,16 @@ def test_entries_that_cannot_be_used_are_refused(entry, message):
 def test_a_run_on_sprites_and_own_images_resumes_exactly(tmp_path, capsys):
     folder_of_classes(tmp_path / "mine", {"slime": 6, "bat": 6})
     file = tmp_path / "sets.yaml"
-    file.write_text(f"other_data:\n  - {{train_data_dir: {tmp_path / 'mine'}, share: 0.25, lowest_timestep: 300}}\n")
+    entry = f"train_data_dir: {tmp_path / 'mine'}, share: 0.25, lowest_timestep: 300, source: drawn, label_column: "
+    file.write_text(f"other_data:\n  - {{{entry}}}\n")
     flags = [str(file), *runs.tiny_flags(tmp_path)]
     assert parse_config(flags).parts()[0][0].share == 0.25
     train([*flags, "--validation_steps=2", "--warp_prob=0.5"])
     pipeline = PokemonDDPMPipeline.from_pretrained(tmp_path / "run")
-    assert pipeline.conditioner.vocabulary["source"] == ["pokemon", "mine"]
+    assert pipeline.conditioner.vocabulary["source"] == ["pokemon", "drawn"]
     assert pipeline.conditioner.vocabulary["type"] == [*TYPES, "bat", "slime"]
     one, other = (pipeline("fire", source=source, generator=torch.Generator().manual_seed(0), output_type="pt").images
-                  for source in ("pokemon", "mine"))  # fmt: skip
+                  for source in ("pokemon", "drawn"))  # fmt: skip
     assert not torch.equal(one, other)
     (tmp_path / "run").rename(tmp_path / "whole")
     train([*flags, "--validation_steps=2", "--warp_prob=0.5", "--max_train_seconds=1e-9"])
