@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pokemon_ddpm.evaluation.variety import effective_number
+from pokemon_ddpm.evaluation.metrics import effective_number
 from pokemon_ddpm.postprocessing import enlarge
 from pokemon_ddpm.preprocessing import on_white
 from pokemon_ddpm.vocabulary import BODIES, TYPES

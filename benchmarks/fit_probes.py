@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 from pokemon_ddpm import RELEASED_FAST_MODEL, PokemonDDPMPipeline
 from pokemon_ddpm.data import sprite_tensors
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
-from pokemon_ddpm.evaluation.variety import effective_number
+from pokemon_ddpm.evaluation.metrics import effective_number
 from pokemon_ddpm.models import weights_digest
 from pokemon_ddpm.pipelines.sprite_conditioner import TAGS
 from pokemon_ddpm.ranking import BODY, PROBES_FILE, SpriteRanker

@@ -7,7 +7,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
@@ -17,8 +16,6 @@ from torch.nn.functional import logsigmoid
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_FREE_MODEL
 from pokemon_ddpm.models import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.file_checks import read_file
-from pokemon_ddpm.pipelines.sprite_preprocessing import oklab
-from pokemon_ddpm.preprocessing import as_arrays
 from pokemon_ddpm.vocabulary import BODIES
 
 RANKING_MODELS = (RELEASED_FAST_MODEL, RELEASED_FREE_MODEL)  # whose networks rank sprites of their classes
@@ -32,7 +29,6 @@ TIMESTEP = 300  # the best of 20, 100 and 300
 VERDICTS = ("quality", "face", "known", "back")  # 1 to 5; shares of the readers; 0 to 5, as a back
 WEIGHTS = (1.0, 0.8, -2.0, 0.0)  # of the verdicts in a score; sprites of high quality are known ones more often
 BATCH_SIZE = 32
-DARK = 0.3
 
 
 class SpriteRanker(nn.Module):
@@ -126,6 +122,10 @@ class SpriteRanker(nn.Module):
         first, second = (self.probes["shape"](self.all_features(each)).softmax(dim=1) for each in (one, others))
         return MATCH_WEIGHT * (first * second).sum(dim=1).log().cpu()
 
+    def bodies(self, images: Tensor) -> Tensor:
+        """The place of each sprite's body in `BODIES`, int64 (N,), by the probe of bodies."""
+        return self.probes[BODY](self.all_features(images)).argmax(dim=1).cpu()
+
     def values(self, name: str) -> Sequence[str]:
         """What a probe tells apart."""
         return BODIES if name == BODY else self.conditioner.vocabulary[name]
@@ -135,20 +135,6 @@ class SpriteRanker(nn.Module):
         own, other = self.conditioner, pipeline.conditioner
         is_known = own.has_types or {*other.vocabulary["type"]} <= {*own.vocabulary["type"]}
         return pipeline.sample_shape == self.sample_shape and own.has_types == other.has_types and is_known
-
-
-def looks(sprites: torch.Tensor) -> dict[str, np.ndarray]:
-    """What a ranker should not simply like: size, darkness, colorfulness, redness and yellowness, each float64 (N,).
-
-    They are the share of the image that is opaque, and of these pixels the share with a lightness below `DARK`, the
-    mean chroma and the means of a and b, in OKLab. Sprites are uint8 (N, 4, S, S).
-    """
-    pixels = as_arrays(sprites)
-    opaque, (lightness, a, b) = pixels[..., 3] > 0, np.moveaxis(oklab(pixels[..., :3]), -1, 0)
-    size = opaque.mean(axis=(1, 2))
-    inside = {"darkness": lightness < DARK, "colorfulness": np.hypot(a, b), "redness": a, "yellowness": b}
-    means = {name: (opaque * each).mean(axis=(1, 2)) / np.maximum(size, 1e-6) for name, each in inside.items()}
-    return {"size": size, **means}
 
 
 @functools.cache

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from pokemon_ddpm.palettes import close_outline, recolor, shaded_areas, share_palette
+from pokemon_ddpm.likeness import close_outline, recolor, shaded_areas, share_palette
 from pokemon_ddpm.pipelines.sprite_preprocessing import oklab
 
 DARK_RED, RED, PINK = (90, 10, 10), (200, 30, 30), (250, 190, 190)

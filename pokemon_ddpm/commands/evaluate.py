@@ -9,7 +9,6 @@ import typer
 from pokemon_ddpm import RELEASED, RELEASED_MODEL
 from pokemon_ddpm.commands import common
 from pokemon_ddpm.commands.common import MAX_SEED, Dtype, Guidance, Model, Scheduler, Split, Steps
-from pokemon_ddpm.evaluation import MIN_SAMPLES
 from pokemon_ddpm.vocabulary import shown_name
 
 Images = Annotated[
@@ -49,7 +48,7 @@ def describe(model: Described = RELEASED_MODEL) -> None:
 def evaluate(
     model: Model = RELEASED_MODEL,
     data_dir: Images = None,
-    num_samples: Annotated[int, typer.Option(min=MIN_SAMPLES, max=100_000, help="Number of samples.")] = 2048,
+    num_samples: Annotated[int, typer.Option(min=50, max=100_000, help="Number of samples.")] = 2048,
     split: Split = "validation",
     features: Features = None,
     scheduler: Scheduler = None,
@@ -73,15 +72,14 @@ def evaluate(
     common.check_packages("torch_fidelity")
     common.make_folder("--output-dir", output_dir)
 
-    from pokemon_ddpm.evaluation.evaluate import REPORT, evaluate_pixels, summary, write_report
-    from pokemon_ddpm.evaluation.evaluate import evaluate as measure
+    from pokemon_ddpm.evaluation import evaluate as measures
     from pokemon_ddpm.evaluation.features import RELEASED_FEATURES, load_features
     from pokemon_ddpm.evaluation.images import check_classes, generate_sets, load_images, random_rows
     from pokemon_ddpm.evaluation.memorization import bits_per_dim, check_likelihood
-    from pokemon_ddpm.evaluation.variety import count_bodies, evaluate_variety, load_probe
     from pokemon_ddpm.generation import GenerationSettings, best_device
     from pokemon_ddpm.preprocessing import mode_of
     from pokemon_ddpm.publishing.cards import folder_card, write_metrics
+    from pokemon_ddpm.ranking import BODY, ranker_for
 
     folder = Path(model)
     folder_card(folder)  # to fail before the evaluation if it cannot be read
@@ -111,11 +109,11 @@ def evaluate(
         typer.echo(f"Without distances and condition accuracy: {error} {remedy}")
     sets = generate_sets(pipeline, settings, data, num_samples, seed, output_dir)
     samples, on_white = sets.samples.on_white(), data.on_white()
-    numbers, nearest = measure(samples, on_white, network, seed)
-    numbers = {"name": folder.resolve().name, **numbers, "variety": evaluate_variety(sets, data.train, network, seed)}
-    numbers |= evaluate_pixels(sets, *data[:2], seed, best_device())
-    if (probe := load_probe(pipeline)) is not None:
-        numbers["bodies"] = count_bodies(sets, data.held_out, probe, seed)
+    numbers, nearest = measures.evaluate(samples, on_white, network, seed)
+    numbers = {"name": folder.resolve().name, **numbers, "variety": measures.evaluate_variety(sets, data.train, seed)}
+    numbers |= measures.evaluate_pixels(sets, *data[:2], seed, best_device())
+    if (ranker := ranker_for(pipeline)) and BODY in ranker.probes:
+        numbers["bodies"] = measures.count_bodies(sets, data.held_out, ranker, seed)
     if likelihood:
         count = min(map(len, data[:2]))
         numbers["likelihood"] = {
@@ -127,12 +125,12 @@ def evaluate(
     about["held out"] = f"{split} split, {len(data.held_out)} images"
     about["features"] = network and f"{network.name}, {network.dimension} dimensions"
     about["pokemon-ddpm"] = version("pokemon-ddpm")
-    numbers = write_report(output_dir, numbers, samples, nearest, on_white, about)
+    numbers = measures.write_report(output_dir, numbers, samples, nearest, on_white, about)
     if folder.is_dir() and folder.parent != RELEASED:
-        write_metrics(folder, numbers, data.title, split, summary(numbers))
-    for sentence in summary(numbers):
+        write_metrics(folder, numbers, data.title, split, measures.summary(numbers))
+    for sentence in measures.summary(numbers):
         typer.echo(sentence.replace("**", ""))
-    typer.echo(f"Report: {output_dir / REPORT}")
+    typer.echo(f"Report: {output_dir / measures.REPORT}")
 
 
 def fit_features(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 import torch
 from PIL import Image
 from tqdm.auto import tqdm
@@ -20,12 +21,13 @@ from pokemon_ddpm.evaluation import images, metrics
 from pokemon_ddpm.evaluation.features import SpriteFeatures, extract_features, predict
 from pokemon_ddpm.evaluation.images import GeneratedSets, RealImages, SampleSet, random_rows
 from pokemon_ddpm.evaluation.memorization import Nearest, memorization, nearest_by_pixels
-from pokemon_ddpm.evaluation.metrics import STATISTICS, given_values, label_values
+from pokemon_ddpm.evaluation.metrics import STATISTICS, averages, given_values, label_values
 from pokemon_ddpm.evaluation.two_sample import two_sample_test
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.preprocessing import as_arrays
+from pokemon_ddpm.ranking import SpriteRanker
 from pokemon_ddpm.sheets import sprite_sheet
-from pokemon_ddpm.vocabulary import shown_name
+from pokemon_ddpm.vocabulary import BODIES, shown_name
 
 Numbers = Mapping[str, Any]  # as in report.json
 
@@ -123,11 +125,60 @@ def evaluate_pixels(
         compared[f"default output at {COMPARED_SIDE} of {side} px"] = few_pixels
     counted = {"raw samples": samples, "default output": output[1], "held-out": held_out.images}
     statistics = {name: metrics.pixel_statistics(images.as_rgba(each)) for name, each in counted.items()}
-    pixels = {name: metrics.averages(each, seed) for name, each in statistics.items()}
+    pixels = {name: averages(each, seed) for name, each in statistics.items()}
     lines = held_out.labels.get("line", torch.full((len(held_out),), -1))
     lines = torch.cat([lines, lines[sets.other_rows]])
     two_sample = {name: {"accuracy": two_sample_test(*each, lines, seed, device)} for name, each in compared.items()}
     return {"two_sample": two_sample, "pixel_statistics": pixels}
+
+
+def evaluate_variety(sets: GeneratedSets, train: SpriteTensors, seed: int) -> dict[str, dict[str, Any]]:
+    """Variety within a type of samples beside as many training images, all as `default_output`.
+
+    Returns:
+        Name of the images -> "near" and "color": means over types, see `variety` and `averages`; and "n", the number
+        of images.
+    """
+    names, order = train.type_names, random_rows(len(train), len(train), seed)
+    has = label_values(train.labels["type"], len(names))
+    alone, given = (
+        given_values(samples.conditions, {"type": names})["type"] for samples in (sets.alone, sets.samples)
+    )
+    chosen = [order[has[order, k]][: alone[:, k].sum()] for k in range(len(names))]
+    real = torch.arange(len(names)).repeat_interleave(torch.tensor([*map(len, chosen)]))
+    rows = sets.rows.unique()  # more samples than training images repeat conditions
+    compared = {
+        "by type alone": (sets.alone.images, alone),
+        "real": (train.images[torch.cat(chosen)], torch.nn.functional.one_hot(real, len(names)).bool()),
+        "by conditions of training images": (sets.samples.images, given),
+        "these images": (train.images[rows], has[rows]),
+    }
+    result = {}
+    for name, (pixels, has_type) in compared.items():
+        pixels = images.default_output(pixels)
+        of_types = [metrics.variety(pixels[own]) for own in has_type.T if own.sum() > 1]
+        figures = {key: np.array([of_type[key] for of_type in of_types]) for key in ("near", "color")}
+        result[name] = {**averages(figures, seed), "n": len(pixels)}
+    return result
+
+
+def count_bodies(sets: GeneratedSets, held_out: SpriteTensors, ranker: SpriteRanker, seed: int) -> dict[str, Any]:
+    """Kinds of body of equally many samples and held-out images, all as `default_output`.
+
+    Training images would be seen more surely, since the probe learned from them.
+
+    Returns:
+        Name of the images -> "shares", body -> share; "effective", see `effective_number`; and "n".
+    """
+    compared = {"by type alone": sets.alone.images, "by conditions of training images": sets.samples.images}
+    compared["held-out"] = held_out.images
+    n, result = min(map(len, compared.values())), {}
+    for name, pixels in compared.items():
+        bodies = ranker.bodies(images.default_output(pixels[random_rows(len(pixels), n, seed)]))
+        shares = bodies.bincount(minlength=len(BODIES)).numpy() / n
+        effective = float(metrics.effective_number(shares))
+        result[name] = {"shares": dict(zip(BODIES, shares.tolist(), strict=True)), "effective": effective, "n": n}
+    return result
 
 
 def write_report(

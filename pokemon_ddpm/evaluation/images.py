@@ -14,7 +14,6 @@ from tqdm.auto import tqdm
 from pokemon_ddpm.class_folder import is_class_folder
 from pokemon_ddpm.data import SpriteTensors, load_tensors, sprite_tensors
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
-from pokemon_ddpm.evaluation import MIN_SAMPLES
 from pokemon_ddpm.evaluation.metrics import NEIGHBORHOOD
 from pokemon_ddpm.files import Provenance, read_png
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
@@ -27,6 +26,7 @@ from pokemon_ddpm.studio import Job, generate_files
 from pokemon_ddpm.vocabulary import ANY, NONE
 
 PER_TYPE = 8
+MIN_SAMPLES = 50  # with the conditions of held-out images
 
 
 class RealImages(NamedTuple):

@@ -22,9 +22,7 @@ NUM_COPY_SAMPLES, NEAR = 32, 0.5  # of `count_copies`
 MAX_SHIFT = 2
 QUANTILE = 0.05
 BATCH_SIZE = 32
-# In float32 a squared distance is accurate to a millionth of the squared norms: the nearest image may not be the first
-# by this distance, but it is one of the first.
-CANDIDATES = 8
+TRAIN_BATCH_SIZE = 1024  # in float64 images take eight times the memory
 NUM_TIMESTEPS = 40  # of each image at which a term between L_0 and L_T is computed
 TERMS_BATCH_SIZE = 64
 
@@ -41,28 +39,22 @@ def nearest_by_pixels(images: torch.Tensor, train: torch.Tensor) -> Nearest:
 
     Images are uint8 (N, 3, S, S), `train` on the device to compute on, on an infinite white background: pixels that a
     shift moves out of the frame count too. With x = 255 - image, |s(x) - t|^2 = |x|^2 + |t|^2 - 2 <s(x), t> for shifts
-    s, so matrix products in float32 give all distances. The nearest by these are compared again exactly, so that the
-    result does not depend on batches.
+    s. All are whole numbers below 2^53, so in float64 nothing is rounded.
     """
-    inverted = (255 - train).flatten(1)
-    # In parts, because float64 takes eight times the memory.
-    norms = torch.cat([part.double().square().sum(dim=1) for part in inverted.split(256)])
-    columns = inverted.float().T
     squared, indices = [], []
     for batch in tqdm(images.split(BATCH_SIZE), "Nearest training images"):
         batch = 255 - batch.to(train.device)
-        views = _mirrored_and_shifted(batch)  # (B, V, 3 S^2)
-        products = (views.flatten(0, 1).float() @ columns).view(len(batch), -1, len(train)).amax(dim=1)
-        near = (norms.float() - 2 * products).topk(min(CANDIDATES, len(train)), largest=False).indices
-        near = near.sort(dim=1).values
-        # Whole numbers below 2^53, so nothing is rounded.
-        exact = (views.double() @ inverted[near].double().transpose(1, 2)).amax(dim=1)
-        own_norms = batch.double().square().sum(dim=(1, 2, 3))
-        least = (own_norms[:, None] + norms[near] - 2 * exact).min(dim=1)
-        squared.append(least.values.cpu())
-        indices.append(near.gather(1, least.indices[:, None])[:, 0].cpu())
+        views = _mirrored_and_shifted(batch).flatten(0, 1).double()
+        relative = []  # to the norm of the image, which is the same for all
+        for part in train.split(TRAIN_BATCH_SIZE):
+            inverted = (255 - part).flatten(1).double()
+            products = (views @ inverted.T).view(len(batch), -1, len(part)).amax(dim=1)
+            relative.append(inverted.square().sum(dim=1) - 2 * products)
+        least = torch.cat(relative, dim=1).min(dim=1)
+        squared.append((batch.double().square().sum(dim=(1, 2, 3)) + least.values).cpu())
+        indices.append(least.indices.cpu())
     # NumPy rounds the root correctly; PyTorch does not.
-    distance = np.sqrt(torch.cat(squared).numpy() / len(columns))
+    distance = np.sqrt(torch.cat(squared).numpy() / train[0].numel())
     return Nearest(torch.from_numpy(distance), torch.cat(indices))
 
 

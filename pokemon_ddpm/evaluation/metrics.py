@@ -1,4 +1,4 @@
-"""Metrics of features (KID, precision, recall, two distances), condition accuracy, and statistics of pixel art.
+"""Metrics of features (KID, precision, recall, two distances), condition accuracy, pixel art, and variety.
 
 Features are float (N, D) of the samples and (M, D) of the reference, at least two of each, both from the same network.
 All is computed in float64 on the CPU.
@@ -18,6 +18,7 @@ from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metri
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 from tqdm.auto import tqdm
 
+from pokemon_ddpm.likeness import overlaps
 from pokemon_ddpm.pipelines.sprite_preprocessing import DARK, oklab, unique_colors
 from pokemon_ddpm.postprocessing import PALETTE_SIZE, reduce_palette, remove_background
 from pokemon_ddpm.preprocessing import as_arrays
@@ -28,6 +29,7 @@ NUM_BOOTSTRAPS = 1000
 KID_BLOCKS, KID_BLOCK_SIZE, KID_DIVISIONS = 10, 10, 10
 MAX_ASSIGNED = 1024  # images of a Wasserstein distance, whose time is cubic in them
 NEIGHBORHOOD = 3  # of precision and recall
+NEAR = 0.7  # the overlap from which two silhouettes are near
 CLEAR = 8  # a background pixel with a smaller alpha is invisible
 # Plain statistics of pixel art, which no network has learned -> how they are called in a report. All but the first are
 # shares or distances and are averaged.
@@ -233,6 +235,30 @@ def _statistics_of(pixels: np.ndarray) -> dict[str, float]:
         "dark": (lab[foreground, 0] < DARK).mean(),
         "palette_shift": np.linalg.norm(lab - oklab(few_colors), axis=2)[foreground].mean(),
     }
+
+
+def variety(images: torch.Tensor) -> dict[str, float]:
+    """How alike at least two sprites of one type are, uint8 (N, 4, S, S): means over all pairs of them.
+
+    "near" is the share of the pairs with an overlap of at least `NEAR`, "color" the mean of `color_distances`.
+    """
+    pairs = np.triu_indices(len(images), 1)
+    near = overlaps(images, images).numpy() >= NEAR
+    return {"near": near[pairs].mean(), "color": color_distances(images)[pairs].mean()}
+
+
+def color_distances(images: torch.Tensor) -> np.ndarray:
+    """Distances in OKLab of all pairs of mean foreground colors, float64 (N, N)."""
+    pixels = as_arrays(images)
+    foreground = pixels[..., 3:] > 127
+    area = np.maximum(foreground.sum(axis=(1, 2)), 1)
+    means = (oklab(pixels[..., :3]) * foreground).sum(axis=(1, 2)) / area
+    return np.linalg.norm(means[:, None] - means, axis=2)
+
+
+def effective_number(shares: np.ndarray) -> np.ndarray:
+    """exp of the entropy of shares or counts (..., K): K if all are equal, 1 if there is only one."""
+    return np.exp(stats.entropy(shares, axis=-1))
 
 
 def averages(values: dict[str, np.ndarray], seed: int = 0) -> dict[str, dict[str, Any]]:

@@ -23,7 +23,8 @@ from pokemon_ddpm.models import LICENSE_FILE, PLAIN_WEIGHTS, check_files, locate
 from pokemon_ddpm.pipelines import hub_mixin
 from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, INDEX_FILE, NOTE
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.publishing import PAGE_MODELS, cards
+from pokemon_ddpm.publishing import cards
+from pokemon_ddpm.ranking import RANKING_MODELS
 
 LOGIN = "Store a token with write access with `hf auth login`, or set HF_TOKEN."
 DISTRIBUTION, PACKAGE = "pokemon-ddpm", "pokemon_ddpm"
@@ -115,7 +116,7 @@ def upload_space(name: str, model: str | None = None, page: bool = False, privat
     """
     if model and not page and Path(locate_model(model)).exists():
         raise ValueError(f"A Space cannot read {model}. Push the model (pokemon-ddpm push) and give its name.")
-    pipelines = {each: GenerationSettings(each).load("cpu") for each in ([model] if model else PAGE_MODELS)}
+    pipelines = {each: GenerationSettings(each).load("cpu") for each in ([model] if model else RANKING_MODELS)}
     own = not next(iter(pipelines.values())).conditioner.has_types
     with tempfile.TemporaryDirectory() as folder:
         if page:

@@ -16,8 +16,16 @@ from pokemon_ddpm import SpriteConditioner
 from pokemon_ddpm.creature import enlarged
 from pokemon_ddpm.description import SKETCHES, TABLE, drawn_sketch, parse_description, sketch_image
 from pokemon_ddpm.generation import SpriteRequest
-from pokemon_ddpm.likeness import MAX_LIKENESS, overlaps, shared_drawing
-from pokemon_ddpm.palettes import SHINY_DRAWS, close_outline, share_palette, shiny, shiny_table
+from pokemon_ddpm.likeness import (
+    MAX_LIKENESS,
+    SHINY_DRAWS,
+    close_outline,
+    overlaps,
+    share_palette,
+    shared_drawing,
+    shiny,
+    shiny_table,
+)
 from pokemon_ddpm.pipelines.sampling import WHITE_QUANTILE
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
 from pokemon_ddpm.postprocessing import to_sprite
