@@ -1,4 +1,4 @@
-"""Files that are written completely or not at all, how an image was generated, which its PNG says, and the released models."""
+"""Files written completely or not at all, the folders of released models, and what a PNG says of its generation."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""How like sprites are, whether a back or a next stage is a copy, and sprites in the colors of others or of shinies."""
+"""How like sprites are, whether a back or next stage is a copy, and sprites in the colors of others or of shinies."""
 
 import functools
 import json
