@@ -197,7 +197,9 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(f"There is no ranker for the samples of {options.model}.")
     requests, paths, real = generate(options, settings, pipeline)
     sprites = as_tensor(Image.open(path) for path in paths)
-    bodies = ranker.bodies(sprites).numpy() if BODY in ranker.probes else np.zeros(len(sprites), int)
+    bodies = np.zeros(len(sprites), int)
+    if BODY in ranker.probes:
+        bodies = ranker.probes[BODY](ranker.all_features(sprites)).argmax(dim=1).numpy(force=True)
     order = ranks(ranker.score(sprites).numpy(), sprites, requests, real, load_features(options.features), bodies)
     write = write_folder
     if real.type_names == TYPES:

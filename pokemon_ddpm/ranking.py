@@ -122,10 +122,6 @@ class SpriteRanker(nn.Module):
         first, second = (self.probes["shape"](self.all_features(each)).softmax(dim=1) for each in (one, others))
         return MATCH_WEIGHT * (first * second).sum(dim=1).log().cpu()
 
-    def bodies(self, images: Tensor) -> Tensor:
-        """The place of each sprite's body in `BODIES`, int64 (N,), by the probe of bodies."""
-        return self.probes[BODY](self.all_features(images)).argmax(dim=1).cpu()
-
     def values(self, name: str) -> Sequence[str]:
         """What a probe tells apart."""
         return BODIES if name == BODY else self.conditioner.vocabulary[name]

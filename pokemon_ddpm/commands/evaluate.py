@@ -79,7 +79,6 @@ def evaluate(
     from pokemon_ddpm.generation import GenerationSettings, best_device
     from pokemon_ddpm.preprocessing import mode_of
     from pokemon_ddpm.publishing.cards import folder_card, write_metrics
-    from pokemon_ddpm.ranking import BODY, ranker_for
 
     folder = Path(model)
     folder_card(folder)  # to fail before the evaluation if it cannot be read
@@ -93,7 +92,6 @@ def evaluate(
     channels, resolution, _ = pipeline.sample_shape
     mode = mode_of(channels, preprocessing)
     data = load_images(data_dir, split, resolution, mode)
-    check_classes("The model", pipeline.conditioner.vocabulary["type"], data.train.type_names)
     try:
         network = load_features(features or RELEASED_FEATURES, best_device())
         check_classes(network.name, network.vocabulary["type"], data.train.type_names)
@@ -110,10 +108,9 @@ def evaluate(
     sets = generate_sets(pipeline, settings, data, num_samples, seed, output_dir)
     samples, on_white = sets.samples.on_white(), data.on_white()
     numbers, nearest = measures.evaluate(samples, on_white, network, seed)
-    numbers = {"name": folder.resolve().name, **numbers, "variety": measures.evaluate_variety(sets, data.train, seed)}
+    numbers = {"name": folder.resolve().name, **numbers}
+    numbers["variety"] = measures.evaluate_variety(sets.alone, data.train, seed)
     numbers |= measures.evaluate_pixels(sets, *data[:2], seed, best_device())
-    if (ranker := ranker_for(pipeline)) and BODY in ranker.probes:
-        numbers["bodies"] = measures.count_bodies(sets, data.held_out, ranker, seed)
     if likelihood:
         count = min(map(len, data[:2]))
         numbers["likelihood"] = {

@@ -25,9 +25,8 @@ from pokemon_ddpm.evaluation.metrics import STATISTICS, averages, given_values, 
 from pokemon_ddpm.evaluation.two_sample import two_sample_test
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.preprocessing import as_arrays
-from pokemon_ddpm.ranking import SpriteRanker
 from pokemon_ddpm.sheets import sprite_sheet
-from pokemon_ddpm.vocabulary import BODIES, shown_name
+from pokemon_ddpm.vocabulary import shown_name
 
 Numbers = Mapping[str, Any]  # as in report.json
 
@@ -50,10 +49,8 @@ def evaluate(
 ) -> tuple[dict[str, Any], Nearest]:
     """Compares samples with at least four training and four held-out images, all RGB on white.
 
-    Args:
-        data: Memorized images are searched among its `all_train`.
-        network: For distances and the condition accuracy, with the classes of the images; None to leave these out.
-        seed: Of subsets.
+    Memorized images are searched among all training images. Without a network, which has the classes of the images,
+    distances and condition accuracy are left out.
 
     Returns:
         "distances", see `comparisons`; "memorization", "pixels" -> see `memorization`; and "condition_accuracy",
@@ -77,11 +74,10 @@ def evaluate(
 
 
 def comparisons(samples: torch.Tensor, train: torch.Tensor, held_out: torch.Tensor, seed: int) -> list[dict[str, Any]]:
-    """Metrics of features of samples beside training and held-out images, and of these beside each other.
+    """Metrics of features, float32 (N, D), of samples, training and held-out images, each beside another set.
 
-    All but KID depend on the number of images, so the last three rows use equally many: as many as there are samples
-    or held-out images, whichever are fewer. The sets are features, float32 (N, D), of at least four images. Each row
-    has "name" and "to" ("train" or "held-out"), the names of both sets, and an `Estimate` by the name of each metric.
+    All but KID depend on the number of images, so the last three rows use equally many. A row has "name" and "to"
+    ("train" or "held-out"), the names of both sets, and an `Estimate` by the name of each metric.
     """
     count = min(len(samples), len(held_out))
     few_samples, few_train, few_held_out = (
@@ -94,22 +90,18 @@ def comparisons(samples: torch.Tensor, train: torch.Tensor, held_out: torch.Tens
         ("samples", few_samples, "held-out", held_out),
         ("train", few_train, "held-out", held_out),
     ]
-    found = []
+    rows = []
     for name, one, to, other in pairs:
         precision, recall = metrics.precision_recall(one, other, seed)
-        distances = (metrics.kid, metrics.frechet, metrics.wasserstein)
-        others = {each.__name__: each(one, other, seed) for each in distances}
-        found.append({"name": name, "to": to, **others, "precision": precision, "recall": recall})
-    return found
+        distances = {key: getattr(metrics, key)(one, other, seed) for key in ("kid", "frechet", "wasserstein")}
+        rows.append({"name": name, "to": to, **distances, "precision": precision, "recall": recall})
+    return rows
 
 
 def evaluate_pixels(
     sets: GeneratedSets, train: SpriteTensors, held_out: SpriteTensors, seed: int, device: torch.device | str
 ) -> dict[str, dict[str, Any]]:
-    """Compares raw samples and the default output, see `images.default_output`, with real images prepared alike.
-
-    Images are as the model was trained on. The two-sample classifier is trained, on the device, on samples with the
-    conditions of training images, and tested on those with the conditions of held-out images.
+    """Compares raw samples and the `default_output`, as the model was trained on, with real images prepared alike.
 
     Returns:
         "two_sample", name of the images -> "accuracy", see `two_sample_test`; and "pixel_statistics", name of the
@@ -132,67 +124,33 @@ def evaluate_pixels(
     return {"two_sample": two_sample, "pixel_statistics": pixels}
 
 
-def evaluate_variety(sets: GeneratedSets, train: SpriteTensors, seed: int) -> dict[str, dict[str, Any]]:
-    """Variety within a type of samples beside as many training images, all as `default_output`.
+def evaluate_variety(alone: SampleSet, train: SpriteTensors, seed: int) -> dict[str, dict[str, Any]]:
+    """Variety within a type of samples by the type alone and of as many training images, as `default_output`.
 
     Returns:
         Name of the images -> "near" and "color": means over types, see `variety` and `averages`; and "n", the number
         of images.
     """
     names, order = train.type_names, random_rows(len(train), len(train), seed)
-    has = label_values(train.labels["type"], len(names))
-    alone, given = (
-        given_values(samples.conditions, {"type": names})["type"] for samples in (sets.alone, sets.samples)
-    )
-    chosen = [order[has[order, k]][: alone[:, k].sum()] for k in range(len(names))]
-    real = torch.arange(len(names)).repeat_interleave(torch.tensor([*map(len, chosen)]))
-    rows = sets.rows.unique()  # more samples than training images repeat conditions
-    compared = {
-        "by type alone": (sets.alone.images, alone),
-        "real": (train.images[torch.cat(chosen)], torch.nn.functional.one_hot(real, len(names)).bool()),
-        "by conditions of training images": (sets.samples.images, given),
-        "these images": (train.images[rows], has[rows]),
-    }
+    given = given_values(alone.conditions, {"type": names})["type"].T
+    known = label_values(train.labels["type"], len(names))[order].T
+    rows = [order[has_type][: own.sum()] for has_type, own in zip(known, given, strict=True)]
+    compared = {"by type alone": [alone.images[own] for own in given], "real": [train.images[own] for own in rows]}
     result = {}
-    for name, (pixels, has_type) in compared.items():
-        pixels = images.default_output(pixels)
-        of_types = [metrics.variety(pixels[own]) for own in has_type.T if own.sum() > 1]
-        figures = {key: np.array([of_type[key] for of_type in of_types]) for key in ("near", "color")}
-        result[name] = {**averages(figures, seed), "n": len(pixels)}
-    return result
-
-
-def count_bodies(sets: GeneratedSets, held_out: SpriteTensors, ranker: SpriteRanker, seed: int) -> dict[str, Any]:
-    """Kinds of body of equally many samples and held-out images, all as `default_output`.
-
-    Training images would be seen more surely, since the probe learned from them.
-
-    Returns:
-        Name of the images -> "shares", body -> share; "effective", see `effective_number`; and "n".
-    """
-    compared = {"by type alone": sets.alone.images, "by conditions of training images": sets.samples.images}
-    compared["held-out"] = held_out.images
-    n, result = min(map(len, compared.values())), {}
-    for name, pixels in compared.items():
-        bodies = ranker.bodies(images.default_output(pixels[random_rows(len(pixels), n, seed)]))
-        shares = bodies.bincount(minlength=len(BODIES)).numpy() / n
-        effective = float(metrics.effective_number(shares))
-        result[name] = {"shares": dict(zip(BODIES, shares.tolist(), strict=True)), "effective": effective, "n": n}
+    for name, of_types in compared.items():
+        processed = images.default_output(torch.cat(of_types))
+        found = [metrics.variety(each) for each in processed.split([*map(len, of_types)]) if len(each) > 1]
+        figures = {key: np.array([each[key] for each in found]) for key in ("near", "color")}
+        result[name] = {**averages(figures, seed), "n": len(processed)}
     return result
 
 
 def write_report(
     folder: Path, numbers: Numbers, samples: SampleSet, nearest: Nearest, data: RealImages, about: Mapping[str, Any]
 ) -> Numbers:
-    """Writes the report with its sheets into an existing folder.
+    """Writes the report with its sheets into an existing folder, and returns the content of `report.json`.
 
-    Args:
-        numbers: The name of the model, and what was measured.
-        data: As of `evaluate`.
-        about: What else was given, for the last table; "features" and "held out" are also in the model card.
-
-    Returns:
-        The content of `report.json`.
+    `numbers` are the name of the model and what was measured, `about` is what else was given, for the last table.
     """
     train, names = data.all_train, data.names
     first, seeds = samples.provenances[0], [each.seed for each in samples.provenances]
@@ -215,7 +173,7 @@ def write_report(
 
 
 def report_text(numbers: Numbers, sheets: Collection[str]) -> str:
-    """`report.md`; `closest-names.png` is only shown if it is among the sheets."""
+    """`report.md`, which shows `closest-names.png` if it is among the sheets."""
     return _render("evaluation_report.md", numbers, summary=summary(numbers), sheets=sheets, statistics=STATISTICS)
 
 
@@ -281,10 +239,7 @@ def sample_sheet(samples: SampleSet, train: SpriteTensors) -> Image.Image:
 def closest_sheet(
     samples: torch.Tensor, nearest: Nearest, train: torch.Tensor | None, names: Sequence[str] | None
 ) -> Image.Image:
-    """The samples that are nearest to training images, the nearest first, with distance, name and training image.
-
-    Images are uint8 (N, 3, S, S); training images or their names are left out if they are None.
-    """
+    """The samples that are nearest to training images, with distance, name and training image if these are given."""
     closest = nearest.distance.sort(stable=True).indices[:NUM_PAIRS]
     matches = nearest.index[closest]
     sets = [samples[closest]] if train is None else [samples[closest], train[matches]]

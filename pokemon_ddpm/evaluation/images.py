@@ -82,7 +82,6 @@ class GeneratedSets(NamedTuple):
     samples: SampleSet  # with the conditions of training images
     others: SampleSet  # with the conditions of held-out images
     alone: SampleSet  # `PER_TYPE` of each type, which is their only condition
-    rows: torch.Tensor  # int64 (N,), the training images whose conditions the samples have
     other_rows: torch.Tensor  # int64 (M,), the held-out images whose conditions the others have
 
 
@@ -124,9 +123,8 @@ def generate_sets(
 ) -> GeneratedSets:
     """Generates samples with conditions of training images, of all held-out images, and by the type alone.
 
-    There are `count` of the first, and at most of the last; of the others as many as held-out images, or at least
-    `MIN_SAMPLES`. They are in the folders "samples", "held-out/samples" and "types/samples". `seed` is that of the
-    random choice, and of the first sample; the seeds of the others follow.
+    There are `count` of the first, and at most of the last. `seed` is that of the random choice, and of the first
+    sample; the seeds of the others follow.
     """
     conditioner, names = pipeline.conditioner, data.train.type_names
     other_count, next_seed = max(len(data.held_out), MIN_SAMPLES), seed + count
@@ -139,14 +137,14 @@ def generate_sets(
         "types/samples": [*map(SpriteRequest, itertools.count(next_seed + other_count), alone)],
     }
     sets = [generate_samples(pipeline, settings, each, folder / name) for name, each in requests.items()]
-    seeds, other_seeds = (torch.tensor([each.seed for each in some.provenances]) for some in sets[:2])
-    return GeneratedSets(*sets, rows[seeds - seed], other_rows[other_seeds - next_seed])
+    other_seeds = torch.tensor([each.seed for each in sets[1].provenances])  # samples are sorted by their file names
+    return GeneratedSets(*sets, other_rows[other_seeds - next_seed])
 
 
 def generate_samples(
     pipeline: PokemonDDPMPipeline, settings: GenerationSettings, requests: Sequence[SpriteRequest], folder: Path
 ) -> SampleSet:
-    """Raw samples, RGBA with alpha as predicted; those that are not in the folder yet are generated into it."""
+    """Raw samples, with alpha as predicted; those that are not in the folder yet are generated into it."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = generate_files(Job(pipeline, settings, requests), folder, raw=True)
     files = sorted(tqdm(paths, "Generating", len(requests)))

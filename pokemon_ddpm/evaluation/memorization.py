@@ -81,10 +81,9 @@ def count_copies(pipeline: PokemonDDPMPipeline, train: SpriteTensors, held_out: 
 def memorization(samples: torch.Tensor, held_out: torch.Tensor) -> dict[str, Any]:
     """Compares the distances to the nearest training image, float (N,) of samples and (M,) of held-out images.
 
-    "nearer" is the `share` of samples below the "threshold", the 5 % quantile, which is the k-th smallest of the M
-    held-out distances, k = ceil(M / 20). "chance_low" and "chance_high" are its 95 % range if samples have the same
-    distribution: their number is then beta-binomial with parameters N, k and M + 1 - k. "identical" is the number of
-    samples at distance 0, and "n" and "m" are N and M.
+    "nearer" is the `share` of samples below the "threshold", the k-th smallest of the M held-out distances with k =
+    ceil(M / 20). "chance_low" and "chance_high" are its 95 % range if samples have the same distribution: their number
+    is then beta-binomial with parameters N, k and M + 1 - k. "identical" is the number of samples at distance 0.
     """
     # Here, since training imports this module without the packages of the extra, which these need.
     from pokemon_ddpm.evaluation.metrics import LEVEL, share
@@ -120,9 +119,8 @@ def sampled_terms(count: int, terms: int, num_timesteps: int, generator: torch.G
 def bits_per_dim(pipeline: PokemonDDPMPipeline, data: SpriteTensors, seed: int = 0) -> dict[str, dict[str, Any]]:
     """Estimates the bound of images given their labels (Nichol & Dhariwal 2021, equations 4 to 7).
 
-    L_0 and L_T are computed for every image, the terms between are estimated without bias. The predicted x_0 is
-    clipped to the range of the samples, as in sampling. The model passes `check_likelihood`, and the images are as it
-    was trained on.
+    The images are as the model was trained on, which passes `check_likelihood`. The predicted x_0 is clipped to the
+    range of the samples, as in sampling.
 
     Returns:
         In bits per dimension the "bound", and its parts "L_T", "L_1 to L_{T-1}" and "L_0"; see `averages`.

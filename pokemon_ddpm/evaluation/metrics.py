@@ -89,19 +89,17 @@ def disjoint_blocks(
 def kid(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estimate:
     """Kernel inception distance (Bińkowski et al. 2018, section 4.1): unbiased, and so sometimes below 0.
 
-    The squared maximum mean discrepancy with the kernel (x.y / D + 1)^3. Both sets are divided into up to 10 disjoint
-    subsets of at least 10 images, and the value is the mean over 10 such divisions. The subsets of one division are
-    independent, so their spread gives a valid standard error; that of overlapping subsets would be too small.
+    It is the mean over 10 divisions of both sets into up to 10 disjoint subsets of at least 10 images. The subsets of
+    a division are independent, so their spread gives a valid standard error; that of overlapping ones is too small.
     """
     smaller = min(len(samples), len(reference))
     blocks = max(1, min(KID_BLOCKS, smaller // KID_BLOCK_SIZE))
-    size, found = smaller // blocks, []
-    for division in range(KID_DIVISIONS):
+    size, values = smaller // blocks, np.empty((KID_DIVISIONS, blocks))
+    for division, of_blocks in enumerate(values):
         own_seed = (seed * KID_DIVISIONS + division) % 2**63  # as large as a generator takes
-        for pair in disjoint_blocks(samples, reference, blocks, size, own_seed):
+        for block, pair in enumerate(disjoint_blocks(samples, reference, blocks, size, own_seed)):
             result = kid_features_to_metric(*pair, kid_subsets=1, kid_subset_size=size, verbose=False)
-            found.append(result[KEY_METRIC_KID_MEAN])
-    values = np.array(found).reshape(KID_DIVISIONS, blocks)
+            of_blocks[block] = result[KEY_METRIC_KID_MEAN]
     value = float(values.mean())
     error = float(np.sqrt(values.var(axis=1, ddof=1).mean() / blocks)) if blocks > 1 else math.nan
     half = float(stats.t.ppf((1 + LEVEL) / 2, blocks - 1)) * error  # Student's interval
@@ -152,7 +150,7 @@ def given_values(
 ) -> dict[str, torch.Tensor]:
     """The values that N samples were conditioned on: attribute -> bool (N, K), of the K values in the vocabulary.
 
-    The conditions are of each sample attribute -> a value, or a pair of types; `none` and `any` count as no value.
+    The conditions are of each sample attribute -> a value, or a pair of types.
     """
     given = {}
     for attribute, known in vocabulary.items():
@@ -182,9 +180,8 @@ def condition_accuracy(
 
     Returns:
         "accuracy" of the samples, "real" of the real images that have a label, and both "by_value", of those that have
-        the value; "chance", of all pairs of a sample and the condition of any sample, which a model that ignores
-        conditions reaches; "majority", if only the values given most often were recognized in all samples, as many as
-        the longest condition has.
+        the value; "chance", of all pairs of a sample and the condition of any sample; "majority", if only the values
+        given most often, as many as the longest condition has, were recognized in all samples.
     """
     conditioned = given.any(dim=1)
     predicted, given = predicted[conditioned], given[conditioned]
@@ -256,23 +253,17 @@ def color_distances(images: torch.Tensor) -> np.ndarray:
     return np.linalg.norm(means[:, None] - means, axis=2)
 
 
-def effective_number(shares: np.ndarray) -> np.ndarray:
-    """exp of the entropy of shares or counts (..., K): K if all are equal, 1 if there is only one."""
-    return np.exp(stats.entropy(shares, axis=-1))
-
-
 def averages(values: dict[str, np.ndarray], seed: int = 0) -> dict[str, dict[str, Any]]:
     """Mean of each statistic, of "colors" the median, with the 95 % interval of a percentile bootstrap over images.
 
     "n" is the number of images that have it; "value", "low" and "high" are NaN if there is none.
     """
-    found = {}
-    for name, each in values.items():
-        each, average = each[~np.isnan(each)], np.median if name == "colors" else np.mean
+    result, options = {}, {"n_resamples": NUM_BOOTSTRAPS, "batch": 100, "method": "percentile", "rng": seed}
+    for name, known in values.items():
+        known, average = known[~np.isnan(known)], np.median if name == "colors" else np.mean
         value = low = high = np.nan
-        if len(each) > 1:
-            options = {"n_resamples": NUM_BOOTSTRAPS, "batch": 100, "method": "percentile", "rng": seed}
-            interval = stats.bootstrap((each,), average, confidence_level=LEVEL, **options).confidence_interval
-            value, low, high = average(each), interval.low, interval.high
-        found[name] = {"value": float(value), "low": float(low), "high": float(high), "n": len(each)}
-    return found
+        if len(known) > 1:
+            low, high = stats.bootstrap((known,), average, confidence_level=LEVEL, **options).confidence_interval
+            value = average(known)
+        result[name] = {"value": float(value), "low": float(low), "high": float(high), "n": len(known)}
+    return result

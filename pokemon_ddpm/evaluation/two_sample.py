@@ -36,9 +36,8 @@ def two_sample_test(
 ) -> Estimate:
     """Trains the classifier on the first two sets of images, uint8 (N, C, S, S) RGB or RGBA, tests it on the others.
 
-    `lines`, int64, are the evolution lines of the real images of the test, then of the generated ones: those of the
-    images whose conditions these have; -1 where unknown. The result is that of `line_bootstrap`; that another training
-    would give another classifier is not in its interval.
+    `lines`, int64, are the evolution lines of the real images of the test, then those of the images whose conditions
+    the generated ones have; -1 where unknown. Its interval does not know that another training gives another result.
     """
     classifier = fit_classifier(train_real, train_generated, seed, device)
     logits = torch.cat([classifier_logits(classifier, images) for images in (real, generated)])
