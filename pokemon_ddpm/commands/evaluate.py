@@ -57,7 +57,6 @@ def evaluate(
     dtype: Dtype = "float32",
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Sample i is generated from seed + i.")] = 0,
     preprocessing: Preprocessing = None,
-    likelihood: Annotated[bool, typer.Option("--likelihood", help="Also measure bits per dimension.")] = False,
     output_dir: Annotated[Path, typer.Option(help="Folder for samples and report.")] = Path("evaluation-report"),
 ) -> None:
     """Compares a model's samples with real images.
@@ -74,8 +73,7 @@ def evaluate(
 
     from pokemon_ddpm.evaluation import evaluate as measures
     from pokemon_ddpm.evaluation.features import RELEASED_FEATURES, load_features
-    from pokemon_ddpm.evaluation.images import check_classes, generate_sets, load_images, random_rows
-    from pokemon_ddpm.evaluation.memorization import bits_per_dim, check_likelihood
+    from pokemon_ddpm.evaluation.images import check_classes, generate_sets, load_images
     from pokemon_ddpm.generation import GenerationSettings, best_device
     from pokemon_ddpm.preprocessing import mode_of
     from pokemon_ddpm.publishing.cards import folder_card, write_metrics
@@ -85,8 +83,6 @@ def evaluate(
     model = str(folder) if folder.is_dir() else model  # the provenance has no slash at the end
     settings = GenerationSettings(model, scheduler, num_inference_steps, guidance_scale, dtype=dtype)
     pipeline = settings.load()
-    if likelihood:
-        check_likelihood(pipeline)
     if data_dir is None and not pipeline.conditioner.has_types:
         common.fail(f"{model} has classes of its own; give their images with --data-dir.")
     channels, resolution, _ = pipeline.sample_shape
@@ -111,12 +107,6 @@ def evaluate(
     numbers = {"name": folder.resolve().name, **numbers}
     numbers["variety"] = measures.evaluate_variety(sets.alone, data.train, seed)
     numbers |= measures.evaluate_pixels(sets, *data[:2], seed, best_device())
-    if likelihood:
-        count = min(map(len, data[:2]))
-        numbers["likelihood"] = {
-            name: bits_per_dim(pipeline, each.rows(random_rows(len(each), count, seed)), seed=seed)
-            for name, each in (("training", data.train), ("held-out", data.held_out))
-        }
     about = {"data": data.title, "preprocessing": mode, "training images": len(data.train)}
     about["searched for memorization"] = f"{len(data.all_train)} training images"
     about["held out"] = f"{split} split, {len(data.held_out)} images"
