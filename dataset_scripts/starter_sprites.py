@@ -124,10 +124,7 @@ MOUTHS = [oval("head", DARK, 0, 5, 2.5, 0.7), poly("head", DARK, "0,5.5 3,4 4.4,
 
 
 def _paint(canvas: np.ndarray, part: Part) -> None:
-    """Writes the part's palette numbers into the right half of the image, uint8 (48, 24), in place.
-
-    A pixel is inside a part if its center is.
-    """
+    """Writes the part's palette numbers into the right half, uint8 (48, 24), where it has the centers of pixels."""
     x, y = np.arange(GRID // 2) + 0.5, np.arange(GRID)[:, None] + 0.5
     if part.radii.any():
         rx, ry = part.radii.clip(0.75)  # a smaller oval could fall between the pixel centers and vanish
@@ -147,16 +144,10 @@ def _paint(canvas: np.ndarray, part: Part) -> None:
 
 
 def starter_sprite(type1: str, type2: str, line: int, stage: int) -> np.ndarray:
-    """Generates a sprite.
+    """Generates a sprite, uint8 (96, 96, 3), of up to 15 colors; only the background is pure white.
 
-    Args:
-        type1: One of `TYPES`; it decides the body.
-        type2: Another one, which decides one color and one feature, or "none".
-        line: The number of the evolution line, 0 or more; it decides the proportions, the face and the pattern.
-        stage: Of the evolution: 0, 1 or 2.
-
-    Returns:
-        The image, uint8 (96, 96, 3): up to 15 colors; only the background is pure white.
+    The first type decides the body, the second one, which may be "none", one color and one feature, and the number of
+    the evolution line the proportions, the face and the pattern. There are three stages, from 0.
     """
     rng, side = np.random.default_rng([TYPES.index(type1), line]), SIDES[stage] + line % 5
     _, *colors, plan, (first, *others) = TYPE_STYLES[type1]
@@ -186,11 +177,7 @@ def starter_sprite(type1: str, type2: str, line: int, stage: int) -> np.ndarray:
 
 
 def starter_sprites() -> Iterator[dict[str, Any]]:
-    """Generates the whole set: for each type 20 lines of 3 stages, 1,080 sprites, always in the same order.
-
-    Yields:
-        A value for every column of the data set, and "split", which the three stages of a line share.
-    """
+    """Generates the whole set, for each type 20 lines of 3 stages: every column of the data set, and "split"."""
     for index in range(len(TYPES) * LINES_PER_TYPE * STAGES):
         line, stage = divmod(index, STAGES)
         type_id, number = divmod(line, LINES_PER_TYPE)

@@ -147,21 +147,16 @@ def _list_images(root: Path, found: Sequence[Path], problems: Problems) -> list[
     files = [file for file in found if _is_image(file)]
     metadata = {file: row["label"] for file, row in rows.items() if row.get("label")}
     labels = metadata or {file: file.parts[-2] for file in files if len(file.parts) > 1}
-    flat = (
-        labels
-        and not metadata
-        and all(len(file.parts) < 3 and file.parts[-2].lower() in SPLIT_FOLDERS for file in labels)
-    )
+    flat = labels and not metadata and all(file.parent.as_posix().lower() in SPLIT_FOLDERS for file in labels)
     for file, columns in unlabelled.items():
         if flat or METADATA_COLUMNS[0] not in columns:
             needed = " and ".join(METADATA_COLUMNS if flat else METADATA_COLUMNS[:1])
             present = printable(", ".join(columns[:MAX_LISTED])) or "none"
             raise ValueError(f"{root / file} needs the columns {needed}, but its columns are {present}.")
     if flat:
-        raise ValueError(
-            f"{root}: {', '.join(sorted({*labels.values()}))} are splits and contain no folders of classes. Put the "
-            "images of each class into a folder."
-        )
+        splits = ", ".join(sorted({*labels.values()}))
+        hint = "Put the images of each class into a folder."
+        raise ValueError(f"{root}: {splits} are splits and contain no folders of classes. {hint}")
     if not labels:
         labels = dict.fromkeys(files, ONE_CLASS)
     levels = 1 if metadata else 2  # of names in the path, below the splits

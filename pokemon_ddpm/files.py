@@ -21,10 +21,7 @@ HEAD_SIZE = 2**20  # bytes of a file that are read; the text is before the pixel
 def write_file(path: str | Path, content: str | bytes) -> None:
     """Replaces the content of a file, UTF-8 for text; after an error or an interruption it has its old content.
 
-    It is written under another name beside the old file, then renamed.
-
-    Raises:
-        OSError: If it cannot be written.
+    It is written under another name beside the old file, then renamed. Raises OSError if that is not possible.
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")
@@ -83,12 +80,7 @@ def write_png(image: Image.Image, path: str | Path, provenance: Provenance) -> N
 
 
 def read_png(path: str | Path) -> Provenance:
-    """Reads the provenance from a PNG, which may come from anybody.
-
-    Raises:
-        ValueError: If the file is not a PNG, or has no valid provenance.
-        OSError: If the file cannot be read.
-    """
+    """Reads the provenance from a PNG, which may come from anybody; raises ValueError if it has no valid one."""
     with open(path, "rb") as file:
         head = io.BytesIO(file.read(HEAD_SIZE))
     try:

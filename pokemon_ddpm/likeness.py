@@ -53,13 +53,13 @@ def opaque(images: torch.Tensor) -> torch.Tensor:
 
 def silhouettes(images: torch.Tensor) -> torch.Tensor:
     """The `opaque` pixels, each sprite's with the center of their bounding box in the center, bool (K, S, S)."""
-    found = opaque(images).numpy()
-    for mask in found:
+    masks = opaque(images).numpy()
+    for mask in masks:
         for axis in (0, 1):
             places = np.flatnonzero(mask.any(axis=1 - axis))
             shift = (len(mask) - 1 - places[0] - places[-1]) // 2 if len(places) else 0
             mask[:] = np.roll(mask, shift, axis)
-    return torch.from_numpy(found)
+    return torch.from_numpy(masks)
 
 
 def overlaps(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -103,21 +103,20 @@ def shared_drawing(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
 def _same_by_chance(one: np.ndarray, other: np.ndarray) -> float:
     """The share of all pairs of opaque pixels of two sprites, uint8 (S, S, 4), that have the same color."""
-    shown = (each[each[..., 3] > 127][:, :3] for each in (one, other))
-    (colors, counts), (others, weights) = (np.unique(each, axis=0, return_counts=True) for each in shown)
+    colors, counts = np.unique(one[one[..., 3] > 127, :3], axis=0, return_counts=True)
+    others, weights = np.unique(other[other[..., 3] > 127, :3], axis=0, return_counts=True)
     same = np.linalg.norm(oklab(colors)[:, None] - oklab(others), axis=2) < SAME_COLOR
     return counts @ same @ weights / max(1, counts.sum() * weights.sum())
 
 
 def palette_distance(before: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-    """Mean distance in OKLab of the opaque pixels of images to the nearest color of those before, float64 (K,).
-
-    Both are RGBA sprites, uint8 (K, 4, S, S).
-    """
-    sets = (torch.from_numpy(lab(before)), opaque(before), torch.from_numpy(lab(images)), opaque(images))
-    exact = {"compute_mode": "donot_use_mm_for_euclid_dist"}
-    distances = (torch.cdist(one[shown], other[seen], **exact) for other, seen, one, shown in zip(*sets, strict=True))
-    return torch.stack([each.amin(dim=1).mean() for each in distances])
+    """Mean distance in OKLab of the opaque pixels of images, uint8 (K, 4, S, S), to the nearest color before."""
+    means = []
+    for one, shown, other, seen in zip(lab(images), opaque(images), lab(before), opaque(before), strict=True):
+        colors, others = torch.from_numpy(one)[shown], torch.from_numpy(other)[seen]
+        distances = torch.cdist(colors, others, compute_mode="donot_use_mm_for_euclid_dist")
+        means.append(distances.amin(dim=1).mean())
+    return torch.stack(means)
 
 
 def growth(before: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
@@ -138,13 +137,10 @@ def is_torn(sprite: Image.Image) -> bool:
 
 
 def fault(sample: Image.Image, sprite: Image.Image, before: Image.Image | None, relation: str | None) -> str | None:
-    """What is wrong with a sprite: one of `SEVERITY` but "face"; "palette" means other colors, and "drawing",
-    "colors" and "silhouette" are what a copy has of the sprite before.
+    """What is wrong with a sprite: one of `SEVERITY` but "face"; "drawing", "colors", "silhouette": a copy.
 
-    Args:
-        sample: Before its fragments were removed, RGBA.
-        sprite: Processed, as is the one before, if there is one.
-        relation: What it is to that: "same" from another side, or "next".
+    The sample, RGBA, has its fragments; the sprite is processed, as is the one before. The relation to that is "same"
+    from another side, or "next".
     """
     if is_torn(sample) and not (before and is_torn(before)):
         return "torn"
@@ -166,11 +162,7 @@ def transport(colors: np.ndarray, counts: np.ndarray, palette: np.ndarray, limit
     """Where the most pixels of each color go in the cheapest transport, int64 (K,), places in the palette.
 
     A linear program: all of a color's share of the pixels goes to colors of the palette, each of which takes at most
-    `SLACK` times its own share. The first of equal places wins.
-
-    Args:
-        colors, palette: uint8 (K, 3) and (M, 3).
-        counts, limits: Their numbers of pixels, (K,) and (M,).
+    `SLACK` times its own share. Both are uint8 (K, 3) and (M, 3), with their numbers of pixels, (K,) and (M,).
     """
     ones, others = oklab(colors)[:, None], oklab(palette)
     cost = np.square(ones - others) @ COST + BLACK_COST * ((ones[..., 0] >= BLACK) & (others[:, 0] < BLACK))
@@ -197,12 +189,11 @@ def close_outline(image: Image.Image) -> Image.Image:
 def share_palette(image: Image.Image, other: Image.Image) -> Image.Image:
     """Gives a sprite, RGBA, the colors of another one by `transport`; both have few."""
     pixels, others = np.array(image), np.asarray(other)
-    visible, shown = (each[each[..., 3] > 0][:, :3] for each in (pixels, others))
-    if not len(visible) or not len(shown):
-        return image
-    colors, places, counts = np.unique(visible, axis=0, return_inverse=True, return_counts=True)
-    palette, limits = np.unique(shown, axis=0, return_counts=True)
-    pixels[pixels[..., 3] > 0, :3] = palette[transport(colors, counts, palette, limits)][places.ravel()]
+    visible = pixels[..., 3] > 0
+    colors, places, counts = np.unique(pixels[visible, :3], axis=0, return_inverse=True, return_counts=True)
+    palette, limits = np.unique(others[others[..., 3] > 0, :3], axis=0, return_counts=True)
+    if len(colors) and len(palette):
+        pixels[visible, :3] = palette[transport(colors, counts, palette, limits)][places.ravel()]
     return Image.fromarray(pixels)
 
 
@@ -252,11 +243,8 @@ def _distances(colors: np.ndarray, centers: np.ndarray) -> np.ndarray:
 def recolor(image: Image.Image, areas: Sequence[Area], palette: np.ndarray) -> Image.Image:
     """Gives the main areas of a sprite, RGBA, the colors of a palette in the order of lightness, with their shading.
 
-    Outlines and small areas stay.
-
-    Args:
-        areas: Of the sprite, or of another one in the same colors.
-        palette: Of the main areas of a shiny, the largest first, uint8 (M, 3).
+    Outlines and small areas stay. The areas are those of the sprite or of another one in the same colors; the palette
+    is that of the main areas of a shiny, the largest first, uint8 (M, 3).
     """
     pixels = np.array(image)
     main = [place for place, area in enumerate(areas[: len(palette)]) if area.share >= MIN_AREA]
@@ -280,29 +268,25 @@ def recolor(image: Image.Image, areas: Sequence[Area], palette: np.ndarray) -> I
 
 @functools.cache
 def shiny_table() -> dict[str, list[str]]:
-    """Type -> the colors of real shinies, one of each evolution line: see `benchmarks/shiny_table.py`.
-
-    Colors of the main areas, the largest first, of six hexadecimal digits each.
-    """
+    """Type -> the main colors of real shinies, see `benchmarks/shiny_table.py`, of six hexadecimal digits each."""
     return json.loads(SHINY_TABLE.read_text(encoding="utf-8"))
 
 
 def shiny(image: Image.Image, front: Image.Image, types: Iterable[str], seeds: Iterable[int]) -> Image.Image:
     """Gives a sprite, RGBA, the colors of a real shiny: of some that seeds draw, the first that all can see.
 
-    Args:
-        front: The first front of its creature, RGBA; it decides which color becomes which.
-        types: Of that; of others, such as classes of own images, shinies of all types are drawn.
-        seeds: Of the draws; if none changes enough, that which changes most is taken.
+    The first front of its creature decides which color becomes which. For other types, such as classes of own images,
+    shinies of all types are drawn. If none changes enough, that which changes most is taken.
     """
-    table, front, found = shiny_table(), reduce_palette(front), []
-    palettes = [each for name in types for each in table.get(name, ())] or [*sum(table.values(), [])]
+    table, front, drawn = shiny_table(), reduce_palette(front), []
+    palettes = [colors for name in types for colors in table.get(name, ())] or [*sum(table.values(), [])]
     before = as_tensor([front])
     for seed in seeds:
         palette = np.uint8([*bytes.fromhex(palettes[seed % len(palettes)])]).reshape(-1, 3)
         areas = shaded_areas(front, len(palette))
         change = float(color_change(before, as_tensor([recolor(front, areas, palette)])))
-        found.append((change, areas, palette))
+        drawn.append((change, areas, palette))
         if change >= SHINY_CHANGE:
             break
-    return close_outline(recolor(image, *max(found, key=lambda each: each[0])[1:]))
+    _, areas, palette = max(drawn, key=lambda draw: draw[0])
+    return close_outline(recolor(image, areas, palette))

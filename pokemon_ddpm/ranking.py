@@ -38,10 +38,8 @@ class SpriteRanker(nn.Module):
     with Diffusion Models*). It sees the sprite with a fixed noise at one timestep; the verdicts are a linear function
     of the mean, maximum and standard deviation of each channel of its middle block and its first two decoder blocks
     above, and of the logarithm of its denoising error. Sprites face one side, so a mirror image says nothing more.
-    So are the `probes` of attributes and bodies, whose log probabilities are the log-softmax.
-
-    Args:
-        pipeline: Whose network it uses, in float32.
+    So are the `probes` of attributes and bodies, whose log probabilities are the log-softmax. The network is that of
+    the pipeline, in float32.
     """
 
     def __init__(self, pipeline: PokemonDDPMPipeline):

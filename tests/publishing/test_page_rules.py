@@ -30,7 +30,7 @@ from pokemon_ddpm.pipelines.sampling import WHITE_QUANTILE
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.preprocessing import as_tensor
-from pokemon_ddpm.publishing.onnx_export import sprite_settings
+from pokemon_ddpm.publishing.onnx_export import SPRITE_SETTINGS
 from pokemon_ddpm.publishing.page import SOURCE
 from pokemon_ddpm.sheets import squash
 from pokemon_ddpm.studio import candidates_of, sample_seed
@@ -153,7 +153,7 @@ def test_sprites_are_finished_as_in_python(run):
         samples.append(np.where(alpha, np.concatenate([color, alpha], axis=2), [255, 255, 255, 0]).astype(np.uint8))
     code = """([samples, settings]) =>
         samples.map((sample) => [...toSprite(Uint8ClampedArray.from(sample), settings)])"""
-    found = run({"sprite": "toSprite"}, code, [[sample.ravel().tolist() for sample in samples], sprite_settings()])
+    found = run({"sprite": "toSprite"}, code, [[sample.ravel().tolist() for sample in samples], SPRITE_SETTINGS])
     for sample, each in zip(samples, found, strict=True):
         assert_same(np.array(each, dtype=np.uint8).reshape(sample.shape), to_sprite(Image.fromarray(sample, "RGBA")))
 
