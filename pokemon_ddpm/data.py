@@ -318,13 +318,14 @@ def _class_folder_tensors(folder: Path, split: str, resolution: int, mode: str, 
     """See `load_tensors` and `is_class_folder`; "index" are creatures, if the metadata names any."""
     problems, logger = Problems(), logging.getLogger(__name__)
     listed = list_class_folder(folder, problems)
-    if split == "train":  # with which each line is logged once
-        if listed.ignored:
-            some = ", ".join(listed.ignored[:3]) + ", ..." * (len(listed.ignored) > 3)
-            logger.warning(f"{folder}: {len(listed.ignored)} files are not images and are ignored: {printable(some)}")
-        if listed.unused:
-            some = ", ".join(listed.unused[:MAX_LISTED])
-            logger.warning(f"{folder}: these columns of the metadata are not attributes: {printable(some)}")
+    left_out = {
+        "files that are not images": listed.ignored,
+        "columns of metadata that are no attributes": listed.unused,
+    }
+    for kind, names in left_out.items() if split == "train" else ():  # with which each line is logged once
+        if names:
+            some = printable(", ".join(names[:MAX_LISTED]))
+            logger.warning(f"{folder}: {len(names)} {kind} are ignored: {some}")
     images, usable, seen = [], [], set()
     for each in datasets.utils.tqdm([each for each in listed.images if each.split == split], desc="Reading images"):
         with problems.caught(each.file.as_posix()):

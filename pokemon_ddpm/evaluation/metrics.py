@@ -64,15 +64,12 @@ def share(hits: torch.Tensor) -> Estimate:
 
 
 def line_resamples(lines: np.ndarray, seed: int) -> list[np.ndarray]:
-    """Rows of bootstrap resamples of whole evolution lines (Davison & Hinkley 1997, section 3.8).
-
-    Images of one line, int (N,), resemble each other. An image without a line, -1, is one of its own.
-    """
+    """Rows of bootstrap resamples of whole lines, int (N,), -1 for none (Davison & Hinkley 1997, section 3.8)."""
     lines = np.where(lines < 0, lines.max(initial=0) + 1 + np.arange(len(lines)), lines)
     different, cluster = np.unique(lines, return_inverse=True)
     shares = np.full(len(different), 1 / len(different))
     times = np.random.default_rng(seed).multinomial(len(different), shares, NUM_BOOTSTRAPS)
-    return [np.arange(len(lines)).repeat(each[cluster]) for each in times]
+    return [np.arange(len(lines)).repeat(counts[cluster]) for counts in times]
 
 
 def disjoint_blocks(
@@ -208,8 +205,7 @@ def pixel_statistics(images: torch.Tensor) -> dict[str, np.ndarray]:
     """The `STATISTICS` of images in RGBA, uint8 (N, 4, S, S): name -> float64 (N,), NaN where there is no such pixel.
 
     A pixel is in the foreground if its alpha is above 127; the background is what is not and is connected to the
-    border. An outline pixel is a foreground pixel beside the background or the border, horizontally or vertically.
-    Parts are connected also diagonally, as in `remove_fragments`.
+    border. An outline pixel is beside the background or the border, not diagonally.
     """
     rows = [_statistics_of(image) for image in tqdm(as_arrays(images), "Statistics of pixels")]
     return {name: np.array([row[name] for row in rows]) for name in STATISTICS}

@@ -76,16 +76,10 @@ def upload_model(folder: Path, name: str, private: bool | None = None, **commit:
 
 
 def upload_dataset(name: str, data_dir: str | None, public: bool) -> tuple[Any, str]:
-    """Pushes a card, then the sprites as Parquet files, one commit a configuration; the first one is the default.
+    """Pushes a card, then the starter set or the archive as Parquet files, one commit a configuration.
 
-    These are the starter set, or both configurations of the archive.
-
-    Returns:
-        The repository before the push, see `HfApi.repo_info`, and the URL of the last commit.
-
-    Raises:
-        ValueError: If the archive cannot be used, the repository holds something else or is public, or the push fails.
-            It can be repeated.
+    Returns the repository before the push, see `HfApi.repo_info`, and the URL of the last commit. Raises ValueError if
+    the archive cannot be used, the repository holds something else or is public, or the push fails.
     """
     api, info = open_repository(name, not public, "dataset")
     if not public and info.private is False:
