@@ -318,12 +318,9 @@ def _class_folder_tensors(folder: Path, split: str, resolution: int, mode: str, 
     """See `load_tensors` and `is_class_folder`; "index" are creatures, if the metadata names any."""
     problems, logger = Problems(), logging.getLogger(__name__)
     listed = list_class_folder(folder, problems)
-    left_out = {
-        "files that are not images": listed.ignored,
-        "columns of metadata that are no attributes": listed.unused,
-    }
-    for kind, names in left_out.items() if split == "train" else ():  # with which each line is logged once
-        if names:
+    left_out = {"files that are no images": listed.ignored, "columns that are no attributes": listed.unused}
+    for kind, names in left_out.items():
+        if names and split == "train":  # with which each line is logged once
             some = printable(", ".join(names[:MAX_LISTED]))
             logger.warning(f"{folder}: {len(names)} {kind} are ignored: {some}")
     images, usable, seen = [], [], set()

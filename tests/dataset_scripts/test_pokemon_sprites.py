@@ -47,13 +47,6 @@ def test_a_small_archive_is_labelled(small: Path, cache: Path) -> None:
     assert (back["view"], back["color"]) == ("back", "green")
 
 
-def test_a_configuration_selects(small: Path, cache: Path) -> None:
-    for config, counts in {None: (2, 2, 1), "front": (2, 2, 1), "all": (4, 2, 1)}.items():
-        assert sizes(load_sprites(small, config, cache_dir=cache)) == counts
-    part = load_sprites(small, split="validation", cache_dir=cache)
-    assert isinstance(part, datasets.Dataset) and part["name"][:] == ["Spearow", "Sandshrew Alola"]
-
-
 def test_other_layouts_give_the_same_rows(small: Path, tmp_path: Path, cache: Path) -> None:
     """One folder down, as a .zip, with what desktops leave in folders, or a pokedex saved by a spreadsheet."""
     expected = rows(load_sprites(small, "all", cache_dir=cache))

@@ -1,6 +1,5 @@
 import json
 from pathlib import Path
-from unittest import mock
 
 import pytest
 import torch
@@ -10,7 +9,6 @@ from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation import evaluate as module
 from pokemon_ddpm.evaluation import metrics, two_sample
 from pokemon_ddpm.evaluation.evaluate import (
-    comparisons,
     evaluate,
     evaluate_pixels,
     evaluate_variety,
@@ -19,8 +17,6 @@ from pokemon_ddpm.evaluation.evaluate import (
     summary,
 )
 from pokemon_ddpm.evaluation.images import GeneratedSets, RealImages, as_rgba, default_output
-from pokemon_ddpm.evaluation.memorization import Nearest
-from pokemon_ddpm.preprocessing import as_tensor
 from tests.sprite_sets import RedNetwork, as_samples, blobs, type_names
 
 TRAIN, HELD_OUT = blobs(240, 0), blobs(120, 1)
@@ -47,16 +43,6 @@ def test_a_model_as_good_as_new_images_passes():
     accuracy = found["condition_accuracy"]["type"]
     assert (accuracy["accuracy"].value, accuracy["accuracy"].n, accuracy["real"].value) == (1, 150, 1)
     assert accuracy["chance"] == pytest.approx(1 / 3, abs=0.01)
-
-
-def test_precision_and_recall_of_samples_that_are_too_alike():
-    """Of Gaussian features; the last row compares training and held-out images alone."""
-    generator = torch.Generator().manual_seed(0)
-    samples, train, held_out = (torch.randn(n, 4, generator=generator) for n in (150, 300, 150))
-    found = {(each["name"], each["to"]): each for each in comparisons(0.2 * samples, train, held_out, 0)}
-    alike, real = found["samples", "held-out"], found["train", "held-out"]
-    assert alike["precision"].value > 0.9 and alike["recall"].value < 0.2 and alike["kid"].low > 0.1
-    assert min(real["precision"].value, real["recall"].value) > 0.8 and real["kid"].low < 0 < real["kid"].high
 
 
 def test_a_model_that_returns_training_images_is_found_by_memorization_alone():
@@ -124,15 +110,3 @@ def test_the_report_has_the_numbers():
     assert "](closest-names.png)" in text
     assert [sentence for sentence in summary(NUMBERS) if sentence not in text or sentence not in card] == []
     assert [row for row in ROWS.strip().splitlines() if row not in text] == []
-
-
-def test_closest_pairs(monkeypatch: pytest.MonkeyPatch):
-    shown = mock.Mock()
-    monkeypatch.setattr(module, "sprite_sheet", shown)
-    images, train = (torch.randint(256, (count, 3, 8, 8), dtype=torch.uint8) for count in (5, 9))
-    nearest = Nearest(torch.tensor([3.0, 1.0, 2.0, 5.0, 1.0]), torch.tensor([4, 5, 6, 7, 8]))
-    module.closest_sheet(images, nearest, train, [f"name {i}" for i in range(9)])
-    order, matches = [1, 4, 2, 0, 3], [5, 8, 6, 4, 7]
-    cells, columns, labels, *_ = shown.call_args.args
-    assert (columns, labels) == (2, ["1 name 5", "1 name 8", "2 name 6", "3 name 4", "5 name 7"])
-    assert torch.equal(as_tensor(cells), torch.stack([images[order], train[matches]], dim=1).flatten(0, 1))
