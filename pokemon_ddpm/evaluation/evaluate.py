@@ -160,7 +160,7 @@ def write_report(
     kind = {"resolution": samples.images.shape[-1], "class_word": shown_name("type", train.type_names)}
     numbers = as_json({**kind, **numbers, "about": {"samples": len(seeds), **settings, **about}})
     sheets = {
-        "samples.png": sample_sheet(samples, train),
+        "samples.png": sample_sheet(samples, train.type_names),
         "closest.png": closest_sheet(samples.images, nearest, train.images, names),
     }
     if names:
@@ -221,19 +221,14 @@ def digits(value: float) -> str:
     return f"{value:.{3 if abs(value) < 0.1 else 2 if abs(value) < 10 else 1}f}"
 
 
-def sample_sheet(samples: SampleSet, train: SpriteTensors) -> Image.Image:
-    """The first samples of each type, in RGB; of other classes, random training images beside them."""
-    names, side = train.type_names, samples.images.shape[-1]
-    sets = [(samples.images, given_values(samples.conditions, {"type": names})["type"])]
-    if shown_name("type", names) == "class":
-        real = train.rows(random_rows(len(train), len(train), seed=0))
-        sets.append((real.images, label_values(real.labels["type"], len(names))))
+def sample_sheet(samples: SampleSet, names: Sequence[str]) -> Image.Image:
+    """The first samples of each type, in RGB."""
+    side, given = samples.images.shape[-1], given_values(samples.conditions, {"type": names})["type"]
     blanks = torch.full((SHEET_COLUMNS, 3, side, side), 255, dtype=torch.uint8)
-    rows = [k for k in range(len(names)) if sets[0][1][:, k].any()]
-    cells = [torch.cat([pixels[has[:, k]], blanks])[:SHEET_COLUMNS] for k in rows for pixels, has in sets]
-    cells = [Image.fromarray(image) for image in as_arrays(torch.cat(cells))]
-    columns, panels = (SHEET_COLUMNS, SHEET_PANELS) if len(sets) == 1 else (2 * SHEET_COLUMNS, 1)
-    return sprite_sheet(cells, columns, [names[k] for k in rows], max(1, 64 // side), panels)
+    rows = [k for k in range(len(names)) if given[:, k].any()]
+    cells = torch.cat([torch.cat([samples.images[given[:, k]], blanks])[:SHEET_COLUMNS] for k in rows])
+    cells = [Image.fromarray(image) for image in as_arrays(cells)]
+    return sprite_sheet(cells, SHEET_COLUMNS, [names[k] for k in rows], max(1, 64 // side), SHEET_PANELS)
 
 
 def closest_sheet(
@@ -243,7 +238,7 @@ def closest_sheet(
     closest = nearest.distance.sort(stable=True).indices[:NUM_PAIRS]
     matches = nearest.index[closest]
     sets = [samples[closest]] if train is None else [samples[closest], train[matches]]
-    found = zip(nearest.distance[closest].tolist(), matches.tolist(), strict=True)
-    labels = [f"{distance:.3g} {names[match] if names else ''}".rstrip() for distance, match in found]
+    pairs = zip(nearest.distance[closest].tolist(), matches.tolist(), strict=True)
+    labels = [f"{distance:.3g} {names[match] if names else ''}".rstrip() for distance, match in pairs]
     cells = [Image.fromarray(image) for pair in zip(*map(as_arrays, sets), strict=True) for image in pair]
     return sprite_sheet(cells, len(sets), labels, panels=PAIR_PANELS)

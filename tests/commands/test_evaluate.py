@@ -138,12 +138,10 @@ def test_own_classes_from_features_to_report(tmp_path: Path):
     clear = {name: each["clear_background"]["value"] for name, each in numbers["pixel_statistics"].items()}
     assert clear["raw samples"] < 1 == clear["held-out"]
     text = (tmp_path / "report" / "report.md").read_text()
-    assert "| class | 50 |" in text and "| conditions | class |" in text and "and random training images" in text
+    assert "| class | 50 |" in text and "| conditions | class |" in text
     assert "## Classes" in text and "**Condition accuracy.** The given class is" in text
     words = ("Pokémon", "sprite ", "sprites ", " type", "type:", "pixel art", "evolution line")
     assert not any(word in text + output for word in words)
-    sheet = Image.open(tmp_path / "report" / "samples.png")
-    assert (sheet.width - 12 * 68) < 100 and sheet.crop((sheet.width - 68, 0, *sheet.size)).getcolors(9999)[1:]
 
 
 def test_a_model_is_described(tmp_path: Path) -> None:
