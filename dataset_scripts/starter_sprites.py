@@ -93,10 +93,8 @@ def starter_sprite(type1: str, type2: str, line: int, stage: int) -> np.ndarray:
     features += [(name, {}) for name in (first, *rng.permutation(others)[:stage])]
     behind, in_front = [], []
     for name, new in features:
-        recolored = [
-            part._replace(color=new.get(part.color, part.color))
-            for part in starmap(read_part, TABLES["features"][name])
-        ]
+        parts = starmap(read_part, TABLES["features"][name])
+        recolored = [part._replace(color=new.get(part.color, part.color)) for part in parts]
         (in_front if name in TABLES["in_front"] else behind).extend(recolored)
     frames = {"head": (y, rx * head, ry * head), "body": (body_y, body_rx * width, body_ry)}
     parts = [*behind, *starmap(read_part, [*body, *pattern]), *in_front, *starmap(read_part, [*eyes, *mouth])]
@@ -128,7 +126,7 @@ def starter_sprites() -> Iterator[dict[str, Any]]:
         yield {
             "image": Image.fromarray(starter_sprite(type1, type2, line, stage)),
             "split": SPLIT_OF_LINE[number], "type1": type1, "type2": type2, "color": color,
-            "shape": TABLES["body_plans"][plan][0], "body": ANY, "height": height, "weight": 3 * height**2, **SAME_LABELS,
-            "tags": [], "name": name, "dex_number": index + 1, "index": index, "line": line,
+            "shape": TABLES["body_plans"][plan][0], "body": ANY, "height": height, "weight": 3 * height**2,
+            **SAME_LABELS, "tags": [], "name": name, "dex_number": index + 1, "index": index, "line": line,
             "evolves_from": index - 1 if stage else None, "path": f"{name}.png",
         }  # fmt: skip
