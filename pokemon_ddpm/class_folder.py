@@ -34,7 +34,7 @@ ARCHIVE = (POKEDEX, f"*/{POKEDEX}", "sprites/*/front")  # what a folder holds th
 
 class LabelledFile(NamedTuple):
     label: str
-    file: Path  # in the folder
+    path: Path  # in the folder
     split: str
     creature: str  # where none is named, the path of the file
     row: Mapping[str, str]  # column -> value, of the metadata
@@ -79,8 +79,8 @@ def list_class_folder(folder: Path, problems: Problems) -> ClassFolder:
 
     found = list(_files(folder))
     images = _list_images(folder, found, problems)
-    names = _sorted_names({each.label for each in images})
-    own_values, unused = _own_values(each.row for each in images)
+    names = _sorted_names({image.label for image in images})
+    own_values, unused = _own_values(image.row for image in images)
     if names:
         check_vocabulary({"type": names, **own_values})
     others = [file.as_posix() for file in found if len(file.parts) > 1 and not _is_image(file)]
@@ -178,9 +178,9 @@ def _hold_out(images: Sequence[LabelledFile]) -> list[LabelledFile]:
     None is held out with which less than a third of a class would be left for training.
     """
     classes: dict[str, Counter[str]] = defaultdict(Counter)  # of the images of each creature
-    for each in images:
-        classes[each.creature][each.label] += 1
-    counts, held_out = Counter(each.label for each in images), set()
+    for image in images:
+        classes[image.creature][image.label] += 1
+    counts, held_out = Counter(image.label for image in images), set()
     left = dict(counts)
     # By a digest of the name: a new file does not move the others between the splits.
     for name in sorted(classes, key=lambda name: hashlib.sha256(os.fsencode(name)).digest()):
@@ -189,7 +189,7 @@ def _hold_out(images: Sequence[LabelledFile]) -> list[LabelledFile]:
         if is_wanted and all(3 * n >= counts[label] for label, n in rest.items()):
             held_out.add(name)
             left |= rest
-    return [each._replace(split="validation") if each.creature in held_out else each for each in images]
+    return [image._replace(split="validation") if image.creature in held_out else image for image in images]
 
 
 def _own_values(rows: Iterable[Mapping[str, str]]) -> tuple[dict[str, tuple[str, ...]], list[str]]:

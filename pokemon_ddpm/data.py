@@ -17,12 +17,7 @@ from datasets import ClassLabel, Dataset
 from huggingface_hub import snapshot_download
 
 from pokemon_ddpm import preprocessing
-from pokemon_ddpm.class_folder import (
-    CREATURE,
-    ONE_CLASS,
-    is_class_folder,
-    list_class_folder,
-)
+from pokemon_ddpm.class_folder import CREATURE, ONE_CLASS, is_class_folder, list_class_folder
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES, load_sprites
 from pokemon_ddpm.dataset_scripts.sprite_archive import MAX_LISTED, Problems, expand
 from pokemon_ddpm.pipelines.file_checks import check_file, check_inside, printable
@@ -324,34 +319,34 @@ def _class_folder_tensors(folder: Path, split: str, resolution: int, mode: str, 
             some = printable(", ".join(names[:MAX_LISTED]))
             logger.warning(f"{folder}: {len(names)} {kind} are ignored: {some}")
     images, usable, seen = [], [], set()
-    for each in datasets.utils.tqdm([each for each in listed.images if each.split == split], desc="Reading images"):
-        with problems.caught(each.file.as_posix()):
-            image = open_image(folder / each.file)
+    for file in datasets.utils.tqdm([file for file in listed.images if file.split == split], desc="Reading images"):
+        with problems.caught(file.path.as_posix()):
+            image = open_image(folder / file.path)
             pixels = preprocess(image, resolution, mode, full_frame=True)
             if is_blank(pixels):
                 raise ValueError("is empty or white")
-            key = pixel_digest(on_white(image)) if deduplicate else each.file
+            key = pixel_digest(on_white(image)) if deduplicate else file.path
             if key not in seen:
                 seen.add(key)
                 images.append(pixels)
-                usable.append(each)
+                usable.append(file)
     problems.check(folder)
     if not images:
         raise ValueError(f"{folder} contains no images for {split}.{NO_VALIDATION * (split == 'validation')}")
-    unseen = {*listed.names} - {each.label for each in usable}
+    unseen = {*listed.names} - {file.label for file in usable}
     if unseen and split == "train":
         some = ", ".join([name for name in listed.names if name in unseen][:MAX_LISTED])
         raise ValueError(f"{folder}: there is no training image of {some}; add one, or remove the class.")
-    labels = torch.tensor([listed.names.index(each.label) for each in usable])
+    labels = torch.tensor([listed.names.index(file.label) for file in usable])
     data = _with_classes(as_tensor(images), labels, listed.names)
     for name, values in listed.own_values.items():
-        texts = [each.row.get(name) for each in usable]
+        texts = [file.row.get(name) for file in usable]
         data.labels[name] = torch.tensor([values.index(text) if text in values else -1 for text in texts])
-    if any(each.row.get(CREATURE) for each in listed.images):
-        ids = {name: number for number, name in enumerate(sorted({each.creature for each in listed.images}))}
-        data.labels["index"] = torch.tensor([ids[each.creature] for each in usable])
+    if any(file.row.get(CREATURE) for file in listed.images):
+        ids = {name: number for number, name in enumerate(sorted({file.creature for file in listed.images}))}
+        data.labels["index"] = torch.tensor([ids[file.creature] for file in usable])
     own_values = dict(listed.own_values)
-    if any(words := [each.words for each in usable]):
+    if any(words := [file.words for file in usable]):
         data.labels[TAGS], own_values[TAGS] = tag_labels(words)
     return replace(data, own_values=own_values)
 

@@ -97,7 +97,7 @@ def read_png(path: str | Path) -> Provenance:
 
 
 def _parse(text: str) -> Provenance:
-    found, types = json.loads(text), {each.name: each.type for each in fields(Provenance)}
+    found, types = json.loads(text), {field.name: field.type for field in fields(Provenance)}
     found = {**dict.fromkeys(("weights", "sketch", "strength")), **found} if isinstance(found, dict) else {}
     if found.keys() != types.keys():
         raise ValueError(f"the fields must be {', '.join(types)}")

@@ -68,7 +68,7 @@ def overlaps(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     Of two that show nothing it is 1.
     """
     # Whole numbers below 2^24 are exact in float32.
-    first, second, mirrored = (silhouettes(each).flatten(1).float() for each in (one, other, other.flip(3)))
+    first, second, mirrored = (silhouettes(sprites).flatten(1).float() for sprites in (one, other, other.flip(3)))
     common = torch.maximum(first @ second.T, first @ mirrored.T).double()
     union = first.sum(dim=1)[:, None] + second.sum(dim=1) - common
     return torch.where(union > 0, common / union, 1)
@@ -89,8 +89,8 @@ def shared_drawing(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """
     side, colors, shown = one.shape[3], torch.from_numpy(lab(one)), opaque(one)
     share = torch.zeros(len(one), dtype=torch.float64)
-    for each in (other, other.flip(3)):
-        padded = functional.pad(each, [MAX_SHIFT] * 4)
+    for view in (other, other.flip(3)):
+        padded = functional.pad(view, [MAX_SHIFT] * 4)
         other_colors, other_shown = torch.from_numpy(lab(padded)), opaque(padded)
         for top, left in product(range(2 * MAX_SHIFT + 1), repeat=2):
             window = np.s_[:, top : top + side, left : left + side]

@@ -168,7 +168,7 @@ def color_areas(lab: np.ndarray, visible: np.ndarray, palette: np.ndarray) -> tu
             equal = has[:, :-2, 1:-1] + has[:, 2:, 1:-1] + has[:, 1:-1, :-2] + has[:, 1:-1, 2:]
             chosen = np.where(half == part, (distance - EQUAL_NEIGHBOR * equal).argmin(axis=0), chosen)
         used, places = np.unique(chosen[visible], return_inverse=True)
-        sums = [np.bincount(places, each[visible]) for each in channels]
+        sums = [np.bincount(places, channel[visible]) for channel in channels]
         means = np.stack(sums, axis=1) / np.bincount(places)[:, None]
         chosen = np.zeros_like(chosen)
         chosen[visible] = places

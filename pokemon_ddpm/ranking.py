@@ -79,8 +79,8 @@ class SpriteRanker(nn.Module):
         finally:
             for hook in hooks:
                 hook.remove()
-        parts = [each.flatten(2) for each in activations]
-        return predicted, torch.cat([f for each in parts for f in (each.mean(2), each.amax(2), each.std(2))], dim=1)
+        parts = [values.flatten(2) for values in activations]
+        return predicted, torch.cat([f for part in parts for f in (part.mean(2), part.amax(2), part.std(2))], dim=1)
 
     def forward(self, images: Tensor) -> Tensor:
         """The verdicts, float32 (N, 4) in the order of `VERDICTS`, of processed sprites, uint8 (N, C, S, S)."""
@@ -117,7 +117,7 @@ class SpriteRanker(nn.Module):
         """`MATCH_WEIGHT` times the log probability that a sprite and others (N, C, S, S) have one shape, (N,)."""
         if "shape" not in self.probes:
             return torch.zeros(len(others))
-        first, second = (self.probes["shape"](self.all_features(each)).softmax(dim=1) for each in (one, others))
+        first, second = (self.probes["shape"](self.all_features(some)).softmax(dim=1) for some in (one, others))
         return MATCH_WEIGHT * (first * second).sum(dim=1).log().cpu()
 
     def values(self, name: str) -> Sequence[str]:
@@ -156,13 +156,13 @@ def read_ranker(pipeline: PokemonDDPMPipeline, model: str) -> SpriteRanker | Non
 
 def _finite(file: Path) -> dict[str, Tensor]:
     weights = load(read_file(file, file.parent))
-    if not all(each.isfinite().all() for each in weights.values()):
+    if not all(values.isfinite().all() for values in weights.values()):
         raise ValueError("it has values that are NaN or infinite")
     return weights
 
 
 def ranker_for(pipeline: PokemonDDPMPipeline) -> SpriteRanker | None:
     """The ranker that fits the pipeline's samples, on its device; None if there is none."""
-    installed = (each for each in RANKING_MODELS if Path(each, RANKER_FILE).is_file())  # a Space has not all
-    rankers = (load_ranker(each, str(pipeline.device)) for each in installed)
-    return next((each for each in rankers if each.fits(pipeline)), None)
+    installed = (model for model in RANKING_MODELS if Path(model, RANKER_FILE).is_file())  # a Space has not all
+    rankers = (load_ranker(model, str(pipeline.device)) for model in installed)
+    return next((ranker for ranker in rankers if ranker.fits(pipeline)), None)

@@ -56,14 +56,14 @@ def evaluate(
         "distances", see `comparisons`; "memorization", "pixels" -> see `memorization`; and "condition_accuracy",
         attribute -> see `condition_accuracy`. And the training images that are nearest to the samples.
     """
-    nearest = [nearest_by_pixels(each.images, data.all_train.images) for each in (samples, data.held_out)]
-    memorized = memorization(*(each.distance for each in nearest))
+    nearest = [nearest_by_pixels(some.images, data.all_train.images) for some in (samples, data.held_out)]
+    memorized = memorization(*(found.distance for found in nearest))
     numbers: dict[str, Any] = {"distances": [], "memorization": {"pixels": memorized}, "condition_accuracy": {}}
     if network is not None:
         sets = tqdm((samples, data.train, data.held_out), "Features")
-        numbers["distances"] = comparisons(*(extract_features(network, each.images) for each in sets), seed)
+        numbers["distances"] = comparisons(*(extract_features(network, some.images) for some in sets), seed)
         given = given_values(samples.conditions, network.vocabulary)
-        predicted, real = (predict(network, each.images) for each in (samples, data.held_out))
+        predicted, real = (predict(network, some.images) for some in (samples, data.held_out))
         for name, values in network.vocabulary.items():
             if given[name].any():
                 ids = data.held_out.labels.get(name)
@@ -110,10 +110,10 @@ def evaluate_pixels(
     samples = sets.samples.images
     few = random_rows(len(train), min(len(train), len(samples)), seed)
     raw = [train.images[few], samples, held_out.images, sets.others.images]
-    output = [images.default_output(each) for each in raw]
+    output = [images.default_output(pixels) for pixels in raw]
     compared = {"raw": raw, "default output": output}
     if (side := samples.shape[-1]) > COMPARED_SIDE:
-        few_pixels = [images.reduced(each, COMPARED_SIDE) for each in output]
+        few_pixels = [images.reduced(pixels, COMPARED_SIDE) for pixels in output]
         compared[f"default output at {COMPARED_SIDE} of {side} px"] = few_pixels
     counted = {"raw samples": samples, "default output": output[1], "held-out": held_out.images}
     statistics = {name: metrics.pixel_statistics(images.as_rgba(each)) for name, each in counted.items()}
@@ -139,8 +139,9 @@ def evaluate_variety(alone: SampleSet, train: SpriteTensors, seed: int) -> dict[
     result = {}
     for name, of_types in compared.items():
         processed = images.default_output(torch.cat(of_types))
-        found = [metrics.variety(each) for each in processed.split([*map(len, of_types)]) if len(each) > 1]
-        figures = {key: np.array([each[key] for each in found]) for key in ("near", "color")}
+        parts = processed.split([*map(len, of_types)])
+        varieties = [metrics.variety(pixels) for pixels in parts if len(pixels) > 1]
+        figures = {key: np.array([variety[key] for variety in varieties]) for key in ("near", "color")}
         result[name] = {**averages(figures, seed), "n": len(processed)}
     return result
 
@@ -153,8 +154,8 @@ def write_report(
     `numbers` are the name of the model and what was measured, `about` is what else was given, for the last table.
     """
     train, names = data.all_train, data.names
-    first, seeds = samples.provenances[0], [each.seed for each in samples.provenances]
-    given = {key: None for each in samples.conditions for key, value in each.items() if value is not None}
+    first, seeds = samples.provenances[0], [made.seed for made in samples.provenances]
+    given = {key: None for given in samples.conditions for key, value in given.items() if value is not None}
     settings = {key: getattr(first, key) for key in GENERATION} | {"seeds": f"{min(seeds)} to {max(seeds)}"}
     settings["conditions"] = ", ".join(shown_name(key, train.type_names) for key in given)
     kind = {"resolution": samples.images.shape[-1], "class_word": shown_name("type", train.type_names)}
@@ -192,7 +193,7 @@ def _render(template: str, numbers: Numbers, **more: Any) -> str:
 
 def row(numbers: Numbers, name: str, to: str) -> Numbers:
     """The distances of the set `name` to the set `to`."""
-    return next(each for each in numbers["distances"] if (each["name"], each["to"]) == (name, to))
+    return next(found for found in numbers["distances"] if (found["name"], found["to"]) == (name, to))
 
 
 def estimate(found: Numbers) -> str:

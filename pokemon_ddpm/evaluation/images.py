@@ -40,7 +40,7 @@ class RealImages(NamedTuple):
 
     def on_white(self) -> "RealImages":
         """In RGB, see `SpriteTensors.on_white`."""
-        return RealImages(*(each.on_white() for each in self[:3]), *self[3:])
+        return RealImages(*(split.on_white() for split in self[:3]), *self[3:])
 
 
 def load_images(data_dir: str | None, split: str, resolution: int, mode: str) -> RealImages:
@@ -73,7 +73,7 @@ class SampleSet:
     @property
     def conditions(self) -> list[dict[str, Any]]:
         """Attribute -> value, of each sample."""
-        return [each.condition for each in self.provenances]
+        return [provenance.condition for provenance in self.provenances]
 
 
 class GeneratedSets(NamedTuple):
@@ -101,7 +101,7 @@ def row_requests(
         for name in vocabulary.keys() & data.labels.keys() - conditioner.sets:
             known = dict(enumerate(data.vocabulary[name]))
             names = [known.get(k) for k in data.labels[name][row].view(-1).tolist()]
-            values[name] = [each for each in names if each in vocabulary[name]] or [ANY]
+            values[name] = [value for value in names if value in vocabulary[name]] or [ANY]
         types = values.pop("type")
         pokemon_type = None if types == [ANY] else (*types, NONE)[:2]
         requests.append(SpriteRequest(seed, pokemon_type, {name: value for name, (value,) in values.items()}))
@@ -136,8 +136,8 @@ def generate_sets(
         "held-out/samples": row_requests(data.held_out, conditioner, other_rows, next_seed),
         "types/samples": [*map(SpriteRequest, itertools.count(next_seed + other_count), alone)],
     }
-    sets = [generate_samples(pipeline, settings, each, folder / name) for name, each in requests.items()]
-    other_seeds = torch.tensor([each.seed for each in sets[1].provenances])  # samples are sorted by their file names
+    sets = [generate_samples(pipeline, settings, wanted, folder / name) for name, wanted in requests.items()]
+    other_seeds = torch.tensor([made.seed for made in sets[1].provenances])  # samples are sorted by their file names
     return GeneratedSets(*sets, other_rows[other_seeds - next_seed])
 
 

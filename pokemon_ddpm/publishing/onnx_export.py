@@ -67,7 +67,7 @@ class _RankingUNet(nn.Module):
         self.ranker, self.probed = ranker, [name for name in ranker.probes if name in ranker.conditioner.vocabulary]
         score = torch.tensor(WEIGHTS) @ torch.cat([ranker.head.weight, ranker.head.bias[:, None]], dim=1)
         probes = (ranker.probes[name] for name in self.probed)
-        layers = [score[None], *(torch.cat([each.weight, each.bias[:, None]], dim=1) for each in probes)]
+        layers = [score[None], *(torch.cat([probe.weight, probe.bias[:, None]], dim=1) for probe in probes)]
         self.layers = torch.cat(layers).detach()  # (1 + K, 1 + activations + 1)
 
     def forward(self, sample: Tensor, timestep: Tensor, class_labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,8 +132,8 @@ def _export(
             verbose=False,
         )
     model = program.model_proto
-    for each in (model, model.graph, *model.graph.node, *model.graph.value_info):  # stack traces, with paths
-        each.ClearField("metadata_props")
+    for part in (model, model.graph, *model.graph.node, *model.graph.value_info):  # stack traces, with paths
+        part.ClearField("metadata_props")
     if as_float16:
         _store_as_float16(model.graph)
     onnx.checker.check_model(model, full_check=True)
