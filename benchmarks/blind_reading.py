@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from scipy.stats import entropy
 
-from pokemon_ddpm.evaluation.variety import effective_number
 from pokemon_ddpm.postprocessing import enlarge
 from pokemon_ddpm.preprocessing import on_white
 from pokemon_ddpm.vocabulary import BODIES, TYPES
@@ -207,7 +207,7 @@ def summary(verdicts: list[dict[str, Any]], columns: dict[str, Callable[[dict], 
         averages = np.concatenate([means.mean(axis=0)[None], means[chosen].mean(axis=1)])
         if has_bodies:
             count = len(columns)
-            averages = np.column_stack([averages[:, :count], effective_number(averages[:, count:])])
+            averages = np.column_stack([averages[:, :count], np.exp(entropy(averages[:, count:], axis=1))])
         low, high = np.quantile(averages[1:], [0.025, 0.975], axis=0)
         cells = [
             f"{mean:{form}} ({a:{form}} to {b:{form}})"

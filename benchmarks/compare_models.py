@@ -24,7 +24,7 @@ DISTANCES = {
 # Statistics of pixels that are shown of raw samples, and of the default output, of which all other rows are.
 RAW = ("clear_background", "parts", "palette_shift")
 PROCESSED = ("colors", "parts", "dark_outline", "dark")
-VARIETY = {"near": "near pairs", "color": "color distance", "rke": "RKE"}  # of samples by type alone
+VARIETY = {"near": "near pairs", "color": "color distance"}  # of samples by type alone
 
 
 def cells(numbers: Numbers) -> dict[str, tuple[str, str]]:

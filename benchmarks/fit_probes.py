@@ -3,22 +3,23 @@
     python benchmarks/fit_probes.py --data_dir path/to/pokemon-sprites
 
 A probe is a linear classifier on the features of the released ranker: of kinds of body, fitted to the annotations, for
-`pokemon-ddpm evaluate`; of colors and shapes, to choose sprites that have what was asked for, and of each tag that the
+other scripts; of colors and shapes, to choose sprites that have what was asked for, and of each tag that the
 model knows. They are written beside the ranker, and are fitted again when its network is released anew.
 """
 
 import argparse
 from pathlib import Path
 
+import numpy as np
 import pandas
 import torch
 from safetensors.torch import save_file
+from scipy.stats import entropy
 from torch.nn.functional import cross_entropy
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, PokemonDDPMPipeline
 from pokemon_ddpm.data import sprite_tensors
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
-from pokemon_ddpm.evaluation.variety import effective_number
 from pokemon_ddpm.models import weights_digest
 from pokemon_ddpm.pipelines.sprite_conditioner import TAGS
 from pokemon_ddpm.ranking import BODY, PROBES_FILE, SpriteRanker
@@ -98,7 +99,7 @@ def main(arguments: list[str] | None = None) -> None:
         right, counts = (logits.argmax(dim=1) == expected).float().mean(), expected.bincount()
         most = counts.max() / counts.sum()
         print(f"{name}: {right:.0%} of {len(expected)} held-out fronts; the most frequent is {most:.0%}")
-        numbers = [effective_number(each.bincount().numpy()) for each in (expected, logits.argmax(dim=1))]
+        numbers = [np.exp(entropy(each.bincount())) for each in (expected, logits.argmax(dim=1))]
         print("  effective number: true {:.1f}, of the probe {:.1f}".format(*numbers))
     if TAGS in labels:
         weight, bias = tag_discriminants(features.double(), labels[TAGS])

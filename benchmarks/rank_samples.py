@@ -1,6 +1,6 @@
 """Samples of a model, ranked: all, its best and its worst ones as data sets to fine-tune copies of it on.
 
-    python benchmarks/rank_samples.py --data_dir path/to/pokemon-sprites --output outputs/ranked
+    python -m benchmarks.rank_samples --data_dir path/to/pokemon-sprites --output outputs/ranked
 
 The samples have the conditions of random training fronts, half of them the types alone. They are ranked among those of
 their first type and kind of body, so that no body wins everywhere (of the body alone, where these are few), without
@@ -25,17 +25,17 @@ import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
+from benchmarks.train_ranker import looks
 from pokemon_ddpm import RELEASED_MODEL
 from pokemon_ddpm.data import SpriteTensors, load_tensors
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES, load_sprites
 from pokemon_ddpm.evaluation.features import RELEASED_FEATURES, SpriteFeatures, all_logits, load_features
 from pokemon_ddpm.evaluation.images import random_rows, row_requests
-from pokemon_ddpm.evaluation.variety import bodies_of, load_probe
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE
 from pokemon_ddpm.preprocessing import as_tensor, on_white, over_white
-from pokemon_ddpm.ranking import looks, ranker_for
+from pokemon_ddpm.ranking import BODY, ranker_for
 from pokemon_ddpm.studio import Job, generate_files
 from pokemon_ddpm.vocabulary import ANY, CONDITIONS, SIZE_LIMITS, SIZES, TYPES, USUAL
 
@@ -197,9 +197,9 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(f"There is no ranker for the samples of {options.model}.")
     requests, paths, real = generate(options, settings, pipeline)
     sprites = as_tensor(Image.open(path) for path in paths)
-    bodies = (
-        np.zeros(len(sprites), int) if (probe := load_probe(pipeline)) is None else bodies_of(probe, sprites).numpy()
-    )
+    bodies = np.zeros(len(sprites), int)
+    if BODY in ranker.probes:
+        bodies = ranker.probes[BODY](ranker.all_features(sprites)).argmax(dim=1).numpy(force=True)
     order = ranks(ranker.score(sprites).numpy(), sprites, requests, real, load_features(options.features), bodies)
     write = write_folder
     if real.type_names == TYPES:

@@ -23,16 +23,9 @@ from scipy.stats import spearmanr
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, PokemonDDPMPipeline
 from pokemon_ddpm.models import locate_model, weights_digest
-from pokemon_ddpm.ranking import (
-    BATCH_SIZE,
-    BODY,
-    PROBES_FILE,
-    RANKER_FILE,
-    VERDICTS,
-    WEIGHTS,
-    SpriteRanker,
-    looks,
-)
+from pokemon_ddpm.pipelines.sprite_preprocessing import oklab
+from pokemon_ddpm.preprocessing import as_arrays
+from pokemon_ddpm.ranking import BATCH_SIZE, BODY, PROBES_FILE, RANKER_FILE, VERDICTS, WEIGHTS, SpriteRanker
 from pokemon_ddpm.vocabulary import BODIES
 
 FOLDER = Path(__file__).parent / "verdicts"
@@ -41,6 +34,7 @@ SIDE = 64
 PENALTY = 3000.0
 FOLDS = 8
 USABLE = 3
+DARK = 0.3  # a lightness
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -49,6 +43,20 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", default=RELEASED_FAST_MODEL, help="whose network sees the sprites")
     parser.add_argument("--verdicts", type=Path, default=FOLDER, help="folder of sprites-*.png and verdicts.csv")
     return parser.parse_args(arguments)
+
+
+def looks(sprites: torch.Tensor) -> dict[str, np.ndarray]:
+    """What a ranker should not simply like: size, darkness, colorfulness, redness and yellowness, each float64 (N,).
+
+    They are the share of the image that is opaque, and of these pixels the share with a lightness below `DARK`, the
+    mean chroma and the means of a and b, in OKLab. Sprites are uint8 (N, 4, S, S).
+    """
+    pixels = as_arrays(sprites)
+    opaque, (lightness, a, b) = pixels[..., 3] > 0, np.moveaxis(oklab(pixels[..., :3]), -1, 0)
+    size = opaque.mean(axis=(1, 2))
+    inside = {"darkness": lightness < DARK, "colorfulness": np.hypot(a, b), "redness": a, "yellowness": b}
+    means = {name: (opaque * values).mean(axis=(1, 2)) / np.maximum(size, 1e-6) for name, values in inside.items()}
+    return {"size": size, **means}
 
 
 def read(folder: Path) -> tuple[torch.Tensor, pandas.DataFrame]:

@@ -8,7 +8,7 @@ steps: the gradient of the verdicts goes back through all of them (Clark et al. 
 Models on Differentiable Rewards*). Learned are the embeddings of `TABLES`, without "back" and "any", with which the
 ranker sees. By the verdicts alone all sprites would become one creature. So the colors and shapes that were drawn
 have to be seen, bodies should be as different as possible, and samples of one type lose where they are alike: by the
-overlap of silhouettes, and by a kernel of their features as in `variety.rke`.
+overlap of silhouettes, and by a kernel of their features (RKE, Jalali et al. 2023).
 
 Then the embedding of "back" is learned from the verdict on backs, sampled from mirrored fronts as in creature.py.
 """

@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import datasets
 from datasets import ClassLabel, Value
@@ -126,16 +126,11 @@ def _check_image(content: bytes) -> tuple[bytes, bytes]:
 def _code_digest() -> str:
     """SHA-256, in hexadecimal, of the files that decide the content of a row."""
     here = Path(__file__).parent
-    files = [*sorted(here.glob("*.py")), here / "sprite_facts.csv", preprocessing.__file__, vocabulary.__file__]
+    files = [*sorted(path for path in here.iterdir() if path.suffix in (".py", ".csv", ".json"))]
+    files += [preprocessing.__file__, vocabulary.__file__]
     return hashlib.sha256(b"\0".join(Path(file).read_bytes() for file in files)).hexdigest()
 
 
-@overload
-def load_sprites(data_dir: Any = ..., config_name: Any = ..., *, split: str, **options: Any) -> datasets.Dataset: ...
-@overload
-def load_sprites(
-    data_dir: Any = ..., config_name: Any = ..., *, split: None = ..., **options: Any
-) -> datasets.DatasetDict: ...
 def load_sprites(
     data_dir: str | Path | None = None,
     config_name: str | None = None,
@@ -153,18 +148,13 @@ def load_sprites(
         split: "train", "validation" or "test", for a `Dataset`; None for all three, in a `DatasetDict`.
         exclude_faulty: Leave out images that do not show what their folder says.
         deduplicate: Leave out images whose pixels equal those of an earlier one of the same split.
-        cache_dir: Where the data set is cached; by default the cache of datasets.
 
     Raises:
         SpriteDataError: If the data cannot be used; names the first 20 unusable files.
     """
-    options = {"exclude_faulty": exclude_faulty, "deduplicate": deduplicate}
-    builder = PokemonSprites(
-        data_dir,
-        config_name or ("starter" if data_dir is None else "front"),
-        cache_dir=None if cache_dir is None else str(cache_dir),
-        # Only what is set becomes part of the name of the cache folder.
-        **{name: value for name, value in options.items() if value},
-    )
+    # Only what is set becomes part of the name of the cache folder.
+    options = {"exclude_faulty": exclude_faulty, "deduplicate": deduplicate, "cache_dir": cache_dir and str(cache_dir)}
+    options = {name: value for name, value in options.items() if value}
+    builder = PokemonSprites(data_dir, config_name or ("starter" if data_dir is None else "front"), **options)
     builder.download_and_prepare()
     return builder.as_dataset(split=split)

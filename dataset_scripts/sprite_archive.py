@@ -61,15 +61,12 @@ class Problems:
         except ValueError as error:
             self.add(place, error)
 
-    def report(self, headline: str) -> str:
-        """The headline and the first 20 problems, one a line."""
-        more = len(self.found) - MAX_LISTED
-        return "\n  ".join([headline, *self.found[:MAX_LISTED], *([f"... and {more} more"] if more > 0 else [])])
-
     def check(self, source: object) -> None:
-        """Raises SpriteDataError if there are problems."""
+        """Raises SpriteDataError, which names the first 20, one a line, if there are problems."""
         if self.found:
-            raise SpriteDataError(self.report(f"{source}: {len(self.found)} unusable. Repair or remove them:"))
+            headline, more = f"{source}: {len(self.found)} unusable. Repair or remove them:", self.found[MAX_LISTED:]
+            shown = [headline, *self.found[:MAX_LISTED], *[f"... and {len(more)} more"] * bool(more)]
+            raise SpriteDataError("\n  ".join(shown))
 
 
 def expand(path: str | Path) -> Path:
@@ -94,24 +91,16 @@ def read_csv(content: bytes) -> tuple[list[str], list[dict[str, str]]]:
 
 
 class SpriteArchive:
-    """The files that matter: `pokedex.csv` and `sprites/FOLDER/VIEW/FINISH/*.png`.
+    """The files that matter: `pokedex.csv` and, sorted in `images`, `sprites/FOLDER/VIEW/FINISH/*.png`.
 
     Names are POSIX paths relative to the folder of `pokedex.csv`. A .zip is never unpacked to disk.
-
-    Attributes:
-        path: The folder or .zip.
-        images: Names of all images, sorted.
-
-    Raises:
-        SpriteDataError: If there is no folder or readable .zip, if it has paths that leave it, or no `pokedex.csv`.
     """
 
     def __init__(self, path: str | Path):
         self.path = expand(path)
         if not self.path.exists():
-            raise SpriteDataError(
-                f"{self.path} does not exist. Give the sprites, or a folder with a folder of images for each class."
-            )
+            hint = "Give the sprites, or a folder with a folder of images for each class."
+            raise SpriteDataError(f"{self.path} does not exist. {hint}")
         self._zip = None if self.path.is_dir() else _open_zip(self.path)
         files = self._files()
         self._top = self._find_top(files)
@@ -138,12 +127,7 @@ class SpriteArchive:
         return min(with_sprites or holders, key=len)
 
     def read(self, name: str) -> bytes:
-        """The content of one file.
-
-        Raises:
-            SpriteDataError: If it cannot be read, links out of the archive, is larger than 16 MiB or, in a .zip, fails
-                its checksum.
-        """
+        """The content of one file; raises SpriteDataError if it cannot be read, leads elsewhere or is too large."""
         name = self._top + name
         try:
             if self._zip is None:
@@ -157,9 +141,6 @@ class SpriteArchive:
         """Every column of the data set but the image, and "split": from paths, the pokedex and the fact table.
 
         What is wrong with folders and file names is added to `problems`, and their images are left out.
-
-        Raises:
-            SpriteDataError: If pokedex.csv is unusable.
         """
         pokedex, records = _read_pokedex(self), []
         for folder, paths in itertools.groupby(self.images, key=lambda path: path.split("/")[1]):
@@ -187,9 +168,8 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
         check_file(path, math.inf)
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
-        raise SpriteDataError(
-            f"{path} is neither a folder nor a readable .zip ({error}). Give a folder, or download the .zip again."
-        ) from error
+        hint = "Give a folder, or download the .zip again."
+        raise SpriteDataError(f"{path} is neither a folder nor a readable .zip ({error}). {hint}") from error
     outside = [name for name in archive.namelist() if _OUTSIDE.match(name)]
     if outside:
         raise SpriteDataError(f"{path} contains paths that lead out of it, such as {outside[0]!r}. Download it again.")

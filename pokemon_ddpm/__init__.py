@@ -3,7 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from pokemon_ddpm.bundled import RELEASED, RELEASED_FAST_MODEL, RELEASED_FREE_MODEL, RELEASED_MODEL
+from pokemon_ddpm.files import RELEASED, RELEASED_FAST_MODEL, RELEASED_FREE_MODEL, RELEASED_MODEL
 
 if TYPE_CHECKING:
     from pokemon_ddpm.data import SpriteTensors as SpriteTensors

@@ -24,7 +24,6 @@ SPLIT_FOLDERS = {name: str(split) for split, names in datasets.data_files.SPLIT_
 ONE_CLASS = "image"  # not the folder's name, which need not be usable, and may change
 HELD_OUT = 0.1  # of each class, without split folders
 METADATA_FILES = ("metadata.csv", "metadata.jsonl")
-METADATA_COLUMNS = ["file_name", "label"]
 CREATURE = "creature"  # column whose images of one value are in one split
 TEXT_COLUMNS = ("tags", "text", "caption")  # the words of these are tags
 MAX_VALUES = 100  # of an attribute; a column with more, or with one image for most of them, is text
@@ -35,7 +34,7 @@ ARCHIVE = (POKEDEX, f"*/{POKEDEX}", "sprites/*/front")  # what a folder holds th
 
 class LabelledFile(NamedTuple):
     label: str
-    file: Path  # in the folder
+    path: Path  # in the folder
     split: str
     creature: str  # where none is named, the path of the file
     row: Mapping[str, str]  # column -> value, of the metadata
@@ -80,8 +79,8 @@ def list_class_folder(folder: Path, problems: Problems) -> ClassFolder:
 
     found = list(_files(folder))
     images = _list_images(folder, found, problems)
-    names = _sorted_names({each.label for each in images})
-    own_values, unused = _own_values(each.row for each in images)
+    names = _sorted_names({image.label for image in images})
+    own_values, unused = _own_values(image.row for image in images)
     if names:
         check_vocabulary({"type": names, **own_values})
     others = [file.as_posix() for file in found if len(file.parts) > 1 and not _is_image(file)]
@@ -105,26 +104,25 @@ def _is_image(file: Path) -> bool:
     return file.suffix.lower() in IMAGE_SUFFIXES
 
 
-def _metadata(root: Path, files: Iterable[Path]) -> tuple[dict[Path, dict[str, str]], dict[Path, list[str]]]:
-    """Image -> its row in a metadata file, and the columns of metadata files without labels."""
-    found, unlabelled = {}, {}
-    for file in (each for each in files if each.name in METADATA_FILES):
+def _metadata(root: Path, files: Iterable[Path]) -> dict[Path, dict[str, str]]:
+    """Image -> its row in a metadata file."""
+    image_rows = {}
+    for file in (file for file in files if file.name in METADATA_FILES):
         try:
             content = read_file(root / file, root)
             columns, rows = read_csv(content) if file.suffix == ".csv" else _read_json_lines(content)
         except (ValueError, RecursionError) as error:
             reason = "it is not in UTF-8" if isinstance(error, UnicodeDecodeError) else error
             raise ValueError(f"{root / file} cannot be read: {printable(reason)}") from error
+        if "file_name" not in columns:
+            present = printable(", ".join(columns[:MAX_LISTED])) or "none"
+            raise ValueError(f"{root / file} needs the column file_name, but its columns are {present}.")
         for row in rows:
             texts = {name: "" if value is None else str(value) for name, value in row.items()}
-            if not texts.get("file_name"):
-                continue
-            if found.setdefault(file.parent / texts["file_name"], texts) != texts:
-                name = printable(texts["file_name"])
-                raise ValueError(f"{root / file} has two different rows for {name}; keep one.")
-        if not set(METADATA_COLUMNS) <= set(columns):
-            unlabelled[file] = columns
-    return found, unlabelled
+            name = texts.get("file_name")
+            if name and image_rows.setdefault(file.parent / name, texts) != texts:
+                raise ValueError(f"{root / file} has two different rows for {printable(name)}; keep one.")
+    return image_rows
 
 
 def _read_json_lines(content: bytes) -> tuple[list[str], list[dict[str, Any]]]:
@@ -142,26 +140,16 @@ def _read_json_lines(content: bytes) -> tuple[list[str], list[dict[str, Any]]]:
 
 def _list_images(root: Path, found: Sequence[Path], problems: Problems) -> list[LabelledFile]:
     """The files that must be images, sorted by class and name."""
-    rows, unlabelled = _metadata(root, found)
+    rows = _metadata(root, found)
     # Not with datasets' imagefolder, which takes splits from names like "test-1.png" and fails on a metadata.csv.
     files = [file for file in found if _is_image(file)]
     metadata = {file: row["label"] for file, row in rows.items() if row.get("label")}
     labels = metadata or {file: file.parts[-2] for file in files if len(file.parts) > 1}
-    flat = (
-        labels
-        and not metadata
-        and all(len(file.parts) < 3 and file.parts[-2].lower() in SPLIT_FOLDERS for file in labels)
-    )
-    for file, columns in unlabelled.items():
-        if flat or METADATA_COLUMNS[0] not in columns:
-            needed = " and ".join(METADATA_COLUMNS if flat else METADATA_COLUMNS[:1])
-            present = printable(", ".join(columns[:MAX_LISTED])) or "none"
-            raise ValueError(f"{root / file} needs the columns {needed}, but its columns are {present}.")
+    flat = labels and not metadata and all(file.parent.as_posix().lower() in SPLIT_FOLDERS for file in labels)
     if flat:
-        raise ValueError(
-            f"{root}: {', '.join(sorted({*labels.values()}))} are splits and contain no folders of classes. Put the "
-            "images of each class into a folder."
-        )
+        splits = ", ".join(sorted({*labels.values()}))
+        hint = "Put the images of each class into a folder, or name it in a column label of their metadata."
+        raise ValueError(f"{root}: {splits} are splits and contain no folders of classes. {hint}")
     if not labels:
         labels = dict.fromkeys(files, ONE_CLASS)
     levels = 1 if metadata else 2  # of names in the path, below the splits
@@ -190,9 +178,9 @@ def _hold_out(images: Sequence[LabelledFile]) -> list[LabelledFile]:
     None is held out with which less than a third of a class would be left for training.
     """
     classes: dict[str, Counter[str]] = defaultdict(Counter)  # of the images of each creature
-    for each in images:
-        classes[each.creature][each.label] += 1
-    counts, held_out = Counter(each.label for each in images), set()
+    for image in images:
+        classes[image.creature][image.label] += 1
+    counts, held_out = Counter(image.label for image in images), set()
     left = dict(counts)
     # By a digest of the name: a new file does not move the others between the splits.
     for name in sorted(classes, key=lambda name: hashlib.sha256(os.fsencode(name)).digest()):
@@ -201,7 +189,7 @@ def _hold_out(images: Sequence[LabelledFile]) -> list[LabelledFile]:
         if is_wanted and all(3 * n >= counts[label] for label, n in rest.items()):
             held_out.add(name)
             left |= rest
-    return [each._replace(split="validation") if each.creature in held_out else each for each in images]
+    return [image._replace(split="validation") if image.creature in held_out else image for image in images]
 
 
 def _own_values(rows: Iterable[Mapping[str, str]]) -> tuple[dict[str, tuple[str, ...]], list[str]]:
@@ -218,7 +206,7 @@ def _own_values(rows: Iterable[Mapping[str, str]]) -> tuple[dict[str, tuple[str,
     reserved = {"type", "index", "evolves_from", "line"}  # the data have these labels
     own_values, unused = {}, []
     for name, values in counts.items():
-        if name in (*METADATA_COLUMNS, CREATURE, *TEXT_COLUMNS):
+        if name in ("file_name", "label", CREATURE, *TEXT_COLUMNS):
             continue
         if not is_attribute_name(name) or name in reserved:
             unused.append(f"{name} (not a possible name of an attribute)")

@@ -17,14 +17,7 @@ from datasets import ClassLabel, Dataset
 from huggingface_hub import snapshot_download
 
 from pokemon_ddpm import preprocessing
-from pokemon_ddpm.class_folder import (
-    CREATURE,
-    ONE_CLASS,
-    ClassFolder,
-    LabelledFile,
-    is_class_folder,
-    list_class_folder,
-)
+from pokemon_ddpm.class_folder import CREATURE, ONE_CLASS, is_class_folder, list_class_folder
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES, load_sprites
 from pokemon_ddpm.dataset_scripts.sprite_archive import MAX_LISTED, Problems, expand
 from pokemon_ddpm.pipelines.file_checks import check_file, check_inside, printable
@@ -35,8 +28,6 @@ from pokemon_ddpm.vocabulary import ATTRIBUTES, COLORS, CONDITIONS, FINISHES, SI
 
 SAFE_BUILDERS = ("parquet", "arrow", "imagefolder", "cache")  # they only read tables or list files
 NO_VALIDATION = " Without held-out images, train with --validation_steps 0."
-
-
 MIN_TAG_IMAGES, MAX_TAG_SHARE = 20, 0.9  # of the training images, for a tag that is a condition
 
 
@@ -155,9 +146,7 @@ class SpriteTensors:
 def join(parts: Sequence[SpriteTensors], sources: Sequence[str]) -> SpriteTensors:
     """Several sets as one: the values of all, where each image keeps what its own set says.
 
-    Args:
-        parts: The classes of the others are those of the first with the same names, or further ones.
-        sources: Of each part the value of "source" for its images, unless they have values of their own.
+    `sources` are the values of "source" for the images of each part, unless they have values of their own.
     """
     named = []
     for part, source in zip(parts, sources, strict=True):
@@ -169,9 +158,10 @@ def join(parts: Sequence[SpriteTensors], sources: Sequence[str]) -> SpriteTensor
     for part in named:
         own = [name for name in part.type_names if name not in (*vocabulary["type"], ONE_CLASS)]
         vocabulary["type"] += own
-        for name in [name for name in part.vocabulary if name in part.labels and name != "type"]:
-            values = vocabulary.setdefault(name, [])
-            values += [value for value in part.vocabulary[name] if value not in values]
+        for name, own in part.vocabulary.items():
+            if name in part.labels and name != "type":
+                values = vocabulary.setdefault(name, [])
+                values += [value for value in own if value not in values]
     if TAGS in vocabulary:
         vocabulary[TAGS].sort()
     check_vocabulary({name: values for name, values in vocabulary.items() if name != TAGS})  # rare tags are left out
@@ -198,10 +188,7 @@ def load_tensors(
     """Loads a split of a class folder, of the sprite archive or, without `data_dir`, of the starter set.
 
     For the arguments and the further options see `load_sprites`, `is_class_folder` and `preprocess`. Class folders are
-    not cached, and take no further options.
-
-    Raises:
-        OSError, ValueError: If the data cannot be read or used.
+    not cached, and take no further options. Raises OSError or ValueError if the data cannot be read or used.
     """
     preprocessing.check_preprocessing(resolution, mode)
     if data_dir is not None and is_class_folder(data_dir):
@@ -213,9 +200,8 @@ def load_tensors(
 def load_named(name: str, config_name: str | None, split: str, cache_dir: str | Path | None = None) -> Dataset:
     """Loads a split of a data set, given its name on the Hub or a path.
 
-    Raises:
-        ValueError: If it cannot be loaded, has no such split, is of a kind that is not in `SAFE_BUILDERS`, or names
-            files outside of its folder.
+    Raises ValueError if it cannot be loaded, has no such split, is of a kind that is not in `SAFE_BUILDERS`, or names
+    files outside of its folder.
     """
     path = str(expand(name).absolute()) if name.startswith((".", "/", "~")) else name
     try:
@@ -239,10 +225,10 @@ def load_named(name: str, config_name: str | None, split: str, cache_dir: str | 
         raise ValueError(f"{name} has no split {split}. Known: {known}.{NO_VALIDATION * (split == 'validation')}")
     dataset = builder.as_dataset(split=split)
     if kind != "imagefolder":  # whose images are the files that were checked
-        for column in [name for name, feature in dataset.features.items() if isinstance(feature, datasets.Image)]:
-            for value in _encoded(dataset, column):
-                if value and value["path"] and not value["bytes"]:
-                    _check_own(value["path"], folder)
+        columns = [name for name, feature in dataset.features.items() if isinstance(feature, datasets.Image)]
+        for value in itertools.chain.from_iterable(_encoded(dataset, column) for column in columns):
+            if value and value["path"] and not value["bytes"]:
+                _check_own(value["path"], folder)
     return dataset
 
 
@@ -299,13 +285,12 @@ def sprite_tensors(
 
 def tag_labels(tags: Sequence[Sequence[str]]) -> tuple[torch.Tensor, tuple[str, ...]]:
     """Whether each image has each tag, bool (N, V), and the tags in alphabetical order, from those of each image."""
-    tags = [["-".join(tag.lower().split()) for tag in each or () if tag and tag.strip()] for each in tags]
-    names = sorted({tag for each in tags for tag in each})
-    positions = {tag: number for number, tag in enumerate(names)}
-    labels = torch.zeros(len(tags), len(names), dtype=torch.bool)
-    for row, each in zip(labels, tags, strict=True):
-        row[[positions[tag] for tag in each]] = True
-    return labels, tuple(names)
+    tags = [["-".join(tag.lower().split()) for tag in own or () if tag and tag.strip()] for own in tags]
+    positions = {tag: number for number, tag in enumerate(sorted({tag for own in tags for tag in own}))}
+    labels = torch.zeros(len(tags), len(positions), dtype=torch.bool)
+    for row, own in zip(labels, tags, strict=True):
+        row[[positions[tag] for tag in own]] = True
+    return labels, tuple(positions)
 
 
 def labelled_tensors(
@@ -319,61 +304,51 @@ def labelled_tensors(
     names, labels = dataset.features[label_column].names, _ids(dataset, label_column)
     check_vocabulary({"type": names})
     if not 0 <= (largest := max(labels.tolist(), default=-1)) < len(names):
-        raise ValueError(
-            f"The column {label_column} has the label {largest}, which is not from 0 to {len(names) - 1}."
-        )
+        known = f"from 0 to {len(names) - 1}"
+        raise ValueError(f"The column {label_column} has the label {largest}, which is not {known}.")
     return _with_classes(_column_images(dataset, image_column, resolution, mode), labels, names)
 
 
 def _class_folder_tensors(folder: Path, split: str, resolution: int, mode: str, deduplicate: bool) -> SpriteTensors:
-    """See `load_tensors` and `is_class_folder`; the labels are those of `labelled_tensors` and `_own_labels`."""
+    """See `load_tensors` and `is_class_folder`; "index" are creatures, if the metadata names any."""
     problems, logger = Problems(), logging.getLogger(__name__)
     listed = list_class_folder(folder, problems)
-    if split == "train":  # with which each line is logged once
-        if listed.ignored:
-            some = ", ".join(listed.ignored[:3]) + ", ..." * (len(listed.ignored) > 3)
-            logger.warning(f"{folder}: {len(listed.ignored)} files are not images and are ignored: {printable(some)}")
-        if listed.unused:
-            some = ", ".join(listed.unused[:MAX_LISTED])
-            logger.warning(f"{folder}: these columns of the metadata are not attributes: {printable(some)}")
+    left_out = {"files that are no images": listed.ignored, "columns that are no attributes": listed.unused}
+    for kind, names in left_out.items():
+        if names and split == "train":  # with which each line is logged once
+            some = printable(", ".join(names[:MAX_LISTED]))
+            logger.warning(f"{folder}: {len(names)} {kind} are ignored: {some}")
     images, usable, seen = [], [], set()
-    for each in datasets.utils.tqdm([each for each in listed.images if each.split == split], desc="Reading images"):
-        with problems.caught(each.file.as_posix()):
-            image = open_image(folder / each.file)
+    for file in datasets.utils.tqdm([file for file in listed.images if file.split == split], desc="Reading images"):
+        with problems.caught(file.path.as_posix()):
+            image = open_image(folder / file.path)
             pixels = preprocess(image, resolution, mode, full_frame=True)
             if is_blank(pixels):
                 raise ValueError("is empty or white")
-            key = pixel_digest(on_white(image)) if deduplicate else each.file
+            key = pixel_digest(on_white(image)) if deduplicate else file.path
             if key not in seen:
                 seen.add(key)
                 images.append(pixels)
-                usable.append(each)
+                usable.append(file)
     problems.check(folder)
     if not images:
         raise ValueError(f"{folder} contains no images for {split}.{NO_VALIDATION * (split == 'validation')}")
-    unseen = {*listed.names} - {each.label for each in usable}
+    unseen = {*listed.names} - {file.label for file in usable}
     if unseen and split == "train":
         some = ", ".join([name for name in listed.names if name in unseen][:MAX_LISTED])
         raise ValueError(f"{folder}: there is no training image of {some}; add one, or remove the class.")
-    labels = torch.tensor([listed.names.index(each.label) for each in usable])
+    labels = torch.tensor([listed.names.index(file.label) for file in usable])
     data = _with_classes(as_tensor(images), labels, listed.names)
-    data.labels.update(_own_labels(listed, usable))
+    for name, values in listed.own_values.items():
+        texts = [file.row.get(name) for file in usable]
+        data.labels[name] = torch.tensor([values.index(text) if text in values else -1 for text in texts])
+    if any(file.row.get(CREATURE) for file in listed.images):
+        ids = {name: number for number, name in enumerate(sorted({file.creature for file in listed.images}))}
+        data.labels["index"] = torch.tensor([ids[file.creature] for file in usable])
     own_values = dict(listed.own_values)
-    if any(words := [each.words for each in usable]):
+    if any(words := [file.words for file in usable]):
         data.labels[TAGS], own_values[TAGS] = tag_labels(words)
     return replace(data, own_values=own_values)
-
-
-def _own_labels(listed: ClassFolder, usable: Sequence[LabelledFile]) -> dict[str, torch.Tensor]:
-    """Ids of the folder's own attributes, int64 (N,), and of the creatures as "index", if the metadata names any."""
-    labels = {}
-    for name, values in listed.own_values.items():
-        texts = [each.row.get(name) for each in usable]
-        labels[name] = torch.tensor([values.index(text) if text in values else -1 for text in texts])
-    if any(each.row.get(CREATURE) for each in listed.images):
-        ids = {name: number for number, name in enumerate(sorted({each.creature for each in listed.images}))}
-        labels["index"] = torch.tensor([ids[each.creature] for each in usable])
-    return labels
 
 
 def _check_kind(dataset: Dataset, flag: str, column: str, kind: type) -> None:
@@ -381,9 +356,8 @@ def _check_kind(dataset: Dataset, flag: str, column: str, kind: type) -> None:
     if not isinstance(feature, kind):
         fitting = ", ".join(name for name, other in dataset.features.items() if isinstance(other, kind)) or "none"
         hint = " class_encode_column turns the values of a column into classes." if kind is ClassLabel else ""
-        raise ValueError(
-            f"{flag} {column} is {feature or 'missing'}. Columns of type {kind.__name__}: {fitting}.{hint}"
-        )
+        given = f"{flag} {column} is {feature or 'missing'}"
+        raise ValueError(f"{given}. Columns of type {kind.__name__}: {fitting}.{hint}")
 
 
 def _ids(dataset: Dataset, column: str) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Files that are written completely or not at all, and how an image was generated, which its PNG says."""
+"""Files written completely or not at all, the folders of released models, and what a PNG says of its generation."""
 
 import io
 import json
@@ -10,6 +10,10 @@ from typing import Any
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+RELEASED = Path(__file__).parent / "released"  # those below are folders in it
+RELEASED_MODEL = str(RELEASED / "pokemon-ddpm-64")  # sprites of 64x64 px with transparency, trained on the real ones
+RELEASED_FAST_MODEL = str(RELEASED / "pokemon-ddpm-64-fast")  # distilled to four steps, for the same conditions
+RELEASED_FREE_MODEL = str(RELEASED / "wesnoth-ddpm-64-fast")  # units of a game: free images alone, under the GPL 3
 KEYWORD = "pokemon-ddpm"
 HEAD_SIZE = 2**20  # bytes of a file that are read; the text is before the pixels
 
@@ -17,10 +21,7 @@ HEAD_SIZE = 2**20  # bytes of a file that are read; the text is before the pixel
 def write_file(path: str | Path, content: str | bytes) -> None:
     """Replaces the content of a file, UTF-8 for text; after an error or an interruption it has its old content.
 
-    It is written under another name beside the old file, then renamed.
-
-    Raises:
-        OSError: If it cannot be written.
+    It is written under another name beside the old file, then renamed. Raises OSError if that is not possible.
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")
@@ -79,12 +80,7 @@ def write_png(image: Image.Image, path: str | Path, provenance: Provenance) -> N
 
 
 def read_png(path: str | Path) -> Provenance:
-    """Reads the provenance from a PNG, which may come from anybody.
-
-    Raises:
-        ValueError: If the file is not a PNG, or has no valid provenance.
-        OSError: If the file cannot be read.
-    """
+    """Reads the provenance from a PNG, which may come from anybody; raises ValueError if it has no valid one."""
     with open(path, "rb") as file:
         head = io.BytesIO(file.read(HEAD_SIZE))
     try:
@@ -101,7 +97,7 @@ def read_png(path: str | Path) -> Provenance:
 
 
 def _parse(text: str) -> Provenance:
-    found, types = json.loads(text), {each.name: each.type for each in fields(Provenance)}
+    found, types = json.loads(text), {field.name: field.type for field in fields(Provenance)}
     found = {**dict.fromkeys(("weights", "sketch", "strength")), **found} if isinstance(found, dict) else {}
     if found.keys() != types.keys():
         raise ValueError(f"the fields must be {', '.join(types)}")

@@ -1,14 +1,21 @@
-"""How like two sprites are, and whether a back or a next stage is the drawing again that it is made from."""
+"""How like sprites are, whether a back or next stage is a copy, and sprites in the colors of others or of shinies."""
 
+import functools
+import json
+from collections.abc import Iterable, Sequence
 from itertools import product
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 from scipy import ndimage
+from scipy.optimize import linprog
 from torch.nn import functional
 
 from pokemon_ddpm.pipelines.sprite_preprocessing import oklab
+from pokemon_ddpm.postprocessing import from_oklab, reduce_palette
 from pokemon_ddpm.preprocessing import as_arrays, as_tensor
 
 # What is no copy, by relation: the largest `shared_drawing` of a back and the largest silhouette IoU of a next stage,
@@ -22,6 +29,22 @@ SEVERITY = {None: 0, "silhouette": 1, "torn": 2, "palette": 2, "face": 2, "small
 SAME_COLOR, MAX_SHIFT = 0.06, 3  # a distance in OKLab, and pixels
 TORN = 0.1  # share of the largest part above which a second one tears a sprite, unless that before has one
 
+# Of shared palettes.
+SLACK = 1.3  # how much of a color of the palette may be used, times its share
+COST = (1.0, 0.5, 0.5)  # of squared differences of L, a and b in OKLab: shading must stay, a wrong hue may go
+BLACK, BLACK_COST = 0.2, 0.3  # a lightness, and the cost of falling below it: a body has no patches of outlines
+
+# Of shinies: colors below this lightness are outlines, below the second one where most of a sprite is dark; no others
+# become darker than the third one.
+DARK, DARKEST, LEAST = 0.35, 0.2, 0.45
+SHADING = (0.4, 1.0, 1.0)  # of differences of L, a and b: colors of an area differ in lightness most
+SAME_AREA = 0.08  # such a distance
+LIGHT = 0.8  # a lightness above which an edge has no outline, see `close_outline`
+MIN_AREA, MAIN_AREAS = 0.08, 3  # share of an area that is recolored, since eyes are none; and how many are, at most
+# Palettes of which the first is taken that changes the mean color so much; real shinies do by 0.095 in the mean.
+SHINY_DRAWS, SHINY_CHANGE = 8, 0.08
+SHINY_TABLE = Path(__file__).with_name("shinies.json")
+
 
 def opaque(images: torch.Tensor) -> torch.Tensor:
     """The foreground, bool (K, S, S), of RGBA sprites, uint8 (K, 4, S, S)."""
@@ -30,13 +53,13 @@ def opaque(images: torch.Tensor) -> torch.Tensor:
 
 def silhouettes(images: torch.Tensor) -> torch.Tensor:
     """The `opaque` pixels, each sprite's with the center of their bounding box in the center, bool (K, S, S)."""
-    found = opaque(images).numpy()
-    for mask in found:
+    masks = opaque(images).numpy()
+    for mask in masks:
         for axis in (0, 1):
             places = np.flatnonzero(mask.any(axis=1 - axis))
             shift = (len(mask) - 1 - places[0] - places[-1]) // 2 if len(places) else 0
             mask[:] = np.roll(mask, shift, axis)
-    return torch.from_numpy(found)
+    return torch.from_numpy(masks)
 
 
 def overlaps(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -45,7 +68,7 @@ def overlaps(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     Of two that show nothing it is 1.
     """
     # Whole numbers below 2^24 are exact in float32.
-    first, second, mirrored = (silhouettes(each).flatten(1).float() for each in (one, other, other.flip(3)))
+    first, second, mirrored = (silhouettes(sprites).flatten(1).float() for sprites in (one, other, other.flip(3)))
     common = torch.maximum(first @ second.T, first @ mirrored.T).double()
     union = first.sum(dim=1)[:, None] + second.sum(dim=1) - common
     return torch.where(union > 0, common / union, 1)
@@ -66,8 +89,8 @@ def shared_drawing(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """
     side, colors, shown = one.shape[3], torch.from_numpy(lab(one)), opaque(one)
     share = torch.zeros(len(one), dtype=torch.float64)
-    for each in (other, other.flip(3)):
-        padded = functional.pad(each, [MAX_SHIFT] * 4)
+    for view in (other, other.flip(3)):
+        padded = functional.pad(view, [MAX_SHIFT] * 4)
         other_colors, other_shown = torch.from_numpy(lab(padded)), opaque(padded)
         for top, left in product(range(2 * MAX_SHIFT + 1), repeat=2):
             window = np.s_[:, top : top + side, left : left + side]
@@ -80,21 +103,20 @@ def shared_drawing(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
 def _same_by_chance(one: np.ndarray, other: np.ndarray) -> float:
     """The share of all pairs of opaque pixels of two sprites, uint8 (S, S, 4), that have the same color."""
-    shown = (each[each[..., 3] > 127][:, :3] for each in (one, other))
-    (colors, counts), (others, weights) = (np.unique(each, axis=0, return_counts=True) for each in shown)
+    colors, counts = np.unique(one[one[..., 3] > 127, :3], axis=0, return_counts=True)
+    others, weights = np.unique(other[other[..., 3] > 127, :3], axis=0, return_counts=True)
     same = np.linalg.norm(oklab(colors)[:, None] - oklab(others), axis=2) < SAME_COLOR
     return counts @ same @ weights / max(1, counts.sum() * weights.sum())
 
 
 def palette_distance(before: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-    """Mean distance in OKLab of the opaque pixels of images to the nearest color of those before, float64 (K,).
-
-    Both are RGBA sprites, uint8 (K, 4, S, S).
-    """
-    sets = (torch.from_numpy(lab(before)), opaque(before), torch.from_numpy(lab(images)), opaque(images))
-    exact = {"compute_mode": "donot_use_mm_for_euclid_dist"}
-    distances = (torch.cdist(one[shown], other[seen], **exact) for other, seen, one, shown in zip(*sets, strict=True))
-    return torch.stack([each.amin(dim=1).mean() for each in distances])
+    """Mean distance in OKLab of the opaque pixels of images, uint8 (K, 4, S, S), to the nearest color before."""
+    means = []
+    for one, shown, other, seen in zip(lab(images), opaque(images), lab(before), opaque(before), strict=True):
+        colors, others = torch.from_numpy(one)[shown], torch.from_numpy(other)[seen]
+        distances = torch.cdist(colors, others, compute_mode="donot_use_mm_for_euclid_dist")
+        means.append(distances.amin(dim=1).mean())
+    return torch.stack(means)
 
 
 def growth(before: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
@@ -115,13 +137,10 @@ def is_torn(sprite: Image.Image) -> bool:
 
 
 def fault(sample: Image.Image, sprite: Image.Image, before: Image.Image | None, relation: str | None) -> str | None:
-    """What is wrong with a sprite: one of `SEVERITY` but "face"; "palette" means other colors, and "drawing",
-    "colors" and "silhouette" are what a copy has of the sprite before.
+    """What is wrong with a sprite: one of `SEVERITY` but "face"; "drawing", "colors", "silhouette": a copy.
 
-    Args:
-        sample: Before its fragments were removed, RGBA.
-        sprite: Processed, as is the one before, if there is one.
-        relation: What it is to that: "same" from another side, or "next".
+    The sample, RGBA, has its fragments; the sprite is processed, as is the one before. The relation to that is "same"
+    from another side, or "next".
     """
     if is_torn(sample) and not (before and is_torn(before)):
         return "torn"
@@ -137,3 +156,137 @@ def fault(sample: Image.Image, sprite: Image.Image, before: Image.Image | None, 
     if palette_distance(one, other) > MAX_PALETTE_DISTANCE:
         return "palette"
     return "silhouette" if overlaps(one, other) > MAX_LIKENESS["next"] else None
+
+
+def transport(colors: np.ndarray, counts: np.ndarray, palette: np.ndarray, limits: np.ndarray) -> np.ndarray:
+    """Where the most pixels of each color go in the cheapest transport, int64 (K,), places in the palette.
+
+    A linear program: all of a color's share of the pixels goes to colors of the palette, each of which takes at most
+    `SLACK` times its own share. Both are uint8 (K, 3) and (M, 3), with their numbers of pixels, (K,) and (M,).
+    """
+    ones, others = oklab(colors)[:, None], oklab(palette)
+    cost = np.square(ones - others) @ COST + BLACK_COST * ((ones[..., 0] >= BLACK) & (others[:, 0] < BLACK))
+    rows, columns = np.eye(len(colors)).repeat(len(palette), axis=1), np.tile(np.eye(len(palette)), len(colors))
+    most = SLACK * limits / limits.sum()
+    plan = linprog(cost.ravel(), A_ub=columns, b_ub=most, A_eq=rows, b_eq=counts / counts.sum(), method="highs").x
+    return plan.reshape(cost.shape).round(9).argmax(axis=1)
+
+
+def close_outline(image: Image.Image) -> Image.Image:
+    """Gives the light pixels at the edge of a sprite, RGBA, its darkest color, where that is dark.
+
+    On a white ground white edges are holes: a front's white belly makes them of its back, and a pale shiny has them.
+    """
+    pixels = np.array(image)
+    shown = pixels[..., 3] > 0
+    lightness = np.where(shown, oklab(pixels[..., :3])[..., 0], 1)
+    if lightness.min() < DARK:
+        edge = shown & ~ndimage.binary_erosion(shown)
+        pixels[edge & (lightness > LIGHT)] = pixels[np.unravel_index(lightness.argmin(), shown.shape)]
+    return Image.fromarray(pixels)
+
+
+def share_palette(image: Image.Image, other: Image.Image) -> Image.Image:
+    """Gives a sprite, RGBA, the colors of another one by `transport`; both have few."""
+    pixels, others = np.array(image), np.asarray(other)
+    visible = pixels[..., 3] > 0
+    colors, places, counts = np.unique(pixels[visible, :3], axis=0, return_inverse=True, return_counts=True)
+    palette, limits = np.unique(others[others[..., 3] > 0, :3], axis=0, return_counts=True)
+    if len(colors) and len(palette):
+        pixels[visible, :3] = palette[transport(colors, counts, palette, limits)][places.ravel()]
+    return Image.fromarray(pixels)
+
+
+class Area(NamedTuple):
+    """Colors of a sprite that differ by their shading only, in OKLab."""
+
+    center: np.ndarray  # the most frequent one
+    mean: np.ndarray
+    lightness: tuple[float, float]  # the lowest and the highest
+    share: float  # of all areas' pixels
+
+
+def shaded_areas(image: Image.Image, most: int = MAIN_AREAS) -> list[Area]:
+    """The areas of a sprite, RGBA, the largest first; a color is of the area whose center is nearest.
+
+    Of more than `most` that are large the others are parts of these.
+    """
+    pixels = np.asarray(image)
+    shown = pixels[pixels[..., 3] > 0][:, :3]
+    colors, counts = np.unique(shown, axis=0, return_counts=True)
+    lab = oklab(colors)
+    fill = lab[:, 0] >= DARK
+    if counts[fill].sum() < counts.sum() / 2:
+        fill = lab[:, 0] >= DARKEST
+    lab, counts = lab[fill], counts[fill]
+    centers = lab[:0]
+    for color in lab[np.argsort(-counts, kind="stable")]:
+        if not (_distances(color[None], centers) <= SAME_AREA).any():
+            centers = np.vstack([centers, color])
+    if not len(lab):
+        return []
+    sizes = np.bincount(_distances(lab, centers).argmin(axis=1), counts)
+    order = np.argsort(-sizes, kind="stable")
+    centers = centers[[*order[:most], *(k for k in order[most:] if sizes[k] < MIN_AREA * counts.sum())]]
+    areas, nearest = [], _distances(lab, centers).argmin(axis=1)
+    for place, center in enumerate(centers):
+        own, pixels = lab[nearest == place], counts[nearest == place]
+        mean = np.average(own, axis=0, weights=pixels)
+        areas.append(Area(center, mean, (own[:, 0].min(), own[:, 0].max()), pixels.sum() / counts.sum()))
+    return sorted(areas, key=lambda area: -area.share)
+
+
+def _distances(colors: np.ndarray, centers: np.ndarray) -> np.ndarray:
+    return np.linalg.norm((colors[:, None] - centers) * SHADING, axis=2)
+
+
+def recolor(image: Image.Image, areas: Sequence[Area], palette: np.ndarray) -> Image.Image:
+    """Gives the main areas of a sprite, RGBA, the colors of a palette in the order of lightness, with their shading.
+
+    Outlines and small areas stay. The areas are those of the sprite or of another one in the same colors; the palette
+    is that of the main areas of a shiny, the largest first, uint8 (M, 3).
+    """
+    pixels = np.array(image)
+    main = [place for place, area in enumerate(areas[: len(palette)]) if area.share >= MIN_AREA]
+    targets = sorted(oklab(palette[: len(main)]), key=lambda color: color[0])
+    lab, visible = oklab(pixels[..., :3]), pixels[..., 3] > 0
+    fill = visible & (lab[..., 0] >= min((area.lightness[0] for area in areas), default=np.inf))
+    if not main or not fill.any():
+        return image
+    lab = lab[fill]
+    nearest = _distances(lab, np.array([area.center for area in areas])).argmin(axis=1)
+    for place, target in zip(sorted(main, key=lambda place: areas[place].mean[0]), targets, strict=True):
+        own, (low, high) = nearest == place, areas[place].lightness
+        shift = np.clip(target[0] - areas[place].mean[0], min(0, LEAST - low), max(0, 1 - high))
+        lightness = lab[own, 0] + shift
+        # Black and white have no chroma, and colors near them have less.
+        chroma = np.minimum(lightness / target[0], (1 - lightness) / max(1e-3, 1 - target[0])).clip(0, 1)
+        lab[own] = np.column_stack([lightness, np.outer(chroma, target[1:])])
+    pixels[fill, :3] = from_oklab(lab)
+    return Image.fromarray(pixels)
+
+
+@functools.cache
+def shiny_table() -> dict[str, list[str]]:
+    """Type -> the main colors of real shinies, see `benchmarks/shiny_table.py`, of six hexadecimal digits each."""
+    return json.loads(SHINY_TABLE.read_text(encoding="utf-8"))
+
+
+def shiny(image: Image.Image, front: Image.Image, types: Iterable[str], seeds: Iterable[int]) -> Image.Image:
+    """Gives a sprite, RGBA, the colors of a real shiny: of some that seeds draw, the first that all can see.
+
+    The first front of its creature decides which color becomes which. For other types, such as classes of own images,
+    shinies of all types are drawn. If none changes enough, that which changes most is taken.
+    """
+    table, front, drawn = shiny_table(), reduce_palette(front), []
+    palettes = [colors for name in types for colors in table.get(name, ())] or [*sum(table.values(), [])]
+    before = as_tensor([front])
+    for seed in seeds:
+        palette = np.uint8([*bytes.fromhex(palettes[seed % len(palettes)])]).reshape(-1, 3)
+        areas = shaded_areas(front, len(palette))
+        change = float(color_change(before, as_tensor([recolor(front, areas, palette)])))
+        drawn.append((change, areas, palette))
+        if change >= SHINY_CHANGE:
+            break
+    _, areas, palette = max(drawn, key=lambda draw: draw[0])
+    return close_outline(recolor(image, areas, palette))

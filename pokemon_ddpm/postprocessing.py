@@ -27,7 +27,7 @@ COMMON_COLORS = np.uint8([[16, 16, 16], [255, 255, 255]])  # the darkest first
 def to_sprite(image: Image.Image, palette: int | None = PALETTE_SIZE, min_fragment: int = MIN_FRAGMENT) -> Image.Image:
     """Processes a sample: RGB on white or RGBA to RGBA, alpha 0 or 255 and white where it is 0.
 
-    For the numbers see `reduce_palette`, where None keeps all colors, and `remove_fragments`.
+    A palette of None keeps all colors.
     """
     sprite = remove_fragments(remove_background(image), min_fragment)
     return sprite if palette is None else reduce_palette(sprite, palette)
@@ -45,10 +45,8 @@ def remove_background(image: Image.Image) -> Image.Image:
 def remove_fragments(image: Image.Image, min_pixels: int = MIN_FRAGMENT) -> Image.Image:
     """Removes the parts of a sprite, RGBA, that have fewer than `min_pixels` pixels, but not the largest one.
 
-    A part is what is connected horizontally, vertically or diagonally.
-
-    Raises:
-        ValueError: If `min_pixels` is not from 1 to 1000.
+    A part is what is connected horizontally, vertically or diagonally. Raises ValueError if `min_pixels` is not from 1
+    to 1000.
     """
     check_number("The size of a fragment", min_pixels, 1, 1000, Integral)
     pixels = np.array(image)
@@ -64,10 +62,8 @@ def remove_fragments(image: Image.Image, min_pixels: int = MIN_FRAGMENT) -> Imag
 def reduce_palette(image: Image.Image, colors: int = PALETTE_SIZE) -> Image.Image:
     """Reduces an image, RGB or RGBA, to at most `colors` colors: `color_areas` of half as many more, `merge_colors`.
 
-    Pixels with alpha 0 do not count and are not changed, neither is an image of few colors.
-
-    Raises:
-        ValueError: If `colors` is not from 1 to 256.
+    Pixels with alpha 0 do not count and are not changed, neither is an image of few colors. Raises ValueError if
+    `colors` is not from 1 to 256.
     """
     check_number("The number of colors", colors, 1, 256, Integral)
     pixels = np.array(image)
@@ -124,12 +120,8 @@ def _merge(
 ) -> np.ndarray:
     """Merges the two groups that cost least until `is_done` of the number of groups and the least cost.
 
-    Args:
-        means, weights: Of the groups, float64 (N, 3) and (N,); a place of each merged group gets its mean and sum.
-        cost: The costs (N,) of merging a group with each.
-
-    Returns:
-        The place of the group to which each group now belongs, int64 (N,).
+    A place in the means and weights of the groups, float64 (N, 3) and (N,), gets the mean and sum of each merged one.
+    `cost` gives the costs (N,) of merging a group with each. Returns the place of each group's own one, int64 (N,).
     """
     groups, alive = np.arange(len(means)), np.ones(len(means), dtype=bool)
     costs = np.array([cost(group) for group in groups])
@@ -158,13 +150,8 @@ def color_areas(lab: np.ndarray, visible: np.ndarray, palette: np.ndarray) -> tu
     two halves of a checkerboard), and every color moves to the mean of its pixels. A noisy surface so becomes flat,
     while an eye, a single pixel of another color, stays.
 
-    Args:
-        lab: Pixels in OKLab, float64 (H, W, 3).
-        visible: bool (H, W). The other pixels have no influence.
-        palette: Colors in OKLab to begin with, float64 (K, 3); those that become unused are dropped.
-
-    Returns:
-        The place in the palette of each visible pixel, int64 (H, W), and the palette, float64 (K, 3).
+    Pixels are float64 (H, W, 3); those that are not visible have no influence. Returns the place in the palette of
+    each visible pixel, int64 (H, W), and the palette without colors that became unused, float64 (K, 3).
     """
     means, channels = palette, np.ascontiguousarray(np.moveaxis(lab, 2, 0))
     half = np.indices(visible.shape).sum(axis=0) % 2
@@ -181,7 +168,7 @@ def color_areas(lab: np.ndarray, visible: np.ndarray, palette: np.ndarray) -> tu
             equal = has[:, :-2, 1:-1] + has[:, 2:, 1:-1] + has[:, 1:-1, :-2] + has[:, 1:-1, 2:]
             chosen = np.where(half == part, (distance - EQUAL_NEIGHBOR * equal).argmin(axis=0), chosen)
         used, places = np.unique(chosen[visible], return_inverse=True)
-        sums = [np.bincount(places, each[visible]) for each in channels]
+        sums = [np.bincount(places, channel[visible]) for channel in channels]
         means = np.stack(sums, axis=1) / np.bincount(places)[:, None]
         chosen = np.zeros_like(chosen)
         chosen[visible] = places
@@ -196,12 +183,8 @@ def merge_colors(means: np.ndarray, weights: np.ndarray, colors: int, distinct: 
 
     Colors darker than the darkest of `COMMON_COLORS` become as light, since OKLab stretches differences there: one
     real sprite in 25 has two near-blacks. What is near to a common color becomes it. Then the nearest two are
-    replaced by their mean again and again.
-
-    Args:
-        means: The colors in OKLab, float64 (K, 3).
-        weights: Their numbers of pixels, (K,).
-        distinct: Distance in OKLab below which two colors are similar.
+    replaced by their mean again and again. The colors, float64 (K, 3), are in OKLab, in which similar ones are nearer
+    than `distinct`; their weights are numbers of pixels.
 
     Returns:
         What each becomes, uint8 (K, 3), of 15 bits, as those of the consoles that the sprites were made for.

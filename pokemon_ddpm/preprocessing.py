@@ -23,9 +23,8 @@ MAX_PIXELS = 2**25
 def open_image(source: bytes | Path) -> Image.Image:
     """Decodes an untrusted image, rotated as its EXIF says; of an animation the first frame.
 
-    Raises:
-        ValueError: With a short reason, if it is not in one of `FORMATS`, is damaged, or has more than `MAX_PIXELS`
-            pixels or four times as many bytes (checked before it is decoded).
+    Raises ValueError with a short reason if it is not in one of `FORMATS`, is damaged, or has more than `MAX_PIXELS`
+    pixels or four times as many bytes (checked before it is decoded).
     """
     if isinstance(source, Path):
         check_file(source, 4 * MAX_PIXELS)
@@ -44,8 +43,7 @@ def open_image(source: bytes | Path) -> Image.Image:
 def with_8_bits(image: Image.Image) -> Image.Image:
     """An image of any mode in RGB, or in RGBA if it has transparency; one in this mode is returned unchanged.
 
-    Raises:
-        ValueError: If the mode has no known range of values, or cannot be converted.
+    Raises ValueError if the mode has no known range of values.
     """
     if image.mode in ("I", "F"):
         raise ValueError(f"pixels of mode {image.mode}, which have no known range")
@@ -56,7 +54,7 @@ def with_8_bits(image: Image.Image) -> Image.Image:
 
 
 def on_white(image: Image.Image) -> Image.Image:
-    """An image of any mode in RGB, transparency composited on white; for what is raised see `with_8_bits`."""
+    """An image of any mode in RGB, transparency composited on white; see `with_8_bits`."""
     image = with_8_bits(image)
     if image.mode == "RGB":
         return image
@@ -89,8 +87,7 @@ def check_preprocessing(resolution: int, mode: str) -> None:
 def mode_of(channels: int, given: str | None = None) -> str:
     """The mode of preprocessing for a model with so many channels: "pixel" for RGBA, "fit" for RGB.
 
-    Raises:
-        ValueError: If another one is given that has not the channels of the model.
+    Raises ValueError if another one is given that has not the channels of the model.
     """
     mode = given or ("pixel" if channels == CHANNELS["pixel"] else "fit")
     if CHANNELS.get(mode) != channels:
@@ -99,11 +96,11 @@ def mode_of(channels: int, given: str | None = None) -> str:
 
 
 def preprocess(image: Image.Image, resolution: int, mode: str = "pixel", full_frame: bool = False) -> np.ndarray:
-    """Crops an image to the box around everything that is not background, and fits it into a square.
+    """Crops an image to the box around everything that is not background, and fits it into a square of a side S.
 
     Args:
         image: An image of any size and mode. Its background is transparent or white.
-        resolution: Side S of the result in pixels, a multiple of 8.
+        resolution: S, a multiple of 8; otherwise ValueError is raised.
         mode: "pixel" keeps whole pixels and their colors: what does not fit is reduced by `vote`, and the background
             (see `sprite_pixels`) is transparent. "fit" smooths what does not fit; it is for photographs. Both keep the
             aspect ratio, never enlarge and center; below 64 px they leave a margin of one pixel. "thesis" repeats the
@@ -112,9 +109,6 @@ def preprocess(image: Image.Image, resolution: int, mode: str = "pixel", full_fr
 
     Returns:
         uint8 (S, S, C) in [0, 255]: with "pixel" RGBA, alpha 0 or 255 and white where it is 0; otherwise RGB.
-
-    Raises:
-        ValueError: If the resolution is not a multiple of 8, or a mode is unknown.
     """
     check_preprocessing(resolution, mode)
     if mode == "thesis":

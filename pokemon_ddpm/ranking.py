@@ -7,7 +7,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
@@ -17,8 +16,6 @@ from torch.nn.functional import logsigmoid
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_FREE_MODEL
 from pokemon_ddpm.models import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.file_checks import read_file
-from pokemon_ddpm.pipelines.sprite_preprocessing import oklab
-from pokemon_ddpm.preprocessing import as_arrays
 from pokemon_ddpm.vocabulary import BODIES
 
 RANKING_MODELS = (RELEASED_FAST_MODEL, RELEASED_FREE_MODEL)  # whose networks rank sprites of their classes
@@ -32,7 +29,6 @@ TIMESTEP = 300  # the best of 20, 100 and 300
 VERDICTS = ("quality", "face", "known", "back")  # 1 to 5; shares of the readers; 0 to 5, as a back
 WEIGHTS = (1.0, 0.8, -2.0, 0.0)  # of the verdicts in a score; sprites of high quality are known ones more often
 BATCH_SIZE = 32
-DARK = 0.3
 
 
 class SpriteRanker(nn.Module):
@@ -42,10 +38,8 @@ class SpriteRanker(nn.Module):
     with Diffusion Models*). It sees the sprite with a fixed noise at one timestep; the verdicts are a linear function
     of the mean, maximum and standard deviation of each channel of its middle block and its first two decoder blocks
     above, and of the logarithm of its denoising error. Sprites face one side, so a mirror image says nothing more.
-    So are the `probes` of attributes and bodies, whose log probabilities are the log-softmax.
-
-    Args:
-        pipeline: Whose network it uses, in float32.
+    So are the `probes` of attributes and bodies, whose log probabilities are the log-softmax. The network is that of
+    the pipeline, in float32.
     """
 
     def __init__(self, pipeline: PokemonDDPMPipeline):
@@ -85,8 +79,8 @@ class SpriteRanker(nn.Module):
         finally:
             for hook in hooks:
                 hook.remove()
-        parts = [each.flatten(2) for each in activations]
-        return predicted, torch.cat([f for each in parts for f in (each.mean(2), each.amax(2), each.std(2))], dim=1)
+        parts = [values.flatten(2) for values in activations]
+        return predicted, torch.cat([f for part in parts for f in (part.mean(2), part.amax(2), part.std(2))], dim=1)
 
     def forward(self, images: Tensor) -> Tensor:
         """The verdicts, float32 (N, 4) in the order of `VERDICTS`, of processed sprites, uint8 (N, C, S, S)."""
@@ -123,7 +117,7 @@ class SpriteRanker(nn.Module):
         """`MATCH_WEIGHT` times the log probability that a sprite and others (N, C, S, S) have one shape, (N,)."""
         if "shape" not in self.probes:
             return torch.zeros(len(others))
-        first, second = (self.probes["shape"](self.all_features(each)).softmax(dim=1) for each in (one, others))
+        first, second = (self.probes["shape"](self.all_features(some)).softmax(dim=1) for some in (one, others))
         return MATCH_WEIGHT * (first * second).sum(dim=1).log().cpu()
 
     def values(self, name: str) -> Sequence[str]:
@@ -135,20 +129,6 @@ class SpriteRanker(nn.Module):
         own, other = self.conditioner, pipeline.conditioner
         is_known = own.has_types or {*other.vocabulary["type"]} <= {*own.vocabulary["type"]}
         return pipeline.sample_shape == self.sample_shape and own.has_types == other.has_types and is_known
-
-
-def looks(sprites: torch.Tensor) -> dict[str, np.ndarray]:
-    """What a ranker should not simply like: size, darkness, colorfulness, redness and yellowness, each float64 (N,).
-
-    They are the share of the image that is opaque, and of these pixels the share with a lightness below `DARK`, the
-    mean chroma and the means of a and b, in OKLab. Sprites are uint8 (N, 4, S, S).
-    """
-    pixels = as_arrays(sprites)
-    opaque, (lightness, a, b) = pixels[..., 3] > 0, np.moveaxis(oklab(pixels[..., :3]), -1, 0)
-    size = opaque.mean(axis=(1, 2))
-    inside = {"darkness": lightness < DARK, "colorfulness": np.hypot(a, b), "redness": a, "yellowness": b}
-    means = {name: (opaque * each).mean(axis=(1, 2)) / np.maximum(size, 1e-6) for name, each in inside.items()}
-    return {"size": size, **means}
 
 
 @functools.cache
@@ -176,13 +156,13 @@ def read_ranker(pipeline: PokemonDDPMPipeline, model: str) -> SpriteRanker | Non
 
 def _finite(file: Path) -> dict[str, Tensor]:
     weights = load(read_file(file, file.parent))
-    if not all(each.isfinite().all() for each in weights.values()):
+    if not all(values.isfinite().all() for values in weights.values()):
         raise ValueError("it has values that are NaN or infinite")
     return weights
 
 
 def ranker_for(pipeline: PokemonDDPMPipeline) -> SpriteRanker | None:
     """The ranker that fits the pipeline's samples, on its device; None if there is none."""
-    installed = (each for each in RANKING_MODELS if Path(each, RANKER_FILE).is_file())  # a Space has not all
-    rankers = (load_ranker(each, str(pipeline.device)) for each in installed)
-    return next((each for each in rankers if each.fits(pipeline)), None)
+    installed = (model for model in RANKING_MODELS if Path(model, RANKER_FILE).is_file())  # a Space has not all
+    rankers = (load_ranker(model, str(pipeline.device)) for model in installed)
+    return next((ranker for ranker in rankers if ranker.fits(pipeline)), None)

@@ -36,9 +36,7 @@ def sprite_sheet(
     """A sheet, RGB on white, of RGB or RGBA sprites of one size in rows, enlarged without smoothing.
 
     The labels are to the left of the rows. With several panels side by side, the first rows are in the left one.
-
-    Raises:
-        ValueError: If the sheet is too large.
+    Raises ValueError if the sheet is too large.
     """
     check_sheet_size(len(images), columns, max(images[0].size), scale, panels)
     width, height = (side * scale for side in images[0].size)
@@ -61,8 +59,7 @@ def sprite_sheet(
 def game_sheet(images: Sequence[Image.Image], columns: int) -> Image.Image:
     """A sheet, RGBA, without labels or margins, in rows from the upper left; transparent where there is no sprite.
 
-    Raises:
-        ValueError: If the sheet is too large.
+    Raises ValueError if the sheet is too large.
     """
     width, height = images[0].size
     check_sheet_size(len(images), columns, max(width, height))
@@ -80,10 +77,9 @@ def sheet_description(
     metadata: Sequence[Mapping[str, Any]],
     sheet_metadata: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The content of the JSON file beside a game sheet: an atlas with an array of frames.
+    """The content of the JSON file beside a game sheet, as TexturePacker's "JSON (Array)".
 
-    This is the form of TexturePacker's "JSON (Array)", which Phaser and importers for Godot and Unity read. Metadata
-    of a sprite stand beside its frame, those of the sheet in `meta`.
+    Metadata of a sprite stand beside its frame, those of the sheet in `meta`.
     """
     width, height = size
     whole = {"x": 0, "y": 0, "w": width, "h": height}
@@ -95,9 +91,9 @@ def sheet_description(
             "trimmed": False,
             "spriteSourceSize": whole,
             "sourceSize": {"w": width, "h": height},
-            **each,
+            **about,
         }
-        for i, (name, each) in enumerate(zip(names, metadata, strict=True))
+        for i, (name, about) in enumerate(zip(names, metadata, strict=True))
     ]
     sheet_size = {"w": columns * width, "h": -(-len(names) // columns) * height}
     meta = {"app": "pokemon-ddpm", "image": image_name, "format": "RGBA8888", "size": sheet_size, "scale": "1"}
@@ -116,11 +112,7 @@ def save_animation(
 ) -> None:
     """Saves frames, RGB or RGBA of one size, on white as a GIF that repeats forever. Each has at most 256 colors.
 
-    Args:
-        path: A file that ends in .gif.
-        duration_ms: Of a frame, in steps of 10, from 20; viewers slow down what is faster.
-        hold_ms: Duration of the last frame.
-        scale: Enlargement without smoothing.
+    Durations are in steps of 10 ms, from 20, since viewers slow down what is faster; the last frame has `hold_ms`.
     """
     check_animation(scale * frames[0].width, scale * frames[0].height, len(frames))
     first, *others = [enlarge(on_white(frame), scale) for frame in frames]

@@ -69,6 +69,6 @@ def shown_name(attribute: str, class_names: Iterable[str]) -> str:
 def nearest(name: str, known: Sequence[str]) -> str:
     """The end of an error message about an unknown name: the nearest known name, if one is near, and all names."""
     wanted = name.strip().lower()
-    begun = [each for each in known if wanted and each.lower().startswith(wanted)]
+    begun = [value for value in known if wanted and value.lower().startswith(wanted)]
     close = begun or difflib.get_close_matches(wanted, known, n=1)
     return (f"Did you mean {close[0]!r}? " if close else "") + f"Known: {', '.join(known)}."

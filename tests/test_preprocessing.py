@@ -140,16 +140,6 @@ def test_a_larger_sprite_is_reduced_in_its_proportions(resolution: int, size: tu
     assert np.array_equal(box(result), plain_block(*expected))  # one color stays, whatever the filter
 
 
-@pytest.mark.parametrize("channel", [0, 1, 2])
-def test_almost_white_and_white_inside_belong_to_the_sprite(channel: int) -> None:
-    block = np.full((40, 50, 3), 255, dtype=np.uint8)
-    block[10:20, 10:20] = (10, 120, 230)
-    block[0, 0, channel] = block[39, 49, channel] = 254
-    for size, top, left in (((96, 96), 5, 7), ((40, 50), 0, 0), ((200, 70), 149, 20)):
-        result = preprocess(canvas(top, left, block, size), 64, "fit")
-        assert np.array_equal(result[12:52, 7:57], block) and (result == 255).all(axis=2).sum() == 64 * 64 - 102
-
-
 @pytest.mark.parametrize("mode", ["pixel", "fit"])
 def test_a_photograph_gets_no_margin(mode: str) -> None:
     for size in (16, 64):

@@ -37,13 +37,6 @@ def test_every_row_of_every_panel_has_its_label_to_the_left():
         assert [(labels[top : top + 32] < 128).any() for top in (MARGIN, MARGIN + 36)] == [True, True]
 
 
-def test_a_transparent_image_is_on_white():
-    (image,) = noise_images(1, channels=4)
-    image.putalpha(Image.fromarray(np.repeat(np.uint8([[0], [255]]), 5, axis=1).repeat([3, 4], axis=0)))
-    sheet = np.asarray(sprite_sheet([image], columns=1, scale=1))[MARGIN:-MARGIN, MARGIN:-MARGIN]
-    assert (sheet[:3] == 255).all() and np.array_equal(sheet[3:], np.asarray(image)[3:, :, :3])
-
-
 @pytest.mark.parametrize(
     ("count", "columns", "size", "scale", "panels"),
     [(1, 1, 32, 100_000, 1), (10**9, 8, 32, 4, 1), (1, 1, 64, 1, 10**9), (1, 10**9, 64, 1, 1), (1, 1, 8189, 1, 1)],
@@ -85,21 +78,6 @@ def test_frames_of_few_colors_are_exact_on_white_and_the_last_is_held(tmp_path, 
         expected = np.array(frame)
         expected[expected[..., 3] == 0] = 255
         assert np.array_equal(found, expected[..., :3].repeat(scale, axis=0).repeat(scale, axis=1))
-
-
-def test_the_last_frame_is_exact_beside_frames_of_many_colors(tmp_path):
-    noise = np.random.default_rng(0).integers(0, 256, (6, 6, 9, 3), dtype=np.uint8)
-    (last,) = few_colors(1)
-    save_animation([*map(Image.fromarray, noise), last], tmp_path / "a.gif")
-    white = Image.new("RGBA", last.size, "white")
-    white.alpha_composite(last)
-    assert np.array_equal(read(tmp_path / "a.gif")[0][-1], np.asarray(white)[..., :3])
-
-
-def test_equal_frames_in_a_row_lose_no_time(tmp_path):
-    a, b, c = few_colors(3)
-    save_animation([a, a.copy(), a.copy(), b, a, c, c.copy()], tmp_path / "a.gif", duration_ms=50)
-    assert read(tmp_path / "a.gif")[1] == [150, 50, 50, 2050]
 
 
 @pytest.mark.parametrize(("side", "scale", "message"), [(9, 7282, "65,538 pixels"), (100, 100, "from 1 to 81")])

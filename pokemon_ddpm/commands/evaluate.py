@@ -9,7 +9,6 @@ import typer
 from pokemon_ddpm import RELEASED, RELEASED_MODEL
 from pokemon_ddpm.commands import common
 from pokemon_ddpm.commands.common import MAX_SEED, Dtype, Guidance, Model, Scheduler, Split, Steps
-from pokemon_ddpm.evaluation import MIN_SAMPLES
 from pokemon_ddpm.vocabulary import shown_name
 
 Images = Annotated[
@@ -49,7 +48,7 @@ def describe(model: Described = RELEASED_MODEL) -> None:
 def evaluate(
     model: Model = RELEASED_MODEL,
     data_dir: Images = None,
-    num_samples: Annotated[int, typer.Option(min=MIN_SAMPLES, max=100_000, help="Number of samples.")] = 2048,
+    num_samples: Annotated[int, typer.Option(min=50, max=100_000, help="Number of samples.")] = 2048,
     split: Split = "validation",
     features: Features = None,
     scheduler: Scheduler = None,
@@ -58,7 +57,6 @@ def evaluate(
     dtype: Dtype = "float32",
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Sample i is generated from seed + i.")] = 0,
     preprocessing: Preprocessing = None,
-    likelihood: Annotated[bool, typer.Option("--likelihood", help="Also measure bits per dimension.")] = False,
     output_dir: Annotated[Path, typer.Option(help="Folder for samples and report.")] = Path("evaluation-report"),
 ) -> None:
     """Compares a model's samples with real images.
@@ -73,12 +71,9 @@ def evaluate(
     common.check_packages("torch_fidelity")
     common.make_folder("--output-dir", output_dir)
 
-    from pokemon_ddpm.evaluation.evaluate import REPORT, evaluate_pixels, summary, write_report
-    from pokemon_ddpm.evaluation.evaluate import evaluate as measure
+    from pokemon_ddpm.evaluation import evaluate as measures
     from pokemon_ddpm.evaluation.features import RELEASED_FEATURES, load_features
-    from pokemon_ddpm.evaluation.images import check_classes, generate_sets, load_images, random_rows
-    from pokemon_ddpm.evaluation.memorization import bits_per_dim, check_likelihood
-    from pokemon_ddpm.evaluation.variety import count_bodies, evaluate_variety, load_probe
+    from pokemon_ddpm.evaluation.images import check_classes, generate_sets, load_images
     from pokemon_ddpm.generation import GenerationSettings, best_device
     from pokemon_ddpm.preprocessing import mode_of
     from pokemon_ddpm.publishing.cards import folder_card, write_metrics
@@ -88,14 +83,11 @@ def evaluate(
     model = str(folder) if folder.is_dir() else model  # the provenance has no slash at the end
     settings = GenerationSettings(model, scheduler, num_inference_steps, guidance_scale, dtype=dtype)
     pipeline = settings.load()
-    if likelihood:
-        check_likelihood(pipeline)
     if data_dir is None and not pipeline.conditioner.has_types:
         common.fail(f"{model} has classes of its own; give their images with --data-dir.")
     channels, resolution, _ = pipeline.sample_shape
     mode = mode_of(channels, preprocessing)
     data = load_images(data_dir, split, resolution, mode)
-    check_classes("The model", pipeline.conditioner.vocabulary["type"], data.train.type_names)
     try:
         network = load_features(features or RELEASED_FEATURES, best_device())
         check_classes(network.name, network.vocabulary["type"], data.train.type_names)
@@ -111,28 +103,21 @@ def evaluate(
         typer.echo(f"Without distances and condition accuracy: {error} {remedy}")
     sets = generate_sets(pipeline, settings, data, num_samples, seed, output_dir)
     samples, on_white = sets.samples.on_white(), data.on_white()
-    numbers, nearest = measure(samples, on_white, network, seed)
-    numbers = {"name": folder.resolve().name, **numbers, "variety": evaluate_variety(sets, data.train, network, seed)}
-    numbers |= evaluate_pixels(sets, *data[:2], seed, best_device())
-    if (probe := load_probe(pipeline)) is not None:
-        numbers["bodies"] = count_bodies(sets, data.held_out, probe, seed)
-    if likelihood:
-        count = min(map(len, data[:2]))
-        numbers["likelihood"] = {
-            name: bits_per_dim(pipeline, each.rows(random_rows(len(each), count, seed)), seed=seed)
-            for name, each in (("training", data.train), ("held-out", data.held_out))
-        }
+    numbers, nearest = measures.evaluate(samples, on_white, network, seed)
+    numbers = {"name": folder.resolve().name, **numbers}
+    numbers["variety"] = measures.evaluate_variety(sets.alone, data.train, seed)
+    numbers |= measures.evaluate_pixels(sets, *data[:2], seed, best_device())
     about = {"data": data.title, "preprocessing": mode, "training images": len(data.train)}
     about["searched for memorization"] = f"{len(data.all_train)} training images"
     about["held out"] = f"{split} split, {len(data.held_out)} images"
     about["features"] = network and f"{network.name}, {network.dimension} dimensions"
     about["pokemon-ddpm"] = version("pokemon-ddpm")
-    numbers = write_report(output_dir, numbers, samples, nearest, on_white, about)
+    numbers = measures.write_report(output_dir, numbers, samples, nearest, on_white, about)
     if folder.is_dir() and folder.parent != RELEASED:
-        write_metrics(folder, numbers, data.title, split, summary(numbers))
-    for sentence in summary(numbers):
+        write_metrics(folder, numbers, data.title, split, measures.summary(numbers))
+    for sentence in measures.summary(numbers):
         typer.echo(sentence.replace("**", ""))
-    typer.echo(f"Report: {output_dir / REPORT}")
+    typer.echo(f"Report: {output_dir / measures.REPORT}")
 
 
 def fit_features(

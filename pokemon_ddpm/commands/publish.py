@@ -62,11 +62,11 @@ def page(
         fail(f"--url {url} is not a complete address, such as https://user.github.io/pokemon/.")
 
     from pokemon_ddpm.generation import GenerationSettings
-    from pokemon_ddpm.publishing import PAGE_MODELS
     from pokemon_ddpm.publishing.page import RUNTIME, runtime_files, write_pages
+    from pokemon_ddpm.ranking import RANKING_MODELS
 
     runtime_files(runtime or RUNTIME)  # raises before a model is loaded or a folder is made
-    pipelines = {each: GenerationSettings(each).load("cpu") for each in model or PAGE_MODELS}
+    pipelines = {each: GenerationSettings(each).load("cpu") for each in model or RANKING_MODELS}
     make_folder("OUTPUT_DIR", output_dir)
     write_pages(pipelines, output_dir, typer.echo, runtime or RUNTIME, url)
     size = sum(path.stat().st_size for path in output_dir.rglob("*") if path.is_file())

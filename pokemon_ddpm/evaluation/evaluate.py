@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 import torch
 from PIL import Image
 from tqdm.auto import tqdm
@@ -20,7 +21,7 @@ from pokemon_ddpm.evaluation import images, metrics
 from pokemon_ddpm.evaluation.features import SpriteFeatures, extract_features, predict
 from pokemon_ddpm.evaluation.images import GeneratedSets, RealImages, SampleSet, random_rows
 from pokemon_ddpm.evaluation.memorization import Nearest, memorization, nearest_by_pixels
-from pokemon_ddpm.evaluation.metrics import STATISTICS, given_values, label_values
+from pokemon_ddpm.evaluation.metrics import STATISTICS, averages, given_values, label_values
 from pokemon_ddpm.evaluation.two_sample import two_sample_test
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.preprocessing import as_arrays
@@ -48,23 +49,21 @@ def evaluate(
 ) -> tuple[dict[str, Any], Nearest]:
     """Compares samples with at least four training and four held-out images, all RGB on white.
 
-    Args:
-        data: Memorized images are searched among its `all_train`.
-        network: For distances and the condition accuracy, with the classes of the images; None to leave these out.
-        seed: Of subsets.
+    Memorized images are searched among all training images. Without a network, which has the classes of the images,
+    distances and condition accuracy are left out.
 
     Returns:
         "distances", see `comparisons`; "memorization", "pixels" -> see `memorization`; and "condition_accuracy",
         attribute -> see `condition_accuracy`. And the training images that are nearest to the samples.
     """
-    nearest = [nearest_by_pixels(each.images, data.all_train.images) for each in (samples, data.held_out)]
-    memorized = memorization(*(each.distance for each in nearest))
+    nearest = [nearest_by_pixels(some.images, data.all_train.images) for some in (samples, data.held_out)]
+    memorized = memorization(*(found.distance for found in nearest))
     numbers: dict[str, Any] = {"distances": [], "memorization": {"pixels": memorized}, "condition_accuracy": {}}
     if network is not None:
         sets = tqdm((samples, data.train, data.held_out), "Features")
-        numbers["distances"] = comparisons(*(extract_features(network, each.images) for each in sets), seed)
+        numbers["distances"] = comparisons(*(extract_features(network, some.images) for some in sets), seed)
         given = given_values(samples.conditions, network.vocabulary)
-        predicted, real = (predict(network, each.images) for each in (samples, data.held_out))
+        predicted, real = (predict(network, some.images) for some in (samples, data.held_out))
         for name, values in network.vocabulary.items():
             if given[name].any():
                 ids = data.held_out.labels.get(name)
@@ -75,11 +74,10 @@ def evaluate(
 
 
 def comparisons(samples: torch.Tensor, train: torch.Tensor, held_out: torch.Tensor, seed: int) -> list[dict[str, Any]]:
-    """Metrics of features of samples beside training and held-out images, and of these beside each other.
+    """Metrics of features, float32 (N, D), of samples, training and held-out images, each beside another set.
 
-    All but KID depend on the number of images, so the last three rows use equally many: as many as there are samples
-    or held-out images, whichever are fewer. The sets are features, float32 (N, D), of at least four images. Each row
-    has "name" and "to" ("train" or "held-out"), the names of both sets, and an `Estimate` by the name of each metric.
+    All but KID depend on the number of images, so the last three rows use equally many. A row has "name" and "to"
+    ("train" or "held-out"), the names of both sets, and an `Estimate` by the name of each metric.
     """
     count = min(len(samples), len(held_out))
     few_samples, few_train, few_held_out = (
@@ -92,22 +90,18 @@ def comparisons(samples: torch.Tensor, train: torch.Tensor, held_out: torch.Tens
         ("samples", few_samples, "held-out", held_out),
         ("train", few_train, "held-out", held_out),
     ]
-    found = []
+    rows = []
     for name, one, to, other in pairs:
         precision, recall = metrics.precision_recall(one, other, seed)
-        distances = (metrics.kid, metrics.frechet, metrics.wasserstein)
-        others = {each.__name__: each(one, other, seed) for each in distances}
-        found.append({"name": name, "to": to, **others, "precision": precision, "recall": recall})
-    return found
+        distances = {key: getattr(metrics, key)(one, other, seed) for key in ("kid", "frechet", "wasserstein")}
+        rows.append({"name": name, "to": to, **distances, "precision": precision, "recall": recall})
+    return rows
 
 
 def evaluate_pixels(
     sets: GeneratedSets, train: SpriteTensors, held_out: SpriteTensors, seed: int, device: torch.device | str
 ) -> dict[str, dict[str, Any]]:
-    """Compares raw samples and the default output, see `images.default_output`, with real images prepared alike.
-
-    Images are as the model was trained on. The two-sample classifier is trained, on the device, on samples with the
-    conditions of training images, and tested on those with the conditions of held-out images.
+    """Compares raw samples and the `default_output`, as the model was trained on, with real images prepared alike.
 
     Returns:
         "two_sample", name of the images -> "accuracy", see `two_sample_test`; and "pixel_statistics", name of the
@@ -116,42 +110,58 @@ def evaluate_pixels(
     samples = sets.samples.images
     few = random_rows(len(train), min(len(train), len(samples)), seed)
     raw = [train.images[few], samples, held_out.images, sets.others.images]
-    output = [images.default_output(each) for each in raw]
+    output = [images.default_output(pixels) for pixels in raw]
     compared = {"raw": raw, "default output": output}
     if (side := samples.shape[-1]) > COMPARED_SIDE:
-        few_pixels = [images.reduced(each, COMPARED_SIDE) for each in output]
+        few_pixels = [images.reduced(pixels, COMPARED_SIDE) for pixels in output]
         compared[f"default output at {COMPARED_SIDE} of {side} px"] = few_pixels
     counted = {"raw samples": samples, "default output": output[1], "held-out": held_out.images}
     statistics = {name: metrics.pixel_statistics(images.as_rgba(each)) for name, each in counted.items()}
-    pixels = {name: metrics.averages(each, seed) for name, each in statistics.items()}
+    pixels = {name: averages(each, seed) for name, each in statistics.items()}
     lines = held_out.labels.get("line", torch.full((len(held_out),), -1))
     lines = torch.cat([lines, lines[sets.other_rows]])
     two_sample = {name: {"accuracy": two_sample_test(*each, lines, seed, device)} for name, each in compared.items()}
     return {"two_sample": two_sample, "pixel_statistics": pixels}
 
 
+def evaluate_variety(alone: SampleSet, train: SpriteTensors, seed: int) -> dict[str, dict[str, Any]]:
+    """Variety within a type of samples by the type alone and of as many training images, as `default_output`.
+
+    Returns:
+        Name of the images -> "near" and "color": means over types, see `variety` and `averages`; and "n", the number
+        of images.
+    """
+    names, order = train.type_names, random_rows(len(train), len(train), seed)
+    given = given_values(alone.conditions, {"type": names})["type"].T
+    known = label_values(train.labels["type"], len(names))[order].T
+    rows = [order[has_type][: own.sum()] for has_type, own in zip(known, given, strict=True)]
+    compared = {"by type alone": [alone.images[own] for own in given], "real": [train.images[own] for own in rows]}
+    result = {}
+    for name, of_types in compared.items():
+        processed = images.default_output(torch.cat(of_types))
+        parts = processed.split([*map(len, of_types)])
+        varieties = [metrics.variety(pixels) for pixels in parts if len(pixels) > 1]
+        figures = {key: np.array([variety[key] for variety in varieties]) for key in ("near", "color")}
+        result[name] = {**averages(figures, seed), "n": len(processed)}
+    return result
+
+
 def write_report(
     folder: Path, numbers: Numbers, samples: SampleSet, nearest: Nearest, data: RealImages, about: Mapping[str, Any]
 ) -> Numbers:
-    """Writes the report with its sheets into an existing folder.
+    """Writes the report with its sheets into an existing folder, and returns the content of `report.json`.
 
-    Args:
-        numbers: The name of the model, and what was measured.
-        data: As of `evaluate`.
-        about: What else was given, for the last table; "features" and "held out" are also in the model card.
-
-    Returns:
-        The content of `report.json`.
+    `numbers` are the name of the model and what was measured, `about` is what else was given, for the last table.
     """
     train, names = data.all_train, data.names
-    first, seeds = samples.provenances[0], [each.seed for each in samples.provenances]
-    given = {key: None for each in samples.conditions for key, value in each.items() if value is not None}
+    first, seeds = samples.provenances[0], [made.seed for made in samples.provenances]
+    given = {key: None for given in samples.conditions for key, value in given.items() if value is not None}
     settings = {key: getattr(first, key) for key in GENERATION} | {"seeds": f"{min(seeds)} to {max(seeds)}"}
     settings["conditions"] = ", ".join(shown_name(key, train.type_names) for key in given)
     kind = {"resolution": samples.images.shape[-1], "class_word": shown_name("type", train.type_names)}
     numbers = as_json({**kind, **numbers, "about": {"samples": len(seeds), **settings, **about}})
     sheets = {
-        "samples.png": sample_sheet(samples, train),
+        "samples.png": sample_sheet(samples, train.type_names),
         "closest.png": closest_sheet(samples.images, nearest, train.images, names),
     }
     if names:
@@ -164,7 +174,7 @@ def write_report(
 
 
 def report_text(numbers: Numbers, sheets: Collection[str]) -> str:
-    """`report.md`; `closest-names.png` is only shown if it is among the sheets."""
+    """`report.md`, which shows `closest-names.png` if it is among the sheets."""
     return _render("evaluation_report.md", numbers, summary=summary(numbers), sheets=sheets, statistics=STATISTICS)
 
 
@@ -183,7 +193,7 @@ def _render(template: str, numbers: Numbers, **more: Any) -> str:
 
 def row(numbers: Numbers, name: str, to: str) -> Numbers:
     """The distances of the set `name` to the set `to`."""
-    return next(each for each in numbers["distances"] if (each["name"], each["to"]) == (name, to))
+    return next(found for found in numbers["distances"] if (found["name"], found["to"]) == (name, to))
 
 
 def estimate(found: Numbers) -> str:
@@ -212,32 +222,24 @@ def digits(value: float) -> str:
     return f"{value:.{3 if abs(value) < 0.1 else 2 if abs(value) < 10 else 1}f}"
 
 
-def sample_sheet(samples: SampleSet, train: SpriteTensors) -> Image.Image:
-    """The first samples of each type, in RGB; of other classes, random training images beside them."""
-    names, side = train.type_names, samples.images.shape[-1]
-    sets = [(samples.images, given_values(samples.conditions, {"type": names})["type"])]
-    if shown_name("type", names) == "class":
-        real = train.rows(random_rows(len(train), len(train), seed=0))
-        sets.append((real.images, label_values(real.labels["type"], len(names))))
+def sample_sheet(samples: SampleSet, names: Sequence[str]) -> Image.Image:
+    """The first samples of each type, in RGB."""
+    side, given = samples.images.shape[-1], given_values(samples.conditions, {"type": names})["type"]
     blanks = torch.full((SHEET_COLUMNS, 3, side, side), 255, dtype=torch.uint8)
-    rows = [k for k in range(len(names)) if sets[0][1][:, k].any()]
-    cells = [torch.cat([pixels[has[:, k]], blanks])[:SHEET_COLUMNS] for k in rows for pixels, has in sets]
-    cells = [Image.fromarray(image) for image in as_arrays(torch.cat(cells))]
-    columns, panels = (SHEET_COLUMNS, SHEET_PANELS) if len(sets) == 1 else (2 * SHEET_COLUMNS, 1)
-    return sprite_sheet(cells, columns, [names[k] for k in rows], max(1, 64 // side), panels)
+    rows = [k for k in range(len(names)) if given[:, k].any()]
+    cells = torch.cat([torch.cat([samples.images[given[:, k]], blanks])[:SHEET_COLUMNS] for k in rows])
+    cells = [Image.fromarray(image) for image in as_arrays(cells)]
+    return sprite_sheet(cells, SHEET_COLUMNS, [names[k] for k in rows], max(1, 64 // side), SHEET_PANELS)
 
 
 def closest_sheet(
     samples: torch.Tensor, nearest: Nearest, train: torch.Tensor | None, names: Sequence[str] | None
 ) -> Image.Image:
-    """The samples that are nearest to training images, the nearest first, with distance, name and training image.
-
-    Images are uint8 (N, 3, S, S); training images or their names are left out if they are None.
-    """
+    """The samples that are nearest to training images, with distance, name and training image if these are given."""
     closest = nearest.distance.sort(stable=True).indices[:NUM_PAIRS]
     matches = nearest.index[closest]
     sets = [samples[closest]] if train is None else [samples[closest], train[matches]]
-    found = zip(nearest.distance[closest].tolist(), matches.tolist(), strict=True)
-    labels = [f"{distance:.3g} {names[match] if names else ''}".rstrip() for distance, match in found]
+    pairs = zip(nearest.distance[closest].tolist(), matches.tolist(), strict=True)
+    labels = [f"{distance:.3g} {names[match] if names else ''}".rstrip() for distance, match in pairs]
     cells = [Image.fromarray(image) for pair in zip(*map(as_arrays, sets), strict=True) for image in pair]
     return sprite_sheet(cells, len(sets), labels, panels=PAIR_PANELS)

@@ -91,8 +91,8 @@ class SpriteFeatures(nn.Module):
         """Images, uint8 (N, 3, S, S) in RGB on white, as input of the network: float in [-1, 1] on its device.
 
         Larger images are reduced by the mean over areas, smaller ones enlarged if their pixels become whole squares;
-        others raise ValueError. A sprite changed in this way is unlike one that was preprocessed to the resolution of
-        the network, so compare only sets of one resolution.
+        others raise ValueError. Such a sprite is unlike one that was preprocessed to the resolution of the network, so
+        compare only sets of one resolution.
         """
         side, resolution = images.shape[-1], self.resolution
         if side < resolution and resolution % side:
@@ -113,7 +113,7 @@ def load_features(folder: str | Path = RELEASED_FEATURES, device: str | torch.de
             raise ValueError(f"it has more than {MAX_LAYERS} layers.")
         weights = load_file(folder / WEIGHTS_FILE)
         with torch.device("meta"):  # where networks that are larger than the weights need no memory
-            SpriteFeatures(**config).load_state_dict({name: each.to("meta") for name, each in weights.items()})
+            SpriteFeatures(**config).load_state_dict({name: values.to("meta") for name, values in weights.items()})
         network = SpriteFeatures(**config)
         network.load_state_dict(weights)
         if not all(values.isfinite().all() for values in network.state_dict().values()):
@@ -159,8 +159,7 @@ def fit_features(
     """Trains the network on images in RGB on white, and writes it with report.json into an existing folder.
 
     The epoch with the lowest validation loss is kept. The weights are rounded to float16, as they are saved, before
-    the features are standardized by their mean and standard deviation over the training images. The report has the
-    losses of all epochs, and the accuracies of attributes on the validation split.
+    the features are standardized by their mean and standard deviation over the training images.
     """
     device, epochs, best = torch.device(device), [], None
     images, resolution = train.images, train.images.shape[-1]
@@ -174,8 +173,8 @@ def fit_features(
         torch.manual_seed(SEED)
         network = SpriteFeatures(**config).to(device, memory_format=torch.channels_last)
         groups = [  # biases and normalizations, which have one dimension, do not decay
-            {"params": [each for each in network.parameters() if each.ndim > 1]},
-            {"params": [each for each in network.parameters() if each.ndim <= 1], "weight_decay": 0.0},
+            {"params": [weights for weights in network.parameters() if weights.ndim > 1]},
+            {"params": [weights for weights in network.parameters() if weights.ndim <= 1], "weight_decay": 0.0},
         ]
         optimizer = torch.optim.AdamW(groups, LEARNING_RATE, weight_decay=WEIGHT_DECAY)
         batches = math.ceil(len(train) / TRAIN_BATCH_SIZE)
@@ -215,9 +214,9 @@ def fit_features(
     for name, values in network.vocabulary.items():
         labels = label_values(validation.labels[name].cpu(), len(values))
         if labels.any():
-            each = condition_accuracy(values, predicted[name], labels)
-            share = {"value": each["accuracy"].value, "n": each["accuracy"].n}
-            report["accuracies"][name] = {**share, "chance": each["chance"], "majority": each["majority"]}
+            found = condition_accuracy(values, predicted[name], labels)
+            accuracy = {"value": found["accuracy"].value, "n": found["accuracy"].n}
+            report["accuracies"][name] = {**accuracy, "chance": found["chance"], "majority": found["majority"]}
     write_file(folder / "config.json", json.dumps(config, indent=2) + "\n")
     write_file(folder / WEIGHTS_FILE, save(network.half().state_dict(), {"format": "pt"}))
     write_file(folder / "report.json", json.dumps(report, indent=2) + "\n")

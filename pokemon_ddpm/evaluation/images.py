@@ -14,7 +14,6 @@ from tqdm.auto import tqdm
 from pokemon_ddpm.class_folder import is_class_folder
 from pokemon_ddpm.data import SpriteTensors, load_tensors, sprite_tensors
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
-from pokemon_ddpm.evaluation import MIN_SAMPLES
 from pokemon_ddpm.evaluation.metrics import NEIGHBORHOOD
 from pokemon_ddpm.files import Provenance, read_png
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
@@ -27,6 +26,7 @@ from pokemon_ddpm.studio import Job, generate_files
 from pokemon_ddpm.vocabulary import ANY, NONE
 
 PER_TYPE = 8
+MIN_SAMPLES = 50  # with the conditions of held-out images
 
 
 class RealImages(NamedTuple):
@@ -40,7 +40,7 @@ class RealImages(NamedTuple):
 
     def on_white(self) -> "RealImages":
         """In RGB, see `SpriteTensors.on_white`."""
-        return RealImages(*(each.on_white() for each in self[:3]), *self[3:])
+        return RealImages(*(split.on_white() for split in self[:3]), *self[3:])
 
 
 def load_images(data_dir: str | None, split: str, resolution: int, mode: str) -> RealImages:
@@ -73,7 +73,7 @@ class SampleSet:
     @property
     def conditions(self) -> list[dict[str, Any]]:
         """Attribute -> value, of each sample."""
-        return [each.condition for each in self.provenances]
+        return [provenance.condition for provenance in self.provenances]
 
 
 class GeneratedSets(NamedTuple):
@@ -82,7 +82,6 @@ class GeneratedSets(NamedTuple):
     samples: SampleSet  # with the conditions of training images
     others: SampleSet  # with the conditions of held-out images
     alone: SampleSet  # `PER_TYPE` of each type, which is their only condition
-    rows: torch.Tensor  # int64 (N,), the training images whose conditions the samples have
     other_rows: torch.Tensor  # int64 (M,), the held-out images whose conditions the others have
 
 
@@ -102,7 +101,7 @@ def row_requests(
         for name in vocabulary.keys() & data.labels.keys() - conditioner.sets:
             known = dict(enumerate(data.vocabulary[name]))
             names = [known.get(k) for k in data.labels[name][row].view(-1).tolist()]
-            values[name] = [each for each in names if each in vocabulary[name]] or [ANY]
+            values[name] = [value for value in names if value in vocabulary[name]] or [ANY]
         types = values.pop("type")
         pokemon_type = None if types == [ANY] else (*types, NONE)[:2]
         requests.append(SpriteRequest(seed, pokemon_type, {name: value for name, (value,) in values.items()}))
@@ -124,9 +123,8 @@ def generate_sets(
 ) -> GeneratedSets:
     """Generates samples with conditions of training images, of all held-out images, and by the type alone.
 
-    There are `count` of the first, and at most of the last; of the others as many as held-out images, or at least
-    `MIN_SAMPLES`. They are in the folders "samples", "held-out/samples" and "types/samples". `seed` is that of the
-    random choice, and of the first sample; the seeds of the others follow.
+    There are `count` of the first, and at most of the last. `seed` is that of the random choice, and of the first
+    sample; the seeds of the others follow.
     """
     conditioner, names = pipeline.conditioner, data.train.type_names
     other_count, next_seed = max(len(data.held_out), MIN_SAMPLES), seed + count
@@ -138,15 +136,15 @@ def generate_sets(
         "held-out/samples": row_requests(data.held_out, conditioner, other_rows, next_seed),
         "types/samples": [*map(SpriteRequest, itertools.count(next_seed + other_count), alone)],
     }
-    sets = [generate_samples(pipeline, settings, each, folder / name) for name, each in requests.items()]
-    seeds, other_seeds = (torch.tensor([each.seed for each in some.provenances]) for some in sets[:2])
-    return GeneratedSets(*sets, rows[seeds - seed], other_rows[other_seeds - next_seed])
+    sets = [generate_samples(pipeline, settings, wanted, folder / name) for name, wanted in requests.items()]
+    other_seeds = torch.tensor([made.seed for made in sets[1].provenances])  # samples are sorted by their file names
+    return GeneratedSets(*sets, other_rows[other_seeds - next_seed])
 
 
 def generate_samples(
     pipeline: PokemonDDPMPipeline, settings: GenerationSettings, requests: Sequence[SpriteRequest], folder: Path
 ) -> SampleSet:
-    """Raw samples, RGBA with alpha as predicted; those that are not in the folder yet are generated into it."""
+    """Raw samples, with alpha as predicted; those that are not in the folder yet are generated into it."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = generate_files(Job(pipeline, settings, requests), folder, raw=True)
     files = sorted(tqdm(paths, "Generating", len(requests)))

@@ -1,4 +1,4 @@
-"""Metrics of features (KID, precision, recall, two distances), condition accuracy, and statistics of pixel art.
+"""Metrics of features (KID, precision, recall, two distances), condition accuracy, pixel art, and variety.
 
 Features are float (N, D) of the samples and (M, D) of the reference, at least two of each, both from the same network.
 All is computed in float64 on the CPU.
@@ -18,6 +18,7 @@ from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metri
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 from tqdm.auto import tqdm
 
+from pokemon_ddpm.likeness import overlaps
 from pokemon_ddpm.pipelines.sprite_preprocessing import DARK, oklab, unique_colors
 from pokemon_ddpm.postprocessing import PALETTE_SIZE, reduce_palette, remove_background
 from pokemon_ddpm.preprocessing import as_arrays
@@ -28,6 +29,7 @@ NUM_BOOTSTRAPS = 1000
 KID_BLOCKS, KID_BLOCK_SIZE, KID_DIVISIONS = 10, 10, 10
 MAX_ASSIGNED = 1024  # images of a Wasserstein distance, whose time is cubic in them
 NEIGHBORHOOD = 3  # of precision and recall
+NEAR = 0.7  # the overlap from which two silhouettes are near
 CLEAR = 8  # a background pixel with a smaller alpha is invisible
 # Plain statistics of pixel art, which no network has learned -> how they are called in a report. All but the first are
 # shares or distances and are averaged.
@@ -62,15 +64,12 @@ def share(hits: torch.Tensor) -> Estimate:
 
 
 def line_resamples(lines: np.ndarray, seed: int) -> list[np.ndarray]:
-    """Rows of bootstrap resamples of whole evolution lines (Davison & Hinkley 1997, section 3.8).
-
-    Images of one line, int (N,), resemble each other. An image without a line, -1, is one of its own.
-    """
+    """Rows of bootstrap resamples of whole lines, int (N,), -1 for none (Davison & Hinkley 1997, section 3.8)."""
     lines = np.where(lines < 0, lines.max(initial=0) + 1 + np.arange(len(lines)), lines)
     different, cluster = np.unique(lines, return_inverse=True)
     shares = np.full(len(different), 1 / len(different))
     times = np.random.default_rng(seed).multinomial(len(different), shares, NUM_BOOTSTRAPS)
-    return [np.arange(len(lines)).repeat(each[cluster]) for each in times]
+    return [np.arange(len(lines)).repeat(counts[cluster]) for counts in times]
 
 
 def disjoint_blocks(
@@ -87,19 +86,17 @@ def disjoint_blocks(
 def kid(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estimate:
     """Kernel inception distance (Bińkowski et al. 2018, section 4.1): unbiased, and so sometimes below 0.
 
-    The squared maximum mean discrepancy with the kernel (x.y / D + 1)^3. Both sets are divided into up to 10 disjoint
-    subsets of at least 10 images, and the value is the mean over 10 such divisions. The subsets of one division are
-    independent, so their spread gives a valid standard error; that of overlapping subsets would be too small.
+    It is the mean over 10 divisions of both sets into up to 10 disjoint subsets of at least 10 images. The subsets of
+    a division are independent, so their spread gives a valid standard error; that of overlapping ones is too small.
     """
     smaller = min(len(samples), len(reference))
     blocks = max(1, min(KID_BLOCKS, smaller // KID_BLOCK_SIZE))
-    size, found = smaller // blocks, []
-    for division in range(KID_DIVISIONS):
+    size, values = smaller // blocks, np.empty((KID_DIVISIONS, blocks))
+    for division, of_blocks in enumerate(values):
         own_seed = (seed * KID_DIVISIONS + division) % 2**63  # as large as a generator takes
-        for pair in disjoint_blocks(samples, reference, blocks, size, own_seed):
+        for block, pair in enumerate(disjoint_blocks(samples, reference, blocks, size, own_seed)):
             result = kid_features_to_metric(*pair, kid_subsets=1, kid_subset_size=size, verbose=False)
-            found.append(result[KEY_METRIC_KID_MEAN])
-    values = np.array(found).reshape(KID_DIVISIONS, blocks)
+            of_blocks[block] = result[KEY_METRIC_KID_MEAN]
     value = float(values.mean())
     error = float(np.sqrt(values.var(axis=1, ddof=1).mean() / blocks)) if blocks > 1 else math.nan
     half = float(stats.t.ppf((1 + LEVEL) / 2, blocks - 1)) * error  # Student's interval
@@ -150,7 +147,7 @@ def given_values(
 ) -> dict[str, torch.Tensor]:
     """The values that N samples were conditioned on: attribute -> bool (N, K), of the K values in the vocabulary.
 
-    The conditions are of each sample attribute -> a value, or a pair of types; `none` and `any` count as no value.
+    The conditions are of each sample attribute -> a value, or a pair of types.
     """
     given = {}
     for attribute, known in vocabulary.items():
@@ -180,9 +177,8 @@ def condition_accuracy(
 
     Returns:
         "accuracy" of the samples, "real" of the real images that have a label, and both "by_value", of those that have
-        the value; "chance", of all pairs of a sample and the condition of any sample, which a model that ignores
-        conditions reaches; "majority", if only the values given most often were recognized in all samples, as many as
-        the longest condition has.
+        the value; "chance", of all pairs of a sample and the condition of any sample; "majority", if only the values
+        given most often, as many as the longest condition has, were recognized in all samples.
     """
     conditioned = given.any(dim=1)
     predicted, given = predicted[conditioned], given[conditioned]
@@ -209,8 +205,7 @@ def pixel_statistics(images: torch.Tensor) -> dict[str, np.ndarray]:
     """The `STATISTICS` of images in RGBA, uint8 (N, 4, S, S): name -> float64 (N,), NaN where there is no such pixel.
 
     A pixel is in the foreground if its alpha is above 127; the background is what is not and is connected to the
-    border. An outline pixel is a foreground pixel beside the background or the border, horizontally or vertically.
-    Parts are connected also diagonally, as in `remove_fragments`.
+    border. An outline pixel is beside the background or the border, not diagonally.
     """
     rows = [_statistics_of(image) for image in tqdm(as_arrays(images), "Statistics of pixels")]
     return {name: np.array([row[name] for row in rows]) for name in STATISTICS}
@@ -235,18 +230,36 @@ def _statistics_of(pixels: np.ndarray) -> dict[str, float]:
     }
 
 
+def variety(images: torch.Tensor) -> dict[str, float]:
+    """How alike at least two sprites of one type are, uint8 (N, 4, S, S): means over all pairs of them.
+
+    "near" is the share of the pairs with an overlap of at least `NEAR`, "color" the mean of `color_distances`.
+    """
+    pairs = np.triu_indices(len(images), 1)
+    near = overlaps(images, images).numpy() >= NEAR
+    return {"near": near[pairs].mean(), "color": color_distances(images)[pairs].mean()}
+
+
+def color_distances(images: torch.Tensor) -> np.ndarray:
+    """Distances in OKLab of all pairs of mean foreground colors, float64 (N, N)."""
+    pixels = as_arrays(images)
+    foreground = pixels[..., 3:] > 127
+    area = np.maximum(foreground.sum(axis=(1, 2)), 1)
+    means = (oklab(pixels[..., :3]) * foreground).sum(axis=(1, 2)) / area
+    return np.linalg.norm(means[:, None] - means, axis=2)
+
+
 def averages(values: dict[str, np.ndarray], seed: int = 0) -> dict[str, dict[str, Any]]:
     """Mean of each statistic, of "colors" the median, with the 95 % interval of a percentile bootstrap over images.
 
     "n" is the number of images that have it; "value", "low" and "high" are NaN if there is none.
     """
-    found = {}
-    for name, each in values.items():
-        each, average = each[~np.isnan(each)], np.median if name == "colors" else np.mean
+    result, options = {}, {"n_resamples": NUM_BOOTSTRAPS, "batch": 100, "method": "percentile", "rng": seed}
+    for name, known in values.items():
+        known, average = known[~np.isnan(known)], np.median if name == "colors" else np.mean
         value = low = high = np.nan
-        if len(each) > 1:
-            options = {"n_resamples": NUM_BOOTSTRAPS, "batch": 100, "method": "percentile", "rng": seed}
-            interval = stats.bootstrap((each,), average, confidence_level=LEVEL, **options).confidence_interval
-            value, low, high = average(each), interval.low, interval.high
-        found[name] = {"value": float(value), "low": float(low), "high": float(high), "n": len(each)}
-    return found
+        if len(known) > 1:
+            low, high = stats.bootstrap((known,), average, confidence_level=LEVEL, **options).confidence_interval
+            value = average(known)
+        result[name] = {"value": float(value), "low": float(low), "high": float(high), "n": len(known)}
+    return result

@@ -36,9 +36,8 @@ def two_sample_test(
 ) -> Estimate:
     """Trains the classifier on the first two sets of images, uint8 (N, C, S, S) RGB or RGBA, tests it on the others.
 
-    `lines`, int64, are the evolution lines of the real images of the test, then of the generated ones: those of the
-    images whose conditions these have; -1 where unknown. The result is that of `line_bootstrap`; that another training
-    would give another classifier is not in its interval.
+    `lines`, int64, are the evolution lines of the real images of the test, then those of the images whose conditions
+    the generated ones have; -1 where unknown. Its interval does not know that another training gives another result.
     """
     classifier = fit_classifier(train_real, train_generated, seed, device)
     logits = torch.cat([classifier_logits(classifier, images) for images in (real, generated)])
@@ -84,8 +83,8 @@ def classifier_input(images: torch.Tensor) -> torch.Tensor:
     pixels = torch.cat([color, alpha], dim=1)
     padded = functional.pad(pixels, (1, 1, 0, 1))
     neighbors = padded[:, :, :-1, 2:], padded[:, :, 1:, 1:-1], padded[:, :, 1:, 2:], padded[:, :, 1:, :-2]
-    differences = [(pixels - each).abs().amax(dim=1, keepdim=True) * (255 / NEAR) for each in neighbors]
-    return torch.cat([pixels, *(each.clamp(max=1) for each in differences)], dim=1)
+    differences = [(pixels - shifted).abs().amax(dim=1, keepdim=True) * (255 / NEAR) for shifted in neighbors]
+    return torch.cat([pixels, *(difference.clamp(max=1) for difference in differences)], dim=1)
 
 
 def fit_classifier(
@@ -103,8 +102,8 @@ def fit_classifier(
     cycle = {"pct_start": 0.1, "cycle_momentum": False}
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, steps, **cycle)
     for _ in tqdm(range(steps), "Training the two-sample classifier"):
-        rows = [torch.randint(len(each), (HALF_BATCH,), generator=generator) for each in (real, generated)]
-        batch = flip_and_shift(torch.cat([real[rows[0]], generated[rows[1]]]), generator, MAX_SHIFT)
+        halves = [each[torch.randint(len(each), (HALF_BATCH,), generator=generator)] for each in (real, generated)]
+        batch = flip_and_shift(torch.cat(halves), generator, MAX_SHIFT)
         pixels = classifier_input(batch.to(device)).contiguous(memory_format=torch.channels_last)
         loss = functional.binary_cross_entropy_with_logits(classifier(pixels), target)
         optimizer.zero_grad()
@@ -117,11 +116,11 @@ def fit_classifier(
 @torch.no_grad()
 def classifier_logits(classifier: TwoSampleClassifier, images: torch.Tensor) -> torch.Tensor:
     """Logits, float32 (N,) on the CPU, of images, uint8 (N, C, S, S); the mean over the image and its mirror image."""
-    device, found = classifier.last.weight.device, []
+    device, logits = classifier.last.weight.device, []
     for part in images.split(BATCH_SIZE):
         views = (classifier(classifier_input(view.to(device))) for view in (part, part.flip(3)))
-        found.append((sum(views) / 2).cpu())
-    return torch.cat(found)
+        logits.append((sum(views) / 2).cpu())
+    return torch.cat(logits)
 
 
 def line_bootstrap(logits: np.ndarray, is_generated: np.ndarray, lines: np.ndarray, seed: int) -> Estimate:

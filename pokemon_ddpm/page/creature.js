@@ -63,7 +63,7 @@ const color = (code) => [code >> 16, (code >> 8) & 255, code & 255];
 const area = (pixels) => total(colorCounts(pixels));
 const total = (counts) => counts.reduce((sum, [, count]) => sum + count, 0);
 
-/** Gives a sprite the colors of another one; see share_palette in palettes.py. */
+/** Gives a sprite the colors of another one; see share_palette in likeness.py. */
 export function sharePalette(pixels, other) {
   const [mine, palette] = [colorCounts(pixels), colorCounts(other)];
   if (!mine.length || !palette.length) return pixels;
@@ -83,7 +83,7 @@ function recolored(pixels, becomes) {
 
 /**
  * The areas of a sprite, {center, mean, low, high, share}, the largest first, of colors that differ by their shading only; see
- * shaded_areas in palettes.py.
+ * shaded_areas in likeness.py.
  */
 function shadedAreas(pixels, most) {
   const all = colorCounts(pixels).map(([value, count]) => ({ lab: oklab(color(value)), count }));
@@ -115,7 +115,7 @@ function nearestArea(areas, lab) {
   return distances.indexOf(Math.min(...distances));
 }
 
-/** Gives the main areas of a sprite the colors of a palette, codes; see recolor in palettes.py. */
+/** Gives the main areas of a sprite the colors of a palette, codes; see recolor in likeness.py. */
 function recolor(pixels, areas, palette) {
   const main = [...areas.keys()].slice(0, palette.length).filter((i) => areas[i].share >= MIN_AREA);
   const targets = palette.slice(0, main.length).map((value) => oklab(color(value))).sort(([a], [b]) => a - b);
@@ -143,7 +143,7 @@ function colorChange(pixels, other) {
 }
 
 /**
- * Gives a sprite the colors of a real shiny; see shiny in palettes.py.
+ * Gives a sprite the colors of a real shiny; see shiny in likeness.py.
  * @param {Uint8ClampedArray} front The first front of its creature, of these types.
  * @param {object} shinies Type -> palettes of six hexadecimal digits a color.
  * @param {number} seed Of the creature.
@@ -185,7 +185,7 @@ function sharedDrawing(pixels, other) {
   return chance < 1 ? (Math.max(...found) - chance) / (1 - chance) : 0;
 }
 
-/** Gives the light pixels at the edge of a sprite its darkest color, where that is dark; see close_outline in palettes.py. */
+/** Gives the light pixels at the edge of a sprite its darkest color, where that is dark; see close_outline in likeness.py. */
 export function closeOutline(pixels) {
   const side = Math.sqrt(pixels.length / 4), result = pixels.slice();
   const lightness = Array.from({ length: side * side }, (_, i) => (pixels[4 * i + 3] ? oklab(color(code(pixels, 4 * i)))[0] : 1));

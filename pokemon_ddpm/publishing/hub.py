@@ -23,7 +23,8 @@ from pokemon_ddpm.models import LICENSE_FILE, PLAIN_WEIGHTS, check_files, locate
 from pokemon_ddpm.pipelines import hub_mixin
 from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, INDEX_FILE, NOTE
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.publishing import PAGE_MODELS, cards
+from pokemon_ddpm.publishing import cards
+from pokemon_ddpm.ranking import RANKING_MODELS
 
 LOGIN = "Store a token with write access with `hf auth login`, or set HF_TOKEN."
 DISTRIBUTION, PACKAGE = "pokemon-ddpm", "pokemon_ddpm"
@@ -75,16 +76,10 @@ def upload_model(folder: Path, name: str, private: bool | None = None, **commit:
 
 
 def upload_dataset(name: str, data_dir: str | None, public: bool) -> tuple[Any, str]:
-    """Pushes a card, then the sprites as Parquet files, one commit a configuration; the first one is the default.
+    """Pushes a card, then the starter set or the archive as Parquet files, one commit a configuration.
 
-    These are the starter set, or both configurations of the archive.
-
-    Returns:
-        The repository before the push, see `HfApi.repo_info`, and the URL of the last commit.
-
-    Raises:
-        ValueError: If the archive cannot be used, the repository holds something else or is public, or the push fails.
-            It can be repeated.
+    Returns the repository before the push, see `HfApi.repo_info`, and the URL of the last commit. Raises ValueError if
+    the archive cannot be used, the repository holds something else or is public, or the push fails.
     """
     api, info = open_repository(name, not public, "dataset")
     if not public and info.private is False:
@@ -115,7 +110,7 @@ def upload_space(name: str, model: str | None = None, page: bool = False, privat
     """
     if model and not page and Path(locate_model(model)).exists():
         raise ValueError(f"A Space cannot read {model}. Push the model (pokemon-ddpm push) and give its name.")
-    pipelines = {each: GenerationSettings(each).load("cpu") for each in ([model] if model else PAGE_MODELS)}
+    pipelines = {each: GenerationSettings(each).load("cpu") for each in ([model] if model else RANKING_MODELS)}
     own = not next(iter(pipelines.values())).conditioner.has_types
     with tempfile.TemporaryDirectory() as folder:
         if page:

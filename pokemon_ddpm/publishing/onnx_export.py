@@ -23,6 +23,14 @@ from pokemon_ddpm.ranking import MATCH_WEIGHT, TIMESTEP, WEIGHTS, SpriteRanker
 UNET_FILE, CONDITIONER_FILE, CONFIG_FILE = "unet.onnx", "conditioner.onnx", "config.json"
 SMALL = 1024  # smaller weights stay in float32
 BATCH = 3  # of the examples for the exporter: more than 1, which would be taken for a constant
+SPRITE_SETTINGS = {  # with which `postprocessing` makes a sprite of a sample
+    "colors": postprocessing.PALETTE_SIZE,
+    "min_fragment": postprocessing.MIN_FRAGMENT,
+    "cell": postprocessing.CELL,
+    "distinct": postprocessing.DISTINCT,
+    "equal_neighbor": postprocessing.EQUAL_NEIGHBOR,
+    "common_colors": postprocessing.COMMON_COLORS.tolist(),
+}
 
 
 class _Conditioner(nn.Module):
@@ -43,7 +51,7 @@ class _Conditioner(nn.Module):
         ids, tags = ids.tensor_split([1 + len(self.tables)], dim=1)
         slots = list(ids[:, 2:].unbind(dim=1))
         slots.insert(self.type_at, ids[:, :2])
-        embedded = [table(each) for table, each in zip(self.tables, slots, strict=True)]
+        embedded = [table(given) for table, given in zip(self.tables, slots, strict=True)]
         embedded[self.type_at] = embedded[self.type_at].sum(dim=1)
         return sum(embedded) if self.tags is None else sum(embedded) + tags_embedding(self.tags.weight, tags)
 
@@ -59,7 +67,7 @@ class _RankingUNet(nn.Module):
         self.ranker, self.probed = ranker, [name for name in ranker.probes if name in ranker.conditioner.vocabulary]
         score = torch.tensor(WEIGHTS) @ torch.cat([ranker.head.weight, ranker.head.bias[:, None]], dim=1)
         probes = (ranker.probes[name] for name in self.probed)
-        layers = [score[None], *(torch.cat([each.weight, each.bias[:, None]], dim=1) for each in probes)]
+        layers = [score[None], *(torch.cat([probe.weight, probe.bias[:, None]], dim=1) for probe in probes)]
         self.layers = torch.cat(layers).detach()  # (1 + K, 1 + activations + 1)
 
     def forward(self, sample: Tensor, timestep: Tensor, class_labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -79,9 +87,8 @@ def export_onnx(
     """Writes `UNET_FILE`, `CONDITIONER_FILE` and `CONFIG_FILE`; the network's weights are stored in float16.
 
     The network takes float32 `sample` (B, C, S, S), `timestep` (B,) and `class_labels` (B, D), and returns
-    `prediction`. The conditioner takes int32 `ids`, see `_Conditioner`, and returns `class_labels`. With a ranker, the
-    network also returns `activations_scores` (B, 1 + K), see `_RankingUNet`. The ranker's network is that of the
-    pipeline, which is in float32, on the CPU; `entries` are further ones of `CONFIG_FILE`.
+    `prediction`. The conditioner takes int32 `ids`, see `_Conditioner`, and returns `class_labels`. With a ranker of
+    the pipeline's network, in float32 on the CPU, the network also returns `activations_scores`, see `_RankingUNet`.
     """
     inputs = {
         "sample": torch.zeros(BATCH, *pipeline.sample_shape),
@@ -125,8 +132,8 @@ def _export(
             verbose=False,
         )
     model = program.model_proto
-    for each in (model, model.graph, *model.graph.node, *model.graph.value_info):  # stack traces, with paths
-        each.ClearField("metadata_props")
+    for part in (model, model.graph, *model.graph.node, *model.graph.value_info):  # stack traces, with paths
+        part.ClearField("metadata_props")
     if as_float16:
         _store_as_float16(model.graph)
     onnx.checker.check_model(model, full_check=True)
@@ -148,10 +155,10 @@ def _store_as_float16(graph: onnx.GraphProto) -> None:
 
 
 def sampling_config(pipeline: PokemonDDPMPipeline) -> dict[str, Any]:
-    """What sampling needs beside the networks, as it is written to JSON.
+    """What sampling needs beside the networks, as JSON.
 
     "vocabulary" has the values of each attribute in the order of their ids; the next id of "type" is none, the next of
-    all is any. "timesteps" and their "alpha_bar" are those of the model's own scheduler and number of steps.
+    all is any.
     """
     scheduler = pipeline.scheduler
     timesteps = set_timesteps(scheduler, pipeline.config.num_inference_steps, "cpu")
@@ -168,24 +175,8 @@ def sampling_config(pipeline: PokemonDDPMPipeline) -> dict[str, Any]:
         "prediction_type": scheduler.config.prediction_type,
         "timesteps": timesteps.tolist(),
         "alpha_bar": scheduler.alphas_cumprod.double()[timesteps].tolist(),
-        "sprite": sprite_settings(),
+        "sprite": SPRITE_SETTINGS,
     }
-
-
-def sprite_settings() -> dict[str, Any]:
-    """What `postprocessing` makes a sprite of a sample with, as JSON has it."""
-    return {
-        "colors": postprocessing.PALETTE_SIZE,
-        "min_fragment": postprocessing.MIN_FRAGMENT,
-        "cell": postprocessing.CELL,
-        "distinct": postprocessing.DISTINCT,
-        "equal_neighbor": postprocessing.EQUAL_NEIGHBOR,
-        "common_colors": postprocessing.COMMON_COLORS.tolist(),
-    }
-
-
-def _session(path: Path) -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
 def check_export(pipeline: PokemonDDPMPipeline, folder: Path, report: Callable[[str], None]) -> None:
@@ -193,20 +184,23 @@ def check_export(pipeline: PokemonDDPMPipeline, folder: Path, report: Callable[[
 
     `report` gets a sentence of each comparison. Raises ValueError if sprites differ by more than one gray level.
     """
-    names = pipeline.conditioner.vocabulary
+    conditioner, unet = (
+        onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"])
+        for name in (CONDITIONER_FILE, UNET_FILE)
+    )
+    names = [name for name in pipeline.conditioner.vocabulary if name != TAGS]
     ids = np.zeros((2, number_of_ids(pipeline.conditioner)), dtype=np.int32)
-    (found,) = _session(folder / CONDITIONER_FILE).run(None, {"ids": ids})
-    labels = {name: torch.zeros((2, 2) if name == "type" else 2, dtype=torch.int32) for name in names if name != TAGS}
-    difference = np.abs(found - pipeline.conditioner(labels).numpy(force=True)).max()
+    labels = {name: torch.zeros((2, 2) if name == "type" else 2, dtype=torch.int32) for name in names}
+    expected = pipeline.conditioner(labels).numpy(force=True)
+    difference = np.abs(conditioner.run(None, {"ids": ids})[0] - expected).max()
     report(f"Conditioner: embeddings differ by at most {difference:.1g}.")
-    session = _session(folder / UNET_FILE)
 
     def exported(_: nn.Module, args: tuple, named: dict[str, Any], __: Any) -> tuple[Tensor]:
         """The output of the exported network in place of the original one's."""
         sample, timestep = args
         timesteps = torch.as_tensor(timestep).float().expand(len(sample))
         given = {"sample": sample, "timestep": timesteps, "class_labels": named["class_labels"]}
-        return (torch.from_numpy(session.run(None, {name: each.numpy() for name, each in given.items()})[0]),)
+        return (torch.from_numpy(unet.run(None, {name: values.numpy() for name, values in given.items()})[0]),)
 
     def sprites() -> np.ndarray:
         return pipeline(num_images_per_type=4, output_type="np", generator=torch.Generator().manual_seed(0)).images

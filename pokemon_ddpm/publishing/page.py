@@ -13,9 +13,8 @@ from PIL import Image
 from pokemon_ddpm.creature import ATTEMPTS
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import SpriteRequest
-from pokemon_ddpm.likeness import MAX_LIKENESS, MIN_GROWTH
+from pokemon_ddpm.likeness import MAX_LIKENESS, MIN_GROWTH, shiny_table
 from pokemon_ddpm.models import LICENSE_FILE, check_files, locate_model, model_name
-from pokemon_ddpm.palettes import shiny_table
 from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sampling import is_distilled

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from benchmarks import rank_samples
+from benchmarks.train_ranker import looks
 from pokemon_ddpm.data import SpriteTensors, load_named, load_tensors, sprite_tensors
 from pokemon_ddpm.evaluation.features import load_features
 from pokemon_ddpm.generation import SpriteRequest
-from pokemon_ddpm.ranking import looks
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
 from tests.labelled_images import folder_of_classes
 from tests.tiny_models import tiny_pipeline, tiny_student
@@ -32,7 +32,7 @@ def test_ranks_are_within_types_and_not_by_size():
 
 @pytest.fixture
 def reddest(monkeypatch):
-    ranker = SimpleNamespace(score=lambda images: images[:, 0].float().mean(dim=(1, 2)))
+    ranker = SimpleNamespace(score=lambda images: images[:, 0].float().mean(dim=(1, 2)), probes={})
     monkeypatch.setattr(rank_samples, "ranker_for", lambda pipeline: ranker)
 
 

@@ -9,11 +9,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from benchmarks import compare_models, count_sprites, cut_references, diffusion_figures, samplers
+from benchmarks import compare_models, count_sprites, cut_references, diffusion_figures
 from benchmarks.release_model import extrapolate, factor, weighted_sum
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.models import PLAIN_WEIGHTS
-from pokemon_ddpm.pipelines.sampling import SAMPLERS
 from tests.test_package import ROOT
 from tests.tiny_models import tiny_pipeline
 
@@ -23,15 +22,14 @@ RESULTS = ROOT / "docs" / "results"
 def test_compare_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     report = json.loads((RESULTS / "pokemon-ddpm-32-earlier" / "report.json").read_text(encoding="utf-8"))
     same = {"value": 0.031, "low": 0.02, "high": 0.05}
-    none = dict.fromkeys(same)  # without a network for features
-    variety = {name: {"near": same, "color": same, "rke": none} for name in ("by type alone", "real")}
+    variety = {name: {"near": same, "color": same} for name in ("by type alone", "real")}
     (tmp_path / "report.json").write_text(json.dumps({**report, "condition_accuracy": {}, "variety": variety}))
     names = sorted(folder.name for folder in RESULTS.iterdir())
     monkeypatch.setattr("sys.argv", ["", *(f"{name}={RESULTS / name}" for name in names), f"other={tmp_path}"])
     compare_models.main()
     lines = [line.strip("|").split("|") for line in capsys.readouterr().out.splitlines()]
     found = {title.strip(): [*map(str.strip, cells)] for title, *cells in lines}
-    assert found[""] == [*names, "other", "real images"] and found["RKE of one type"][-2] == "-"
+    assert found[""] == [*names, "other", "real images"]
     assert found["KID to training"][-2:] == ["0.081 (0.051 to 0.11)", "0.12 (0.025 to 0.22)"]
     assert found["near pairs of one type"][-2] == "0.031 (0.020 to 0.050)"
     assert found["condition accuracy, types"][-2] == "-"
@@ -96,19 +94,3 @@ def test_release_model():
     states = [{"a": torch.ones(2, 3), "b": torch.ones(2)}, {"a": torch.full((2, 2), 4.0), "b": torch.full((2,), 4.0)}]
     total = weighted_sum(states, [3.0, -0.5])  # the other knows fewer augmentations
     assert total["a"].tolist() == [[1, 1, 3], [1, 1, 3]] and total["b"].tolist() == [1, 1]
-
-
-@pytest.mark.slow
-def test_samplers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Samples are kept."""
-    values = {"NUM_IMAGES": 4, "STEPS": (2, 3), "TIMED_BATCH_SIZE": 1, "TIMED_STEPS": 2, "TIMED_TURNS": 1}
-    for name, value in values.items():
-        monkeypatch.setattr(samplers, name, value)
-    tiny_pipeline(size=32, channels=4).save_pretrained(tmp_path / "model")
-    flags = ["--model", str(tmp_path / "model"), "--work_dir", str(tmp_path / "kept"), "--num_cpu_threads", "1"]
-    found = samplers.measure(samplers.parse(flags))
-    assert [row[:2] for row in found] == [(sampler, steps) for sampler in SAMPLERS for steps in "23"]
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").iterdir()}
-    again = samplers.measure(samplers.parse(flags))
-    assert [row[:2] + row[3:] for row in again] == [row[:2] + row[3:] for row in found]  # without the times
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").iterdir()} == before

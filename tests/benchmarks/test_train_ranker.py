@@ -70,7 +70,7 @@ def test_verdicts_are_means_in_which_readers_differ_no_more(tmp_path):
     assert sprites.shape == (3, 4, 64, 64) and [sprites[i, 0, 0, 0].item() for i in range(3)] == [0, 1, 2]
     assert means.quality.tolist() == [2, 3, 4] and means.face.tolist() == means.known.tolist() == [0.5] * 3
     assert means.usable.tolist() == [0.5, 0.5, 1.0] and means.readings.tolist() == [2] * 3
-    looks = ranking.looks(sprites)
+    looks = train_ranker.looks(sprites)
     assert np.allclose(looks["size"], 0.5) and np.allclose(looks["darkness"], 1) and looks["colorfulness"][0] < 0.03
 
 

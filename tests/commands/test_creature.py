@@ -10,7 +10,7 @@ from PIL import Image
 
 from pokemon_ddpm import SpriteConditioner, creature
 from pokemon_ddpm.creature import CreatureSettings, generate_stage
-from pokemon_ddpm.palettes import close_outline
+from pokemon_ddpm.likeness import close_outline
 from pokemon_ddpm.studio import sample_seed
 from pokemon_ddpm.trading_card import trading_card
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES

@@ -8,7 +8,6 @@ from pathlib import Path
 from unittest import mock
 
 import datasets
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -45,13 +44,6 @@ def test_a_small_archive_is_labelled(small: Path, cache: Path) -> None:
     assert (alola["form"], alola["color"], alola["split"]) == ("alola", "any", "validation")
     assert (shiny["finish"], shiny["color"]) == ("shiny", "any")
     assert (back["view"], back["color"]) == ("back", "green")
-
-
-def test_a_configuration_selects(small: Path, cache: Path) -> None:
-    for config, counts in {None: (2, 2, 1), "front": (2, 2, 1), "all": (4, 2, 1)}.items():
-        assert sizes(load_sprites(small, config, cache_dir=cache)) == counts
-    part = load_sprites(small, split="validation", cache_dir=cache)
-    assert isinstance(part, datasets.Dataset) and part["name"][:] == ["Spearow", "Sandshrew Alola"]
 
 
 def test_other_layouts_give_the_same_rows(small: Path, tmp_path: Path, cache: Path) -> None:
@@ -178,11 +170,3 @@ def test_exchanged_folders_are_labelled_by_what_they_show(all_rows: list[dict]) 
     for row in found:
         assert (row["name"], row["type2"], row["height"], row["weight"]) == shown[row["index"]]
         assert row["name"] not in row["path"]
-
-
-def test_without_data_it_is_the_starter_set(sprites_cache: Path) -> None:
-    starter = load_sprites(cache_dir=sprites_cache)
-    assert sizes(starter) == (864, 108, 108) and starter["train"].features == pokemon_sprites.FEATURES
-    first = next(pokemon_sprites.starter_sprites())
-    assert np.array_equal(starter["train"][0]["image"], first.pop("image"))
-    assert rows(starter)[0] == first and encoded(starter["train"])[0]["path"] is None

@@ -1,6 +1,5 @@
 import json
 from pathlib import Path
-from unittest import mock
 
 import pytest
 import torch
@@ -9,10 +8,15 @@ from pokemon_ddpm import RELEASED
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation import evaluate as module
 from pokemon_ddpm.evaluation import metrics, two_sample
-from pokemon_ddpm.evaluation.evaluate import comparisons, evaluate, evaluate_pixels, report_text, row, summary
+from pokemon_ddpm.evaluation.evaluate import (
+    evaluate,
+    evaluate_pixels,
+    evaluate_variety,
+    report_text,
+    row,
+    summary,
+)
 from pokemon_ddpm.evaluation.images import GeneratedSets, RealImages, as_rgba, default_output
-from pokemon_ddpm.evaluation.memorization import Nearest
-from pokemon_ddpm.preprocessing import as_tensor
 from tests.sprite_sets import RedNetwork, as_samples, blobs, type_names
 
 TRAIN, HELD_OUT = blobs(240, 0), blobs(120, 1)
@@ -41,16 +45,6 @@ def test_a_model_as_good_as_new_images_passes():
     assert accuracy["chance"] == pytest.approx(1 / 3, abs=0.01)
 
 
-def test_precision_and_recall_of_samples_that_are_too_alike():
-    """Of Gaussian features; the last row compares training and held-out images alone."""
-    generator = torch.Generator().manual_seed(0)
-    samples, train, held_out = (torch.randn(n, 4, generator=generator) for n in (150, 300, 150))
-    found = {(each["name"], each["to"]): each for each in comparisons(0.2 * samples, train, held_out, 0)}
-    alike, real = found["samples", "held-out"], found["train", "held-out"]
-    assert alike["precision"].value > 0.9 and alike["recall"].value < 0.2 and alike["kid"].low > 0.1
-    assert min(real["precision"].value, real["recall"].value) > 0.8 and real["kid"].low < 0 < real["kid"].high
-
-
 def test_a_model_that_returns_training_images_is_found_by_memorization_alone():
     """Samples have no conditions; there can be more training images than those of the distances."""
     found, _ = measured(TRAIN.images[:150].flip(-1))
@@ -73,26 +67,28 @@ def test_raw_samples_and_the_default_output_are_compared_with_real_images_prepar
     if kind == "RGBA":
         samples.images[:, 3].clamp_(9, 250)  # as predicted
     monkeypatch.setattr(module, "two_sample_test", lambda *given: calls.append(given) or {})
-    rows = torch.arange(12).flip(0)
-    generated, tested = as_samples(samples.images), as_samples(others.images)
-    found = evaluate_pixels(GeneratedSets(generated, tested, tested, rows, rows), train, held_out, 7, "cpu")
-    names = ["raw", "default output", "default output at 32 of 64 px"]
-    assert list(found["two_sample"]) == names[: 2 + (side == 64)]
-    for *sets, lines, seed, _ in calls:
-        assert [len(images) for images in sets] == [20, 20, 16, 12]
-        assert torch.equal(lines, torch.cat([torch.arange(16), rows])) and seed == 7
-    raw, output = calls[:2]
+    rows, tested = torch.arange(12).flip(0), as_samples(others.images)
+    found = evaluate_pixels(GeneratedSets(as_samples(samples.images), tested, tested, rows), train, held_out, 7, "cpu")
+    assert list(found["two_sample"]) == ["raw", "default output", "default output at 32 of 64 px"][: 2 + (side == 64)]
     chosen = torch.randperm(30, generator=torch.Generator().manual_seed(7))[:20]
     given = train.images[chosen], samples.images, held_out.images, others.images
-    for prepared, compared, images in zip(output[:4], raw[:4], given, strict=True):
+    for prepared, compared, images in zip(calls[1][:4], calls[0][:4], given, strict=True):
         assert torch.equal(compared, images) and torch.equal(prepared, default_output(images))
+    assert torch.equal(calls[0][4], torch.cat([torch.arange(16), rows])) and calls[0][5] == 7
     if side == 64:
         assert all(images.shape[1:] == (4, 32, 32) for images in calls[2][:4])
     statistics = found["pixel_statistics"]
-    assert list(statistics) == ["raw samples", "default output", "held-out"]
     assert statistics["raw samples"]["clear_background"]["value"] == (1 if kind == "RGB" else 0)
     assert statistics["default output"]["clear_background"]["value"] == 1
     assert statistics["default output"]["colors"]["value"] <= 16 < statistics["held-out"]["colors"]["value"]
+
+
+def test_samples_that_are_too_alike_stand_beside_as_many_training_images():
+    samples = blobs(24, 1)
+    alike = as_samples(samples.images[:3].repeat(8, 1, 1, 1), type_names(samples))
+    found, real = (evaluate_variety(alike, blobs(60, 0), 0)[name] for name in ("by type alone", "real"))
+    assert found["n"] == real["n"] == 24 and (found["near"]["value"], found["color"]["value"]) == (1, 0)
+    assert real["near"]["n"] == 3 and real["near"]["value"] < 0.9
 
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "results" / "pokemon-ddpm-64"
@@ -114,15 +110,3 @@ def test_the_report_has_the_numbers():
     assert "](closest-names.png)" in text
     assert [sentence for sentence in summary(NUMBERS) if sentence not in text or sentence not in card] == []
     assert [row for row in ROWS.strip().splitlines() if row not in text] == []
-
-
-def test_closest_pairs(monkeypatch: pytest.MonkeyPatch):
-    shown = mock.Mock()
-    monkeypatch.setattr(module, "sprite_sheet", shown)
-    images, train = (torch.randint(256, (count, 3, 8, 8), dtype=torch.uint8) for count in (5, 9))
-    nearest = Nearest(torch.tensor([3.0, 1.0, 2.0, 5.0, 1.0]), torch.tensor([4, 5, 6, 7, 8]))
-    module.closest_sheet(images, nearest, train, [f"name {i}" for i in range(9)])
-    order, matches = [1, 4, 2, 0, 3], [5, 8, 6, 4, 7]
-    cells, columns, labels, *_ = shown.call_args.args
-    assert (columns, labels) == (2, ["1 name 5", "1 name 8", "2 name 6", "3 name 4", "5 name 7"])
-    assert torch.equal(as_tensor(cells), torch.stack([images[order], train[matches]], dim=1).flatten(0, 1))

@@ -1,17 +1,11 @@
-import math
-from types import SimpleNamespace
-
 import pytest
 import torch
-from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
 from PIL import Image
 from scipy.special import comb
 
-from pokemon_ddpm import SpriteConditioner, SpriteTensors
-from pokemon_ddpm.diffusion import make_sampler, make_scheduler, student_scheduler
+from pokemon_ddpm import SpriteTensors
 from pokemon_ddpm.evaluation import memorization as module
-from pokemon_ddpm.evaluation.memorization import bits_per_dim, check_likelihood, memorization, nearest_by_pixels
-from pokemon_ddpm.vocabulary import TYPES
+from pokemon_ddpm.evaluation.memorization import memorization, nearest_by_pixels
 from tests.tiny_models import tiny_pipeline
 
 
@@ -83,94 +77,3 @@ def test_samples_near_training_images_are_counted(monkeypatch):
 
     monkeypatch.setattr("pokemon_ddpm.evaluation.memorization.generate", generate)
     assert module.count_copies(tiny_pipeline(vocabulary={"type": ["cat", "dog"]}), train, held_out) == (16, 32)
-
-
-T, BETA = 40, 0.1
-
-
-@pytest.fixture(autouse=True)
-def few_timesteps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pokemon_ddpm.evaluation.memorization.NUM_TIMESTEPS", 3)
-
-
-def model(predict, scaling_factor: float = 1.0) -> SimpleNamespace:
-    """In place of a pipeline with a network that predicts clean samples; `calls` are the network's inputs."""
-    torch.manual_seed(0)
-    conditioner = SpriteConditioner({"type": list(TYPES)}, embedding_dim=4).requires_grad_(False)
-    calls = []
-
-    def unet(noisy: torch.Tensor, t: torch.Tensor, class_labels: torch.Tensor, return_dict: bool) -> tuple:
-        calls.append((noisy, t, class_labels))
-        return (predict(noisy),)
-
-    unet.device, unet.dtype = torch.device("cpu"), torch.float32
-    scheduler = DDPMScheduler(T, trained_betas=[BETA] * T, prediction_type="sample")
-    parts = {"unet": unet, "conditioner": conditioner, "scheduler": scheduler}
-    return SimpleNamespace(**parts, scaling_factor=scaling_factor, calls=calls)
-
-
-def noise_images(count: int) -> SpriteTensors:
-    types = torch.arange(2 * count).view(count, 2) % 18
-    return SpriteTensors(noise(count), {"type": types, "color": torch.zeros(count)})
-
-
-@pytest.mark.parametrize("s", [1.0, 0.5])
-@pytest.mark.parametrize("prediction", [0.5, 1.0, 5.0])  # 5 is clipped to 1
-def test_all_terms_of_white_images(prediction: float, s: float, monkeypatch: pytest.MonkeyPatch):
-    """If always the same image is predicted, no term depends on the noise; samples are s times the images."""
-    data = SpriteTensors(torch.full((4, 3, 8, 8), 255, dtype=torch.uint8), {"type": torch.tensor([[0, 18]] * 4)})
-    monkeypatch.setattr("pokemon_ddpm.evaluation.memorization.NUM_TIMESTEPS", T - 1)
-    found = bits_per_dim(model(lambda noisy: torch.full_like(noisy, s * prediction), s), data)
-    mean = min(prediction, 1.0)
-    bar = [(1 - BETA) ** (t + 1) for t in range(T)]
-    variance = [(1 - bar[t - 1]) / (1 - bar[t]) * BETA for t in range(1, T)]  # of the posterior
-    # The cell of white extends to infinity; the variance at the first timestep is that of the next one.
-    decoder = -math.log2(0.5 * math.erfc(s * (1 - 1 / 255 - mean) / math.sqrt(2 * variance[0])))
-    weights = [bar[t - 1] * BETA**2 / (1 - bar[t]) ** 2 / variance[t - 1] for t in range(1, T)]
-    between = 0.5 * s**2 * (1 - mean) ** 2 * sum(weights) / math.log(2)
-    prior = 0.5 * (bar[-1] * (s**2 - 1) - math.log(1 - bar[-1])) / math.log(2)
-    expected = {"bound": prior + between + decoder, "L_T": prior, "L_1 to L_{T-1}": between, "L_0": decoder}
-    assert {name: each["value"] for name, each in found.items()} == pytest.approx(expected, rel=1e-4)
-    assert found["bound"]["high"] - found["bound"]["low"] < 1e-9 and found["bound"]["n"] == 4
-
-
-def test_sampled_terms_are_one_of_each_part_and_add_up_to_all_terms_on_average():
-    count, terms, generator = 20_000, 999, torch.Generator().manual_seed(0)
-    timesteps = module.sampled_terms(count, terms, 40, generator)
-    assert (((timesteps - 1) * 40 / terms).long() - torch.arange(40)).abs().max() <= 1
-    assert timesteps.min() == 1 and timesteps.max() == terms
-    values = (torch.arange(terms + 1) / terms) ** 2
-    estimates = terms * values[timesteps].mean(dim=1)
-    error = estimates.std().item() / math.sqrt(count)
-    assert estimates.mean().item() == pytest.approx(values.sum().item(), abs=4.5 * error)
-    assert module.sampled_terms(3, T - 1, T - 1, generator).tolist() == [list(range(1, T))] * 3
-
-
-def test_every_image_has_a_decoder_term_and_its_own_labels():
-    data, pipeline = noise_images(70), model(torch.zeros_like)
-    bits_per_dim(pipeline, data)
-    noisy, timesteps, embedding = (torch.cat(parts) for parts in zip(*pipeline.calls, strict=True))
-    first = timesteps == 0
-    assert len(timesteps) == 4 * 70 and first.sum() == 70
-    nearest = torch.cdist(noisy[first].flatten(1), data.images.flatten(1).float() / 127.5 - 1).argmin(dim=1)
-    assert nearest.sort().values.tolist() == list(range(70))
-    assert torch.equal(embedding[first], pipeline.conditioner({"type": data.labels["type"][nearest]}))
-
-
-def test_the_result_is_a_function_of_the_seed_and_not_of_the_sampler():
-    pipeline, data = model(lambda noisy: noisy), noise_images(20)
-    one, again, other = (bits_per_dim(pipeline, data, seed) for seed in (0, 0, 1))
-    assert one == again != other
-    pipeline.scheduler = make_sampler("dpmsolver++", pipeline.scheduler)
-    check_likelihood(pipeline)
-    assert bits_per_dim(pipeline, data) == one
-
-
-@pytest.mark.parametrize(("scheduler", "message"), [
-    (DPMSolverMultistepScheduler(T), "variance_type of fixed_small, fixed_large, learned_range, not None"),
-    (DDPMScheduler(T, variance_type="fixed_small_log"), "learned_range, not fixed_small_log"),
-    (student_scheduler(make_scheduler(T)), "measure the teacher of a distilled model"),
-])  # fmt: skip
-def test_other_schedulers_are_refused(scheduler, message):
-    with pytest.raises(ValueError, match=message):
-        check_likelihood(SimpleNamespace(scheduler=scheduler))

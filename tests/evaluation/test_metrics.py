@@ -1,13 +1,15 @@
 import math
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 import pytest
 import torch
 
 from pokemon_ddpm.evaluation import metrics
+from pokemon_ddpm.evaluation.images import as_rgba
 from pokemon_ddpm.evaluation.metrics import averages, condition_accuracy, frechet, kid, pixel_statistics, wasserstein
 from pokemon_ddpm.vocabulary import TYPES
+from tests.sprite_sets import blobs
 
 
 def gaussian(n: int, dimension: int, seed: int = 0) -> torch.Tensor:
@@ -187,3 +189,29 @@ def test_averages_are_means_and_a_median_with_intervals():
     half = 1.96 * values[1:].std() / 99**0.5
     assert (found["dark"]["low"], found["dark"]["high"]) == pytest.approx((50 - half, 50 + half), rel=0.05)
     assert found == averages({"colors": np.array([1.0, 2, 30] * 30), "dark": values})
+
+
+def test_colors_are_those_of_the_foreground():
+    """Red and blue, which Ottosson 2020 has as (0.628, 0.225, 0.126) and (0.452, -0.032, -0.312)."""
+    images = torch.tensor([255, 255, 255, 0], dtype=torch.uint8).view(1, 4, 1, 1).repeat(3, 1, 32, 32)
+    for image, left, color in zip(images, (2, 2, 11), ([255, 0, 0], [0, 0, 255], [255, 0, 0]), strict=True):
+        image[:, 2:7, left : left + 9] = torch.tensor([*color, 255])[:, None, None]
+    found = metrics.color_distances(images)
+    expected = math.dist((0.62796, 0.22486, 0.12585), (0.45201, -0.03246, -0.31153))
+    assert found[0, 1] == pytest.approx(expected, abs=1e-4)
+    assert found[0, 2] == found[0, 0] == 0
+
+
+def test_near_silhouettes_are_those_of_all_pairs():
+    images = as_rgba(blobs(12, 3).images)
+    masks, near = images[:, 3].numpy() > 127, []
+    for one, other in combinations(masks, 2):
+        overlaps = []
+        for view in (other, other[:, ::-1]):
+            centered = []
+            for mask in (one, view):
+                y, x = (place - (place.min() + place.max() - 31) / 2 for place in mask.nonzero())
+                centered.append({*zip(y, x, strict=True)})
+            overlaps.append(len(centered[0] & centered[1]) / len(centered[0] | centered[1]))
+        near.append(max(overlaps) >= 0.7)
+    assert 0 < metrics.variety(images)["near"] == np.mean(near) < 1

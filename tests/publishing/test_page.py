@@ -14,8 +14,17 @@ from pokemon_ddpm import RELEASED_FAST_MODEL
 from pokemon_ddpm.creature import ATTEMPTS, BACK_STRENGTH, NEXT_STRENGTH, enlarged
 from pokemon_ddpm.description import SKETCH_STRENGTH, sketch_image
 from pokemon_ddpm.generation import GenerationSettings
-from pokemon_ddpm.likeness import MAX_LIKENESS, MIN_GROWTH, growth, overlaps, shared_drawing
-from pokemon_ddpm.palettes import SHINY_DRAWS, close_outline, share_palette, shiny
+from pokemon_ddpm.likeness import (
+    MAX_LIKENESS,
+    MIN_GROWTH,
+    SHINY_DRAWS,
+    close_outline,
+    growth,
+    overlaps,
+    share_palette,
+    shared_drawing,
+    shiny,
+)
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.preprocessing import as_tensor

@@ -16,13 +16,21 @@ from pokemon_ddpm import SpriteConditioner
 from pokemon_ddpm.creature import enlarged
 from pokemon_ddpm.description import SKETCHES, TABLE, drawn_sketch, parse_description, sketch_image
 from pokemon_ddpm.generation import SpriteRequest
-from pokemon_ddpm.likeness import MAX_LIKENESS, overlaps, shared_drawing
-from pokemon_ddpm.palettes import SHINY_DRAWS, close_outline, share_palette, shiny, shiny_table
+from pokemon_ddpm.likeness import (
+    MAX_LIKENESS,
+    SHINY_DRAWS,
+    close_outline,
+    overlaps,
+    share_palette,
+    shared_drawing,
+    shiny,
+    shiny_table,
+)
 from pokemon_ddpm.pipelines.sampling import WHITE_QUANTILE
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.preprocessing import as_tensor
-from pokemon_ddpm.publishing.onnx_export import sprite_settings
+from pokemon_ddpm.publishing.onnx_export import SPRITE_SETTINGS
 from pokemon_ddpm.publishing.page import SOURCE
 from pokemon_ddpm.sheets import squash
 from pokemon_ddpm.studio import candidates_of, sample_seed
@@ -145,7 +153,7 @@ def test_sprites_are_finished_as_in_python(run):
         samples.append(np.where(alpha, np.concatenate([color, alpha], axis=2), [255, 255, 255, 0]).astype(np.uint8))
     code = """([samples, settings]) =>
         samples.map((sample) => [...toSprite(Uint8ClampedArray.from(sample), settings)])"""
-    found = run({"sprite": "toSprite"}, code, [[sample.ravel().tolist() for sample in samples], sprite_settings()])
+    found = run({"sprite": "toSprite"}, code, [[sample.ravel().tolist() for sample in samples], SPRITE_SETTINGS])
     for sample, each in zip(samples, found, strict=True):
         assert_same(np.array(each, dtype=np.uint8).reshape(sample.shape), to_sprite(Image.fromarray(sample, "RGBA")))
 

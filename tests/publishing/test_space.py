@@ -49,14 +49,6 @@ class TestFolder:
         run_in(unpacked_wheel(tmp_path_factory.getbasetemp()), code)
         assert contents(tmp_path) == contents(folder)
 
-    def test_the_card(self, folder):
-        card = SpaceCard.load(folder / "README.md")
-        data = card.data.to_dict()
-        assert (data["sdk"], data["sdk_version"], data["app_file"]) == ("gradio", gradio.__version__, "app.py")
-        assert data["python_version"] == ".".join(map(str, sys.version_info[:2]))
-        assert data["license"] == "other" and not data["models"] and len(data["short_description"]) <= 60
-        assert "unaffiliated research and education project" in card.text and "trademarks of Nintendo" in card.text
-
 
 def test_it_runs_with_a_model_from_the_hub(hub, tmp_path):
     """Where only its own package can be imported. A Space of own classes has nothing of Pokémon."""
