@@ -38,6 +38,7 @@ NO_VALIDATION = " Without held-out images, train with --validation_steps 0."
 
 
 MIN_TAG_IMAGES, MAX_TAG_SHARE = 20, 0.9  # of the training images, for a tag that is a condition
+MAX_TAG_LABELS = 2**30  # a byte each
 
 
 @dataclass(frozen=True)
@@ -298,9 +299,14 @@ def sprite_tensors(
 
 
 def tag_labels(tags: Sequence[Sequence[str]]) -> tuple[torch.Tensor, tuple[str, ...]]:
-    """Whether each image has each tag, bool (N, V), and the tags in alphabetical order, from those of each image."""
+    """Whether each image has each tag, bool (N, V), and the tags in alphabetical order, from those of each image.
+
+    Raises ValueError if they would fill the memory.
+    """
     tags = [["-".join(tag.lower().split()) for tag in each or () if tag and tag.strip()] for each in tags]
     names = sorted({tag for each in tags for tag in each})
+    if len(tags) * len(names) > MAX_TAG_LABELS:
+        raise ValueError(f"{len(names):,} different tags of {len(tags):,} images are too many; leave out long texts.")
     positions = {tag: number for number, tag in enumerate(names)}
     labels = torch.zeros(len(tags), len(names), dtype=torch.bool)
     for row, each in zip(labels, tags, strict=True):
