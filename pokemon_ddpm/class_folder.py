@@ -222,5 +222,5 @@ def _own_values(rows: Iterable[Mapping[str, str]]) -> tuple[dict[str, tuple[str,
 
 def _sorted_names(names: Iterable[str]) -> list[str]:
     """In alphabetical order, or as numbers if all are."""
-    are_numbers = all(name.isdecimal() for name in names)
+    are_numbers = all(name.isdecimal() and len(name) < MAX_WORD for name in names)
     return sorted(names, key=lambda name: (int(name) if are_numbers else 0, name))

@@ -29,6 +29,7 @@ from pokemon_ddpm.vocabulary import ATTRIBUTES, COLORS, CONDITIONS, FINISHES, SI
 SAFE_BUILDERS = ("parquet", "arrow", "imagefolder", "cache")  # they only read tables or list files
 NO_VALIDATION = " Without held-out images, train with --validation_steps 0."
 MIN_TAG_IMAGES, MAX_TAG_SHARE = 20, 0.9  # of the training images, for a tag that is a condition
+MAX_TAG_LABELS = 2**30  # a byte each
 
 
 @dataclass(frozen=True)
@@ -284,9 +285,15 @@ def sprite_tensors(
 
 
 def tag_labels(tags: Sequence[Sequence[str]]) -> tuple[torch.Tensor, tuple[str, ...]]:
-    """Whether each image has each tag, bool (N, V), and the tags in alphabetical order, from those of each image."""
+    """Whether each image has each tag, bool (N, V), and the tags in alphabetical order, from those of each image.
+
+    Raises ValueError if they would fill the memory.
+    """
     tags = [["-".join(tag.lower().split()) for tag in own or () if tag and tag.strip()] for own in tags]
     positions = {tag: number for number, tag in enumerate(sorted({tag for own in tags for tag in own}))}
+    if len(tags) * len(positions) > MAX_TAG_LABELS:
+        counts = f"{len(positions):,} different tags of {len(tags):,} images"
+        raise ValueError(f"{counts} are too many; leave out long texts.")
     labels = torch.zeros(len(tags), len(positions), dtype=torch.bool)
     for row, own in zip(labels, tags, strict=True):
         row[[positions[tag] for tag in own]] = True

@@ -196,6 +196,7 @@ def _phrases(
             phrases[each] = {**_meaning(each, phrases), "tags": tag}
         for end, by in PLURALS:
             phrases.setdefault(re.sub(f"{end}$", by, phrase), {"tags": tag})
+    phrases.pop("", None)  # of values without Latin letters
     return phrases
 
 

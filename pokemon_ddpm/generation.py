@@ -93,7 +93,7 @@ def generate(
                 begin = {"image": pictures, "strength": strength}
             columns = {name: [request.attributes.get(name) for request in chunk] for name in names}
             for name in names & pipeline.conditioner.sets:  # for which a list of texts would be one set for all
-                columns[name] = [value and (value,) for value in columns[name]]
+                columns[name] = [(value,) if isinstance(value, str) else value for value in columns[name]]
             images = pipeline(
                 [request.pokemon_type for request in chunk],
                 generator=[torch.Generator().manual_seed(request.seed) for request in chunk],

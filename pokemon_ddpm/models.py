@@ -37,7 +37,7 @@ MAX_LAYERS, MAX_TENSORS = 100, 10_000  # of a network on its way down; of a file
 # Values of configurations that could fill the memory, or make a loop endless.
 POSSIBLE = {
     "sample_size": range(1, 1025), "downsample_padding": (0, 1), "num_train_timesteps": range(2, 100_001),
-    "solver_order": (1, 2, 3), "layers_per_block": range(1, 33),
+    "solver_order": (1, 2, 3), "layers_per_block": range(1, 33), "in_channels": (3, 4), "out_channels": (3, 4, 6, 8),
 }  # fmt: skip
 
 

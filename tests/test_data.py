@@ -329,6 +329,7 @@ def test_further_columns_of_metadata_are_attributes(tmp_path: Path, caplog) -> N
         ("file_name,label\na/000.png,x", "a/001.png: expected FILE, with a label in its metadata"),
         ('file_name,view\n"', "metadata.csv cannot be read: after line 1"),
         ("file_name,mood\na/000.png,fr\xf6hlich", "metadata.csv cannot be read: it is not in UTF-8"),
+        (f"file_name,label\na/000.png,{'1' * 5000}\na/001.png,2", "Unusable class names: '1111"),
     ],
 )
 def test_mistakes_in_the_metadata_beside_class_folders(tmp_path: Path, content: str, message: str) -> None:

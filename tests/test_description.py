@@ -94,6 +94,7 @@ def test_a_model_with_other_classes_knows_its_own_words_only():
     assert parse_description("an orc, an undead spirit and a wolf", plurals)[0]["type"] == "undead-spirits/wolves"
     assert parse_description("an ant with no hat", {**plurals, "hat": ["no hat"]})[0]["hat"] == "no hat"
     assert parse_description("an orc's bär", {"type": ["Bär", "Orc's"]}) == ({"type": "Orc's/Bär"}, [])
+    assert parse_description("elephantine orcs", {"type": ["火", "orc"], "tags": ["日本"]})[0] == {"type": "orc"}
 
 
 STRAIGHT = 4 + 5 * 4 + 25 * 2  # a seed of the whole width and height that does not lean

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from pokemon_ddpm import SpriteConditioner, SpriteTensors, load_sprites
 from pokemon_ddpm.app.handlers import Refused, controls, default_settings, new_job
 from pokemon_ddpm.cli import app
-from pokemon_ddpm.data import load_tensors
+from pokemon_ddpm.data import load_tensors, tag_labels
 from pokemon_ddpm.dataset_scripts import sprite_archive
 from pokemon_ddpm.generation import SpriteRequest, generate, read_settings
 from pokemon_ddpm.training.batches import drop_conditions
@@ -76,12 +76,11 @@ def test_a_call_takes_one_set_or_one_for_each_type():
     assert torch.equal(same[0], same[1]) and not torch.equal(same[0], same[2])
 
 
-def test_a_request_has_its_tags_as_one_text(tmp_path):
+def test_a_request_has_its_tags_as_a_text_or_a_list(tmp_path):
     pipeline = tiny_pipeline(vocabulary=VOCABULARY, channels=4)
-    requests = [SpriteRequest(5, "fire", {"tags": "fox wings"}), SpriteRequest(5, "fire", {"color": None})]
+    requests = [SpriteRequest(5, "fire", {"tags": tags}) for tags in ("fox wings", ["fox", "wings"])]
     plain = pipeline(["fire"], tags=["wings", "fox"], generator=torch.Generator().manual_seed(5)).images[0]
-    found = list(generate(pipeline, requests[:1], chunk_size=1))
-    assert found[0].tobytes() == plain.tobytes()
+    assert {each.tobytes() for each in generate(pipeline, requests, chunk_size=1)} == {plain.tobytes()}
     pipeline.save_pretrained(tmp_path / "model")
     command = ["generate", "--model", tmp_path / "model", "--num-images", 1, "--output-dir", tmp_path / "sprites"]
     result = CliRunner().invoke(app, [*map(str, command), "--tag", "fox", "--tag", "wings"])
@@ -134,6 +133,11 @@ def test_sprites_have_the_tags_of_their_form_and_backs_none_of_faces(tmp_path):
     for number, row in enumerate(rows):
         present = tensors.labels["tags"][number].nonzero().flatten().tolist()
         assert [tensors.own_values["tags"][tag] for tag in present] == sorted(row["tags"])
+
+
+def test_tags_that_would_fill_the_memory_are_refused():
+    with pytest.raises(ValueError, match="^32,769 different tags of 32,769 images are too many; leave out long texts"):
+        tag_labels([[*map(str, range(2**15 + 1))], *[[]] * 2**15])
 
 
 def test_words_of_captions_train_if_they_are_not_too_rare_or_too_frequent(tmp_path):

@@ -106,9 +106,9 @@ def generate(
     settings = GenerationSettings(model, *sampler, dtype=dtype or dtype_of(output_dir), **processing)
     pipeline = settings.load()
     candidates = candidates or default_candidates(pipeline)
-    if description is not None:
-        given = _described(description, pipeline.conditioner, model) | {k: v for k, v in given.items() if v}
-    (sketch,) = given.pop("sketch", [None])
+    found = {} if description is None else _described(description, pipeline.conditioner, model)
+    (sketch,) = found.pop("sketch", [None])
+    given = found | {name: values for name, values in given.items() if values}
     requests, labels = make_requests(given, pipeline.conditioner, num_images, seed, same_seeds, candidates)
     requests = [replace(request, sketch=sketch) for request in requests]
     settings = replace(settings, chunk_size=chunk_size_of(pipeline, requests, candidates))

@@ -39,7 +39,7 @@ const selects = () => [...$("attributes").querySelectorAll("select")];
 const chosenType = () => radios().find(({ checked }) => checked)?.value ?? ANY;
 
 export function choose(name, value) {
-  if (name in EXTRAS) extras[value === ANY ? "delete" : "add"](name);
+  if (Object.hasOwn(EXTRAS, name)) extras[value === ANY ? "delete" : "add"](name);
   else if (name === "type") for (const radio of radios()) radio.checked = radio.value === value;
   else selects().find((each) => name === (each.id || each.name)).value = value;
 }

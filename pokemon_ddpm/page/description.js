@@ -45,6 +45,7 @@ function phrases(vocabulary, words, usual) {
     }
     for (const [end, by] of PLURALS) if (!known.has(phrase.replace(end, by))) known.set(phrase.replace(end, by), [["tags", tag]]);
   }
+  known.delete(""); // of values without Latin letters
   return known;
 }
 

@@ -22,6 +22,7 @@ function pick(rows, key) {
 /** Attribute -> value, of those that are not given; without those that are any. The first argument is the export's config.json. */
 export function drawConditions({ training_conditions: table, vocabulary }, conditions, seed) {
   if (!table) return {};
+  conditions = { __proto__: null, ...conditions }; // every other object has a "constructor"
   const numbers = (row) => row.split(" ").filter(Boolean).map(Number), tagNames = vocabulary.tags ?? [];
   const all = table.rows.map((row, i) => Object.assign(numbers(row), { tags: numbers(table.tags?.[i] ?? "").map((id) => tagNames[id]) }));
   const asked = conditions.tags?.split(" ") ?? [], types = [...vocabulary.type, "none"];
@@ -63,7 +64,7 @@ export function candidatesOf({ vocabulary, training_conditions: table, sketches 
   const half = Math.floor(seeds.length / 2), begin = number % 2 ? 0 : seeds.length - half;
   return seeds.map((seed, i) => {
     const own = isDrawn && begin <= i && i < begin + half ? withDrawnSketch(conditions, asked, sketches, seed) : conditions;
-    const inOrder = Object.keys(vocabulary).filter((name) => name in own).map((name) => [name, own[name]]);
+    const inOrder = Object.keys(vocabulary).filter((name) => Object.hasOwn(own, name)).map((name) => [name, own[name]]);
     return { seed, conditions: Object.fromEntries(inOrder) };
   });
 }

@@ -178,6 +178,7 @@ def test_malformed_requests_are_logged_in_a_line(http: httpx.Client, app: App, c
         assert "Traceback" not in errors and errors.count("\n") <= 1, (path, content)
     with suppress(httpx.RemoteProtocolError):
         http.get("/queue/data?session_hash=unknown")
+    assert "x" not in app.page._queue.pending_messages_per_session  # whose number is limited
     assert "Traceback" not in capfd.readouterr().err
 
 

@@ -290,6 +290,7 @@ MISTAKES = [
     (["--game-sheet", "--output", "taken.png"], "--output taken.json is a folder."),
     (["--game-sheet", "--output-dir", "new"], "--game-sheet has no effect with --output-dir; leave it out."),
     (["--attribute", "relation=same"], "relation is no condition of this model; its conditions are color, "),
+    (["--attribute", "sketch=yes"], "sketch is no condition of this model; its conditions are color, "),
     (["--output-dir", "/dev/null/folder"], "/dev/null/folder: Not a directory."),
     (["--num-images", 30_000], "A sheet of 30,000 sprites with sides of 64 pixels is too large"),
     (["--output", "x.gif", "--num-inference-steps", 1000, "--num-images", 99], "are too many for an animation"),

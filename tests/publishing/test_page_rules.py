@@ -134,6 +134,15 @@ def test_half_of_the_candidates_are_sketched_as_in_python(run):
     assert {sum("pose" in one["conditions"] for one in each) for each in found} == {0, 1, 2}
 
 
+def test_an_attribute_can_have_the_name_of_a_member_of_every_object(run):
+    config = {"vocabulary": {"type": ["a"], "constructor": ["x", "y"]}, "weights": ""}
+    config["training_conditions"] = {"attributes": ["constructor"], "drawn": ["constructor"], "rows": ["0 0 1 1"]}
+    code = """(config) => [drawConditions(config, {}, 0), drawConditions(config, { constructor: "x" }, 0),
+        candidatesOf(config, { type: "a" }, {}, [1], 0)]"""
+    expected = [{"constructor": "y"}, {}, [{"seed": 1, "conditions": {"type": "a"}}]]
+    assert run({"draw": "candidatesOf, drawConditions"}, code, config) == expected
+
+
 def test_colors_out_of_range_are_brought_back_as_in_python(run):
     noise = torch.randn(3, 4, 16, 16, generator=torch.Generator().manual_seed(0))
     samples = noise * torch.tensor([0.2, 1, 2.5]).view(3, 1, 1, 1)
