@@ -1,7 +1,7 @@
-// The image of a creature's card, 600x860 units of two pixels; pokemon_ddpm/trading_card.py draws the same one.
+// The image of a creature's card, 600x860 units of two pixels.
 
 import { enlarged } from "./canvas.js";
-import { centered } from "./sampling.js";
+import { centered } from "./pixels.js";
 
 const WIDTH = 600, HEIGHT = 860, FRAME = 14, LEFT = 36, RIGHT = WIDTH - LEFT, SCALE = 2;
 const TEXT = "#1c1b29", MUTED = "#55536b", GROUND = "#eeedf5";

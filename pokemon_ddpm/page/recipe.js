@@ -1,13 +1,13 @@
 // A recipe is what a sprite can be made again of: {conditions, seed, makes}; of two creatures {to: {conditions, seed}, share};
 // and of what a visitor drew {doodle}.
 
-import { CHANGES } from "./creature.js";
 import { valuesOf } from "./doodle.js";
 import { blend, nameOf } from "./names.js";
 import { sampleSeed } from "./random.js";
 
 export const ANY = "any", NONE = "none", MAX_SEED = 2 ** 32;
-const MADE = ["view", "finish"]; // conditions that a sprite gets by `CHANGES`
+export const CHANGES = { back: { view: "back" }, shiny: { finish: "shiny" }, evolve: {} }; // of conditions, by what is made
+const MADE = ["view", "finish"]; // conditions that a sprite gets so
 export const LAST_STAGE = 3;
 const RARE = 64; // one of so many is a shiny
 const MAX_MAKES = 16, TO = "to-", SHOWN_DIGITS = 8, LONGEST_NAME = 24;
