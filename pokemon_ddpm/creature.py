@@ -270,6 +270,7 @@ def generate_creature(
     own = ("num_inference_steps", "guidance_scale")
     about = {  # all that decides about a creature
         "model": model_name(settings.model),
+        "license": pipeline.license,
         "weights": weights_digest(pipeline.unet, pipeline.conditioner),
         "scheduler": sampler_name(pipeline.scheduler),
         **{name: pipeline.config[name] for name in own},
