@@ -2,7 +2,7 @@
 
 import { drawCard } from "./card.js";
 import { $, download, say } from "./dom.js";
-import { rename } from "./list.js";
+import { keep, label } from "./list.js";
 import { sampleRecipe, work } from "./making.js";
 import { cardRecipes, givenName, identity } from "./recipe.js";
 import { canShare, copy, fileName, pngFile, saveSheet, share } from "./saving.js";
@@ -89,7 +89,7 @@ $("card-name").onchange = async () => {
   sprite.name = givenName($("card-name").value);
   draw(card);
   if (card.file) await complete(card);
-  if (sprite.item) await rename(sprite, sprite.name);
+  if (sprite.item) label(sprite), await keep(sprite);
   if (page.shown === sprite) open(sprite);
 };
 $("share").hidden = !canShare;

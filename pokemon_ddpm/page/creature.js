@@ -19,11 +19,7 @@ export function startOf({ doodle, conditions, seed }, config) {
 }
 
 /**
- * Makes the sprite of a recipe.
- *
- * A shiny is a drawing in the colors of a real one. Every other part has noise of its own: the first of some attempts that is no
- * copy of what it is made from and, as a next stage, larger; or else is larger. Backs and next stages have its colors.
- * @param sample A function from a request to pixels.
+ * Makes the sprite of a recipe with `sample`, a function from a request to pixels.
  * @param {Map} known What was made for other recipes, so that a sprite of the same creature goes on from there.
  * @param {object} tries Part -> the attempt that is known to be its best; gets those that are found.
  */
@@ -31,8 +27,8 @@ export async function make(recipe, config, sample, known = new Map(), tries = {}
   const { makes, to: towards, share, conditions, seed } = recipe, keyOf = (count) => JSON.stringify({ ...recipe, makes: makes.slice(0, count) });
   let count = makes.length - 1; // the last step is made again, since it is shown
   while (count >= 0 && !known.has(keyOf(count))) count--;
-  let state = known.get(keyOf(count));
-  if (count < 0) {
+  let state = count < 0 ? null : known.get(keyOf(count));
+  if (!state) {
     const pixels = await sample({ conditions, seed, towards, share, ...startOf(recipe, config) }), nearer = share > 0.5 ? towards : recipe;
     state = { conditions: nearer.conditions, seed: nearer.seed, stage: 1, pixels, origin: pixels };
   }
@@ -53,13 +49,16 @@ async function after(step, state, config, sample, tries) {
   }
   const conditions = { ...state.conditions, ...CHANGES[kind] }, changed = { ...state, conditions };
   if (kind === "shiny") return { ...changed, pixels: shiny(before, origin, (conditions.type ?? "").split("/"), state.seed, rules.palettes) };
-  if (kind === "back") return { ...changed, pixels: await bestAttempt("same", changed, config, sample, tries) };
-  if (conditions.size) conditions.size = sizes[Math.min(sizes.indexOf(conditions.size) + 1, sizes.length - 1)];
-  const next = { ...changed, stage: state.stage + 1 };
-  return { ...next, pixels: await bestAttempt("next", next, config, sample, tries) };
+  const isNext = kind === "evolve";
+  if (isNext && conditions.size) conditions.size = sizes[Math.min(sizes.indexOf(conditions.size) + 1, sizes.length - 1)];
+  changed.stage += isNext;
+  return { ...changed, pixels: await bestAttempt(isNext ? "next" : "same", changed, config, sample, tries) };
 }
 
-/** The sprite of a part from what is before it: of the same stage a back, from the mirrored front, or the next stage, from the larger one. */
+/**
+ * A back, from the mirrored front, or a next stage, from the larger one, in the colors of that: the first of some attempts, each with
+ * noise of its own, that is no copy and, as a next stage, larger; or else is larger.
+ */
 async function bestAttempt(relation, { conditions, seed, stage, pixels: before }, { rules }, sample, tries) {
   const { attempts, back_strength: backStrength, next_strength: nextStrength, view_scale: viewScale, enlargement } = rules.creature;
   const part = `${stage}-${conditions.view ?? "front"}${conditions.finish === "shiny" ? "-shiny" : ""}`, isNext = relation === "next";

@@ -12,8 +12,7 @@ function numberOf(key) {
 
 /** One of the rows, by a key: of a random line, a random row. */
 function pick(rows, key) {
-  const number = numberOf(key);
-  const lines = [...new Set(rows.map(([line]) => line))].sort((a, b) => a - b);
+  const number = numberOf(key), lines = [...new Set(rows.map(([line]) => line))].sort((a, b) => a - b);
   const own = rows.filter(([line]) => line === lines[number % lines.length]);
   return own[Math.floor(number / lines.length) % own.length];
 }
@@ -41,8 +40,7 @@ export function drawConditions({ training_conditions: table, vocabulary, rules }
   const count = (of, row) => of.filter((each) => each[column] === row[column]).length;
   const picked = range(rules.conditions.color_lines).map((i) => pick(rows, `${seed}/color${i || ""}`));
   const lift = (row) => count(rows, row) / count(all, row), one = picked.reduce((best, row) => (lift(row) > lift(best) ? row : best));
-  const others = rows.filter(([line]) => line !== one[0]);
-  const other = pick(others.length ? others : rows, `${seed}/shape`);
+  const others = rows.filter(([line]) => line !== one[0]), other = pick(others.length ? others : rows, `${seed}/shape`);
   const drawn = table.drawn.filter((name) => conditions[name] === undefined).map((name) => {
     return [name, vocabulary[name][(name === "color" ? one : other)[3 + table.attributes.indexOf(name)]]];
   });

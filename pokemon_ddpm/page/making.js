@@ -7,6 +7,7 @@ import { candidatesOf, drawConditions } from "./draw.js";
 import { overlap } from "./likeness.js";
 import { addSprite, call, finish, keep, label, takeOut } from "./list.js";
 import { sample } from "./model.js";
+import { range } from "./pixels.js";
 import { sampleSeed } from "./random.js";
 import { canMake, isSurprise } from "./recipe.js";
 import { drawFrame, following, open, showName } from "./stage.js";
@@ -38,8 +39,7 @@ export async function work(title, todo) {
 }
 
 /** The seeds of the candidates of one sprite of a row. */
-export const seedsOf = (seed, number) =>
-  Array.from({ length: page.config.ranker ? CANDIDATES : 1 }, (_, candidate) => sampleSeed(seed, number, candidate));
+export const seedsOf = (seed, number) => range(page.config.ranker ? CANDIDATES : 1).map((candidate) => sampleSeed(seed, number, candidate));
 
 /** The candidates of a row of sprites: what is not given is drawn, unlike that of those before, as far as it can. */
 export function rowOf(wanted, seed) {

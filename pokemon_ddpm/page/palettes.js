@@ -5,15 +5,9 @@ import { colorAt, sideOf, squareOf } from "./pixels.js";
 import { sampleSeed } from "./random.js";
 import { fromOklab, oklab } from "./sprite.js";
 
-/**
- * How much is sent from each supply to each place at the least cost: successive shortest paths (Bellman & Ford).
- * @param {number[][]} costs Of each supply, to each place.
- * @param {number[]} supplies Whole numbers, all of which are sent.
- * @param {number[]} room Whole numbers of the places, in total at least as much.
- */
+/** What goes from each supply to each place with room, whole numbers, at the least cost: successive shortest paths (Bellman & Ford). */
 function transport(costs, supplies, room) {
   const sent = costs.map((row) => row.map(() => 0));
-  [supplies, room] = [supplies.slice(), room.slice()];
   while (supplies.some(Boolean)) {
     const rows = supplies.map((left) => (left ? 0 : Infinity)), columns = room.map(() => Infinity);
     const rowOf = [], columnOf = []; // before a column, and before a row, on the shortest path
@@ -64,19 +58,14 @@ function shadedAreas(pixels, most, rules) {
   const all = colorCounts(pixels).map(([code, count]) => ({ lab: labOf(code), count }));
   const lighter = (dark) => all.filter(({ lab: [l] }) => l >= dark), count = (colors) => colors.reduce((sum, each) => sum + each.count, 0);
   const colors = count(lighter(rules.dark)) < count(all) / 2 ? lighter(rules.darkest) : lighter(rules.dark);
-  let areas = [];
+  const centers = [];
   for (const { lab } of [...colors].sort((a, b) => b.count - a.count)) {
-    if (areas.every(({ center }) => shadingDistance(lab, center, rules) > rules.same_area)) areas.push({ center: lab });
+    if (centers.every((center) => shadingDistance(lab, center, rules) > rules.same_area)) centers.push(lab);
   }
-  const share = () => {
-    for (const each of areas) each.own = [];
-    for (const each of colors) areas[nearestArea(areas, each.lab, rules)].own.push(each);
-  };
-  share();
+  const parts = (centers) => centers.map((center, i) => ({ center, own: colors.filter(({ lab }) => nearest(centers, lab, rules) === i) }));
   const size = ({ own }) => count(own), isKept = (each, i) => i < most || size(each) < rules.min_area * count(colors);
-  areas = areas.sort((a, b) => size(b) - size(a)).filter(isKept);
-  share();
-  return areas.map(({ center, own }) => {
+  const kept = parts(centers).sort((a, b) => size(b) - size(a)).filter(isKept);
+  return parts(kept.map(({ center }) => center)).map(({ center, own }) => {
     const mean = [0, 1, 2].map((c) => own.reduce((sum, { lab, count }) => sum + lab[c] * count, 0) / count(own));
     const lightness = own.map(({ lab: [l] }) => l), share = count(own) / count(colors);
     return { center, mean, low: Math.min(...lightness), high: Math.max(...lightness), share };
@@ -85,8 +74,8 @@ function shadedAreas(pixels, most, rules) {
 
 const shadingDistance = (one, other, { shading }) => Math.hypot(...shading.map((weight, c) => weight * (one[c] - other[c])));
 
-function nearestArea(areas, lab, rules) {
-  const distances = areas.map(({ center }) => shadingDistance(lab, center, rules));
+function nearest(centers, lab, rules) {
+  const distances = centers.map((center) => shadingDistance(lab, center, rules));
   return distances.indexOf(Math.min(...distances));
 }
 
@@ -94,10 +83,10 @@ function nearestArea(areas, lab, rules) {
 function recolor(pixels, areas, palette, rules) {
   const main = [...areas.keys()].slice(0, palette.length).filter((i) => areas[i].share >= rules.min_area);
   const targets = palette.slice(0, main.length).map(labOf).sort(([a], [b]) => a - b);
-  const darkest = Math.min(...areas.map(({ low }) => low)), targetOf = new Map();
+  const darkest = Math.min(...areas.map(({ low }) => low)), centers = areas.map(({ center }) => center), targetOf = new Map();
   main.sort((i, j) => areas[i].mean[0] - areas[j].mean[0]).forEach((i, place) => targetOf.set(i, targets[place]));
   const becomes = (code) => {
-    const lab = labOf(code), i = lab[0] >= darkest ? nearestArea(areas, lab, rules) : -1;
+    const lab = labOf(code), i = lab[0] >= darkest ? nearest(centers, lab, rules) : -1;
     if (!targetOf.has(i)) return colorOf(code);
     const [light, ...hue] = targetOf.get(i), { mean, low, high } = areas[i];
     const l = lab[0] + Math.min(Math.max(light - mean[0], Math.min(0, rules.least - low)), Math.max(0, 1 - high));
@@ -107,12 +96,7 @@ function recolor(pixels, areas, palette, rules) {
   return recolored(pixels, new Map(colorCounts(pixels).map(([code]) => [code, becomes(code)])));
 }
 
-/**
- * Gives a sprite the colors of a real shiny.
- * @param {Uint8ClampedArray} front The first front of its creature, of these types.
- * @param {number} seed Of the creature.
- * @param {object} rules With `shinies`, type -> palettes of six hexadecimal digits a color.
- */
+/** Gives a sprite the colors of a real shiny, drawn by the seed of its creature; `front` is the first front of that, of these types. */
 export function shiny(pixels, front, types, seed, rules) {
   const known = types.flatMap((type) => rules.shinies[type] ?? []), palettes = known.length ? known : Object.values(rules.shinies).flat();
   let most = -1, best = [[], []];

@@ -94,8 +94,7 @@ export class Sampler {
    *   towards, {conditions, seed}, with share of the way, 0 to 1.
    */
   async *sample({ conditions, seed, image, strength = VARIATION, viewScale, towards, share }) {
-    const { config } = this;
-    const given = { ...config.default_conditions, ...conditions };
+    const { config } = this, given = { ...config.default_conditions, ...conditions };
     let labels = await this.embedding(given);
     if (viewScale) labels = lerp(await this.embedding({ ...given, view: "any" }), labels, viewScale);
     let noise = normal(this.size, seed);

@@ -8,10 +8,7 @@ export function usualConditions(name, { sketches, types, size }, asked = []) {
   return { color, size };
 }
 
-/**
- * Conditions with a sketch by chance, for one of their types, or of the shape that was asked for; see drawn_sketch there. It is
- * their `pose`, as in links, since only the pose of it stays.
- */
+/** Conditions with a sketch by chance, see drawn_sketch there. It is their `pose`, as in links, since only the pose of it stays. */
 export function withDrawnSketch(conditions, { shape }, { sketches }, seed) {
   const types = (conditions.type ?? "").split("/").filter((each) => !["", "any", "none"].includes(each));
   const all = Object.keys(sketches), ofShape = all.filter((name) => sketches[name].shape === shape);

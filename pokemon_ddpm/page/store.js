@@ -11,8 +11,7 @@ let database = null, channel = null;
 
 /**
  * Opens the collection of this page and returns its records; where that is denied, as in a frame of another origin, none.
- * @param idOf The id of a record, which can be another one than on earlier visits.
- * @param onChange Gets the id of a record that another tab changed, and the record, undefined if it is gone.
+ * onChange gets the id of a record that another tab changed, and the record, undefined if it is gone.
  */
 export async function openStore(name, idOf, onChange) {
   try {

@@ -63,8 +63,7 @@ async function network(ort, name, file, providers) {
 }
 
 async function load(config) {
-  const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
-  const runtime = new URL(config.runtime, self.location);
+  const adapter = await navigator.gpu?.requestAdapter().catch(() => null), runtime = new URL(config.runtime, self.location);
   const module = new URL(adapter ? "ort.webgpu.min.mjs" : "ort.wasm.min.mjs", runtime);
   const binaries = adapter ? [] : [new URL("ort-wasm-simd-threaded.wasm", runtime)]; // that of WebGPU is left to the runtime
   const wanted = ["unet.onnx", "conditioner.onnx", ...binaries];

@@ -243,7 +243,7 @@ def test_the_creature_of_a_day_cries_and_surprise_shinies_follow_from_date_and_s
         const shinies = Array.from({ length: 6400 }, (_, seed) => seed).filter(isSurprise).length;
         return [days, cries, shinies, notesOf({ seed: 5, makes: [] }), notesOf({ seed: 5, makes: [] })];
     }"""
-    modules = {"notes": "notesOf", "recipe": "isSurprise, ofDay"}
+    modules = {"cry": "notesOf", "recipe": "isSurprise, ofDay"}
     days, cries, shinies, one, again = run(modules, code, TYPES)
     assert 70 < shinies < 130  # 100 are expected, with a standard deviation of 10
     assert len({day["seed"] for day in days}) == 60 and len({day["type"] for day in days}) > 12
