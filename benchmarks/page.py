@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 
+from PIL import Image
 from playwright.sync_api import Browser, Page, Request, sync_playwright
 
 from pokemon_ddpm import RELEASED_FAST_MODEL
@@ -29,6 +30,7 @@ from pokemon_ddpm.publishing.hub import ISOLATED
 from pokemon_ddpm.publishing.page import RUNTIME, write_pages
 
 AT_ONCE = 4  # both pages generate four sprites at first
+CARD_IS_WHOLE = "document.querySelector('#card[open] #save-card:enabled')"
 
 
 def make_page(folder: Path) -> None:
@@ -82,11 +84,10 @@ def generate_in_app(page: Page) -> tuple[float, float]:
 
 def card_of(browser: Browser, url: str) -> float:
     """Seconds from the link that a card copies to the card, with all its sprites, of a visitor with an empty cache."""
-    is_whole = "document.querySelector('#card[open] #save-card:enabled')"
     with browser.new_context(permissions=["clipboard-read", "clipboard-write"]) as context:
         page = context.new_page()
         page.goto(f"{url}?type=fire&seed=5&card=1")
-        page.wait_for_function(is_whole, timeout=600_000)
+        page.wait_for_function(CARD_IS_WHOLE, timeout=600_000)
         page.locator("#card-link").click()
         page.locator("#card [role=status]", has_text="copied").wait_for()
         link = page.evaluate("navigator.clipboard.readText()")
@@ -94,7 +95,7 @@ def card_of(browser: Browser, url: str) -> float:
         page = context.new_page()
         start = perf_counter()
         page.goto(link)
-        page.wait_for_function(is_whole, timeout=600_000)
+        page.wait_for_function(CARD_IS_WHOLE, timeout=600_000)
         return perf_counter() - start
 
 
@@ -129,6 +130,18 @@ def screenshot(
         page.screenshot(path=file, animations="disabled")
 
 
+def save_card(browser: Browser, url: str, file: Path) -> None:
+    """The card of a creature as the page saves it, at half of its size."""
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto(url)
+        page.wait_for_function(CARD_IS_WHOLE, timeout=600_000)
+        with page.expect_download() as download:
+            page.locator("#save-card").click()
+        with Image.open(download.value.path()) as card:
+            card.convert("RGB").reduce(2).quantize(128).save(file, optimize=True)
+
+
 def visits(folder: Path, turns: int, screenshots: Path | None) -> dict[str, list[tuple[float, ...]]]:
     """The figures of `visit` for each way, in turns."""
     app = launch([RELEASED_FAST_MODEL], wait=False)
@@ -149,6 +162,7 @@ def visits(folder: Path, turns: int, screenshots: Path | None) -> dict[str, list
                 figures[way].append(visit(browser, *arguments))
         if screenshots:
             screenshot(browser, plain, generate_on_page, (390, 844), screenshots / "page.png")
+            save_card(browser, f"{plain}?type=water&seed=11&card=1", screenshots / "card.png")
             screenshot(browser, app.url, generate_in_app, (1000, 780), screenshots / "app.png")
     app.close()
     return figures
@@ -158,7 +172,7 @@ def main() -> None:
     """Reads the flags and prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--turns", type=int, default=3, help="runs of each kind, in turns")
-    parser.add_argument("--screenshots", type=Path, help="folder in which page.png and app.png are written")
+    parser.add_argument("--screenshots", type=Path, help="folder in which page.png, card.png and app.png are written")
     arguments = parser.parse_args()
     turns = arguments.turns
     print(f"Medians of {turns}. Load average at first: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.\n")

@@ -13,7 +13,6 @@ import { cardOf } from "./trading.js";
 const LARGE = { shiny: "1-front-shiny", back: "1-back" }; // by what a sprite was made into
 const SMALL = { "1-front": "normal", "1-front-shiny": "shiny", "1-back": "back" }; // what is small where it is not the large one
 const made = new Map(); // parts of cards that are not in the list
-
 let card = null; // {recipes, parts, large, link, file, title} of the open one
 
 /** A part of a card, made where it is in no list. */

@@ -2,8 +2,7 @@
 
 import { range, sideOf } from "./pixels.js";
 
-const TRANSPARENT = 255;
-const short = (value) => [value & 255, value >> 8], ascii = (text) => new TextEncoder().encode(text);
+const TRANSPARENT = 255, short = (value) => [value & 255, value >> 8], ascii = (text) => new TextEncoder().encode(text);
 
 /** The bytes of frames, RGBA pixels that become squares of `scale`, each for `delay` hundredths of a second, the last for four times as long. */
 export function encodeGif(frames, scale, delay) {

@@ -89,7 +89,6 @@ export class Sampler {
 
   /**
    * Yields the noise, then the clean image as predicted in each step, RGBA pixels; the last one is the sample.
-   *
    * @param request conditions and seed; if wanted, image, pixels to begin from, with strength; viewScale, how strong the view is;
    *   towards, {conditions, seed}, with share of the way, 0 to 1.
    */

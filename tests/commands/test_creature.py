@@ -11,6 +11,7 @@ from PIL import Image
 from pokemon_ddpm import SpriteConditioner, creature
 from pokemon_ddpm.creature import CreatureSettings, generate_stage
 from pokemon_ddpm.palettes import close_outline
+from pokemon_ddpm.pipelines.hub_mixin import LICENSE_KEY
 from pokemon_ddpm.studio import sample_seed
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
 from tests.commands import run
@@ -23,6 +24,7 @@ NAMES = [f"{stage}-{view}" for stage in (1, 2) for view in ("front", "front-shin
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pipeline = tiny_pipeline(channels=4, vocabulary=CONDITIONS, defaults={"num_inference_steps": 2})
+    pipeline.conditioner.register_to_config(**{LICENSE_KEY: {"license": "gpl-3.0"}})
     folder = tmp_path_factory.mktemp("model")
     pipeline.save_pretrained(folder)
     return folder
@@ -62,6 +64,7 @@ def test_a_set_is_complete_and_as_described(model: Path, tmp_path: Path, calls: 
     description = json.loads((tmp_path / "creature.json").read_text())
     sheet = Image.open(tmp_path / "creature.png")
     made = description["meta"]["creature"]
+    assert made["license"] == {"license": "gpl-3.0"}
     assert made["seed"] == 7 and made["pokemon_type"] == "fire/flying" and made["guidance_scale"] == 2.0
     frames = {Path(each["filename"]).stem: each for each in description["frames"]}
     assert list(frames) == [f"{name}{end}" for end in ("", "-idle") for name in NAMES] and sheet.size == (64, 64)
