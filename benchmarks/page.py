@@ -30,7 +30,6 @@ from pokemon_ddpm.publishing.hub import ISOLATED
 from pokemon_ddpm.publishing.page import RUNTIME, write_pages
 
 AT_ONCE = 4  # both pages generate four sprites at first
-CARD_IS_WHOLE = "document.querySelector('#card[open] #save-card:enabled')"
 
 
 def make_page(folder: Path) -> None:
@@ -82,20 +81,24 @@ def generate_in_app(page: Page) -> tuple[float, float]:
     return perf_counter(), perf_counter()
 
 
-def card_of(browser: Browser, url: str) -> float:
-    """Seconds from the link that a card copies to the card, with all its sprites, of a visitor with an empty cache."""
+@contextmanager
+def whole_card(browser: Browser, url: str) -> Iterator[Page]:
+    """A link to a card, once it has all its sprites, of a visitor with an empty cache."""
     with browser.new_context(permissions=["clipboard-read", "clipboard-write"]) as context:
         page = context.new_page()
-        page.goto(f"{url}?type=fire&seed=5&card=1")
-        page.wait_for_function(CARD_IS_WHOLE, timeout=600_000)
+        page.goto(url)
+        page.wait_for_function("document.querySelector('#card[open] #save-card:enabled')", timeout=600_000)
+        yield page
+
+
+def card_of(browser: Browser, url: str) -> float:
+    """Seconds from the link that a card copies to the card."""
+    with whole_card(browser, f"{url}?type=fire&seed=5&card=1") as page:
         page.locator("#card-link").click()
         page.locator("#card [role=status]", has_text="copied").wait_for()
         link = page.evaluate("navigator.clipboard.readText()")
-    with browser.new_context() as context:
-        page = context.new_page()
-        start = perf_counter()
-        page.goto(link)
-        page.wait_for_function(CARD_IS_WHOLE, timeout=600_000)
+    start = perf_counter()
+    with whole_card(browser, link):
         return perf_counter() - start
 
 
@@ -130,18 +133,6 @@ def screenshot(
         page.screenshot(path=file, animations="disabled")
 
 
-def save_card(browser: Browser, url: str, file: Path) -> None:
-    """The card of a creature as the page saves it, at half of its size."""
-    with browser.new_context() as context:
-        page = context.new_page()
-        page.goto(url)
-        page.wait_for_function(CARD_IS_WHOLE, timeout=600_000)
-        with page.expect_download() as download:
-            page.locator("#save-card").click()
-        with Image.open(download.value.path()) as card:
-            card.convert("RGB").reduce(2).quantize(128).save(file, optimize=True)
-
-
 def visits(folder: Path, turns: int, screenshots: Path | None) -> dict[str, list[tuple[float, ...]]]:
     """The figures of `visit` for each way, in turns."""
     app = launch([RELEASED_FAST_MODEL], wait=False)
@@ -162,7 +153,11 @@ def visits(folder: Path, turns: int, screenshots: Path | None) -> dict[str, list
                 figures[way].append(visit(browser, *arguments))
         if screenshots:
             screenshot(browser, plain, generate_on_page, (390, 844), screenshots / "page.png")
-            save_card(browser, f"{plain}?type=water&seed=11&card=1", screenshots / "card.png")
+            with whole_card(browser, f"{plain}?type=water&seed=11&card=1") as page:
+                with page.expect_download() as card:
+                    page.locator("#save-card").click()
+                image = Image.open(card.value.path()).convert("RGB").reduce(2)
+            image.quantize(128).save(screenshots / "card.png", optimize=True)
             screenshot(browser, app.url, generate_in_app, (1000, 780), screenshots / "app.png")
     app.close()
     return figures

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,26 +33,25 @@ RUNTIME_FILES = [
 ]
 SIDES = (16, 32, 64)  # of sprites; the page shows them in multiples of 64 pixels
 PAGE, SERVICE_WORKER, STYLE = "index.html", "service-worker.js", "style.css"
-
-
-def _numbers(module: ModuleType, names: str) -> dict[str, Any]:
-    return {name.lower(): getattr(module, name) for name in names.split()}
-
-
-# The numbers of the rules that Python and the page share, see docs/development.md; the page has no others.
-RULES = {
-    "conditions": _numbers(sprite_conditioner, "MIN_LINES COLOR_LINES DRAWN_TAGS"),
-    # The page has no ranker that refuses faces, so its backs are stronger.
-    "creature": _numbers(creature, "ATTEMPTS BACK_STRENGTH NEXT_STRENGTH ENLARGEMENT") | {"view_scale": 4},
-    "description": _numbers(description, "LONGEST PLURALS LEFT_OUT MISTAKES SHORTEST_PART USUAL")
-    | _numbers(description, "EYE SKETCH_STRENGTH DRAWN_STRENGTH"),
-    "likeness": _numbers(likeness, "MAX_LIKENESS MIN_GROWTH SAME_COLOR MAX_SHIFT"),
-    "palettes": _numbers(palettes, "SLACK COST BLACK BLACK_COST DARK DARKEST LEAST LIGHT SHADING SAME_AREA MIN_AREA")
-    | _numbers(palettes, "SHINY_DRAWS SHINY_CHANGE")
-    | {"shinies": palettes.shiny_table()},
-    "sheets": _numbers(sheets, "SQUASH"),
-    "studio": _numbers(studio, "LIKENESS_WEIGHT SKETCH_WEIGHT"),
+PALETTES = "SLACK COST BLACK BLACK_COST DARK DARKEST LEAST LIGHT SHADING SAME_AREA MIN_AREA SHINY_DRAWS SHINY_CHANGE"
+DESCRIPTION = "LONGEST PLURALS LEFT_OUT MISTAKES SHORTEST_PART USUAL EYE SKETCH_STRENGTH DRAWN_STRENGTH"
+# The numbers of the rules that stand in Python and in the page, see docs/development.md.
+RULES: dict[str, dict[str, Any]] = {
+    name: {each.lower(): getattr(module, each) for each in names.split()}
+    for name, module, names in (
+        ("conditions", sprite_conditioner, "MIN_LINES COLOR_LINES DRAWN_TAGS"),
+        ("creature", creature, "ATTEMPTS BACK_STRENGTH NEXT_STRENGTH ENLARGEMENT"),
+        ("description", description, DESCRIPTION),
+        ("likeness", likeness, "MAX_LIKENESS MIN_GROWTH SAME_COLOR MAX_SHIFT"),
+        ("palettes", palettes, PALETTES),
+        ("sheets", sheets, "SQUASH"),
+        ("studio", studio, "LIKENESS_WEIGHT SKETCH_WEIGHT"),
+    )
 }
+RULES["palettes"]["shinies"] = palettes.shiny_table()
+RULES["creature"]["view_scale"] = (
+    4  # stronger than creature.VIEW_SCALE, since the page has no ranker that refuses faces
+)
 SEED = 4  # of the sprites in the files
 INTRO_FILE, INTRO_TYPE, INTRO_COLORS = "intro.png", "fire", 32
 ICON_FILE, ICON_SIZE = "icon.png", 64

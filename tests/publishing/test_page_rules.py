@@ -52,7 +52,6 @@ def test_noise_is_that_of_pytorch(run):
         torch.testing.assert_close(torch.tensor(each), expected, rtol=0, atol=1e-5)
 
 
-SHA = "const sha = (pixels) => createHash('sha256').update(pixels).digest('hex').slice(0, 12);"
 # Rule of golden.json -> modules and their names, and what makes of a case what Python makes of it.
 JAVASCRIPT = {
     "seeds": ({"random": "sampleSeed"}, "sampleSeed"),
@@ -123,7 +122,7 @@ def test_the_page_makes_what_python_makes(run, rule):
     found = run(
         modules,
         f"""([cases, images, {{ configs, words, rules, sprite }}]) => {{
-            {SHA}
+            const sha = (pixels) => createHash("sha256").update(pixels).digest("hex").slice(0, 12);
             const make = {code};
             return cases.map((given, i) => make(...given, ...images[i].map((each) => Uint8ClampedArray.from(each))));
         }}""",
