@@ -239,10 +239,9 @@ def generate_creature(
         given = {name: value for name, value in creature.conditions(parts[0], pipeline).items() if value != ANY}
         seed = studio.sample_seed(creature.seed, parts[0].name)
         creature = replace(creature, drawn=pipeline.conditioner.draw(creature.pokemon_type, given, seed))
-    for part in parts:
-        pipeline.conditioner.type_blend(creature.type_of(part))
-        for name, value in creature.conditions(part, pipeline).items():
-            pipeline.conditioner.attribute_id(name, value)
+    for part in parts:  # what is unknown is said before the first one is made
+        values = {name: [value] for name, value in creature.conditions(part, pipeline).items()}
+        pipeline.conditioner.encode([creature.type_of(part)], **values)
     images, digest = {}, None
     if front is not None:
         (front,) = pipeline.postprocess(pipeline.prepare_image("front", front, 1) * pipeline.scaling_factor, "pil")
@@ -266,20 +265,18 @@ def generate_creature(
         condition = {"type": creature.type_of(part), **creature.conditions(part, pipeline)}
         made_from = part.made_from and f"{part.made_from}.png"
         metadata.append({"condition": condition, "made_from": made_from, **notes[part.name]})
-    own = ("num_inference_steps", "guidance_scale")
     about = {  # all that decides about a creature
         "model": model_name(settings.model),
+        "license": pipeline.license,
         "weights": weights_digest(pipeline.unet, pipeline.conditioner),
         "scheduler": sampler_name(pipeline.scheduler),
-        **{name: pipeline.config[name] for name in own},
+        **{name: pipeline.config[name] for name in ("num_inference_steps", "guidance_scale")},
         **settings.arguments(),
         "dtype": settings.dtype,
         **asdict(creature),
         "palette": PALETTE_SIZE,
-        "noise": "SHA-256 of seed/part/attempt",  # see `studio.sample_seed`
         "back_strength": BACK_STRENGTH,
         "view_scale": VIEW_SCALE,
-        "shiny": "palette of a real one",
         "next_strength": NEXT_STRENGTH,
         "enlargement": ENLARGEMENT,
         "front": digest,  # of a sprite that is given

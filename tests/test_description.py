@@ -1,81 +1,11 @@
-"""Descriptions in words, as conditions; the page's tests read the same phrases."""
+"""The tables of descriptions and sketches; what descriptions ask for is in test_golden.py."""
 
 import json
-from pathlib import Path
 
 import numpy as np
-import pytest
 
 from pokemon_ddpm.description import EYE, SKETCHES, TABLE, WORDS_FILE, parse_description, sketch_image
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
-
-PHRASES, NEGATED = (
-    json.loads((Path(__file__).parent / name).read_text(encoding="utf-8"))
-    for name in ("descriptions.json", "negated_descriptions.json")
-)
-
-
-@pytest.mark.parametrize(("text", "conditions", "unknown"), PHRASES)
-def test_what_a_description_asks_for(text, conditions, unknown):
-    assert parse_description(text, CONDITIONS) == (conditions, unknown)
-
-
-SKETCHED = [
-    ("sleepy mushroom guy", "grass red large mushroom"),
-    ("un petit renard de glace", "ice blue quadruped small fox"),
-    ("robot crab", "steel/water gray armor large crab"),
-    ("a green cat with mouse ears", "green quadruped large cat"),
-    ("un petit fantôme", "ghost purple small ghost"),
-    ("blue jelyfish", "water blue tentacles large jellyfish"),
-    ("not a snake", ""),
-    ("fish out of water", "water blue fish large fish"),
-    ("red fire thing", "fire red"),
-]
-
-
-@pytest.mark.parametrize(("text", "expected"), SKETCHED)
-def test_animals_and_things_are_sketches_in_a_usual_color_and_size(text, expected):
-    found, _ = parse_description(text, CONDITIONS | {"sketch": tuple(SKETCHES)})
-    assert " ".join(found.values()) == expected
-    known, _ = parse_description(text, {"type": CONDITIONS["type"], "sketch": tuple(SKETCHES)})
-    assert known == {name: found[name] for name in ("type", "sketch") if name in found}
-
-
-TAGGED = [
-    ("a small blue dragon with wings", "dragon blue wings small / dragon wings"),
-    ("a robot fox with big ears and flames", "steel/fire quadruped / robot fox big-ears flames-on-body"),
-    ("leaves, horn", "grass / leaves-on-body horns"),
-    ("an owl without wings", "flying wings / owl"),
-    ("a dargon bird of prey", "dragon / dragon bird-of-prey"),
-]
-TAGS = (
-    "big-ears",
-    "bird-of-prey",
-    "dragon",
-    "flames-on-body",
-    "fox",
-    "horns",
-    "leaves-on-body",
-    "owl",
-    "robot",
-    "wings",
-)
-
-
-@pytest.mark.parametrize(("text", "expected"), TAGGED)
-def test_words_are_tags_beside_what_else_they_mean(text, expected):
-    found, unknown = parse_description(text, CONDITIONS | {"tags": TAGS})
-    tags = found.pop("tags")
-    assert (" ".join(found.values()), tags) == tuple(expected.split(" / "))
-    assert unknown == ["wings"] * ("without" in text)
-
-
-@pytest.mark.parametrize(("text", "meant", "opposite"), NEGATED)  # written by somebody who had not seen the rules
-def test_no_description_gives_the_opposite(text, meant, opposite):
-    conditions, unknown = parse_description(text, CONDITIONS)
-    assert not any(conditions.get(name) in values for name, values in opposite.items())
-    for name, value in meant.items():
-        assert conditions.get(name) == value or {name, value, *opposite.get(name, [])} & set(unknown)
 
 
 def test_every_synonym_names_values_and_no_word_is_one_and_ignored():

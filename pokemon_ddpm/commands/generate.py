@@ -311,12 +311,11 @@ def creature(
 ) -> None:
     """Generates the front and back of a creature, and shiny versions of both, if the model knows them.
 
-    It does this for each stage of its evolution, and writes a sheet for game engines and a card.
+    It does this for each stage of its evolution, and writes a sheet for game engines and what describes it.
     """
     from pokemon_ddpm.creature import CreatureSettings, generate_creature
     from pokemon_ddpm.generation import GenerationSettings, best_dtype
     from pokemon_ddpm.preprocessing import open_image, with_8_bits
-    from pokemon_ddpm.trading_card import write_card
 
     sprite = None
     if front is not None:
@@ -337,5 +336,4 @@ def creature(
     pipeline = settings.load()
     names = generate_creature(pipeline, settings, wanted, output_dir, sprite, idle)
     count = len(list(tqdm(names, "Generating", len(wanted.parts(pipeline)))))
-    write_card(output_dir)
-    typer.echo(f"{count} sprites and a card in {output_dir}")
+    typer.echo(f"{count} sprites in {output_dir}")

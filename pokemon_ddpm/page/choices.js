@@ -48,7 +48,7 @@ export function choose(name, value) {
 export function readWish() {
   if (!page.names || $("wish").value === wish) return; // the page may still be loading
   wish = $("wish").value;
-  const { vocabulary, sketches } = page.config, { conditions, unknown } = parseDescription(wish, vocabulary, page.words, sketches);
+  const { conditions, unknown } = parseDescription(wish, page.config, page.words);
   const [type, second] = conditions.type?.split("/") ?? [];
   const found = Object.entries({ ...conditions, type, second }).filter(([, value]) => value);
   for (const name of wished) choose(name, ANY);

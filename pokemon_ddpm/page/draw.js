@@ -1,9 +1,8 @@
 // Conditions that are not given, drawn from those of training images as SpriteConditioner.draw does.
 
+import { range } from "./pixels.js";
 import { sha256 } from "./random.js";
 import { withDrawnSketch } from "./sketch.js";
-
-const MIN_LINES = 4, COLOR_LINES = 3, DRAWN_TAGS = 2; // as there
 
 /** A number for a key: the first six bytes of its SHA-256. */
 function numberOf(key) {
@@ -13,14 +12,13 @@ function numberOf(key) {
 
 /** One of the rows, by a key: of a random line, a random row. */
 function pick(rows, key) {
-  const number = numberOf(key);
-  const lines = [...new Set(rows.map(([line]) => line))].sort((a, b) => a - b);
+  const number = numberOf(key), lines = [...new Set(rows.map(([line]) => line))].sort((a, b) => a - b);
   const own = rows.filter(([line]) => line === lines[number % lines.length]);
   return own[Math.floor(number / lines.length) % own.length];
 }
 
 /** Attribute -> value, of those that are not given; without those that are any. The first argument is the export's config.json. */
-export function drawConditions({ training_conditions: table, vocabulary }, conditions, seed) {
+export function drawConditions({ training_conditions: table, vocabulary, rules }, conditions, seed) {
   if (!table) return {};
   conditions = { __proto__: null, ...conditions }; // every other object has a "constructor"
   const numbers = (row) => row.split(" ").filter(Boolean).map(Number), tagNames = vocabulary.tags ?? [];
@@ -37,20 +35,19 @@ export function drawConditions({ training_conditions: table, vocabulary }, condi
   let rows;
   for (const least of [...new Set(met)].sort((a, b) => b - a)) {
     rows = all.filter((_, i) => met[i] >= least);
-    if (new Set(rows.map(([line]) => line)).size >= MIN_LINES) break;
+    if (new Set(rows.map(([line]) => line)).size >= rules.conditions.min_lines) break;
   }
   const place = table.attributes.indexOf("color"), column = place < 0 ? 0 : 3 + place;
   const count = (of, row) => of.filter((each) => each[column] === row[column]).length;
-  const picked = Array.from({ length: COLOR_LINES }, (_, i) => pick(rows, `${seed}/color${i || ""}`));
+  const picked = range(rules.conditions.color_lines).map((i) => pick(rows, `${seed}/color${i || ""}`));
   const lift = (row) => count(rows, row) / count(all, row), one = picked.reduce((best, row) => (lift(row) > lift(best) ? row : best));
-  const others = rows.filter(([line]) => line !== one[0]);
-  const other = pick(others.length ? others : rows, `${seed}/shape`);
+  const others = rows.filter(([line]) => line !== one[0]), other = pick(others.length ? others : rows, `${seed}/shape`);
   const drawn = table.drawn.filter((name) => conditions[name] === undefined).map((name) => {
     return [name, vocabulary[name][(name === "color" ? one : other)[3 + table.attributes.indexOf(name)]]];
   });
   if (table.tags && conditions.tags === undefined) {
     const isBuild = (tag) => table.build.includes(tag), keyed = (key) => (tag) => [numberOf(`${seed}/${key}/${tag}`), tag];
-    const some = (tags, key) => tags.map(keyed(key)).sort(([a], [b]) => a - b).slice(0, DRAWN_TAGS).map(([, tag]) => tag);
+    const some = (tags, key) => tags.map(keyed(key)).sort(([a], [b]) => a - b).slice(0, rules.conditions.drawn_tags).map(([, tag]) => tag);
     const parts = pick(rows, `${seed}/tags`).tags.filter((tag) => !isBuild(tag));
     const words = [...some(parts, "parts"), ...some(other.tags.filter(isBuild), "build")];
     drawn.push(["tags", words.join(" ") || undefined]);

@@ -10,11 +10,11 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from pokemon_ddpm.creature import ATTEMPTS
+from pokemon_ddpm import creature, description, likeness, sheets, studio
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import SpriteRequest
-from pokemon_ddpm.likeness import MAX_LIKENESS, MIN_GROWTH, shiny_table
 from pokemon_ddpm.models import LICENSE_FILE, check_files, locate_model, model_name
+from pokemon_ddpm.pipelines import sprite_conditioner
 from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sampling import is_distilled
@@ -22,8 +22,7 @@ from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.publishing.cards import license_of
 from pokemon_ddpm.publishing.onnx_export import CONDITIONER_FILE, CONFIG_FILE, UNET_FILE, check_export, export_onnx
 from pokemon_ddpm.ranking import SpriteRanker, read_ranker
-from pokemon_ddpm.sheets import sprite_sheet
-from pokemon_ddpm.studio import CANDIDATES, LIKENESS_WEIGHT, SKETCH_WEIGHT, generate_sprites
+from pokemon_ddpm.studio import CANDIDATES, generate_sprites
 from pokemon_ddpm.vocabulary import TYPE_COLORS
 
 SOURCE = Path(__file__).parents[1] / "page"
@@ -34,12 +33,24 @@ RUNTIME_FILES = [
 ]
 SIDES = (16, 32, 64)  # of sprites; the page shows them in multiples of 64 pixels
 PAGE, SERVICE_WORKER, STYLE = "index.html", "service-worker.js", "style.css"
-CREATURE = {
-    "likeness": MAX_LIKENESS,
-    "attempts": {name: ATTEMPTS[name] for name in MAX_LIKENESS},
-    "growth": MIN_GROWTH,
-    "shinies": shiny_table(),
+PALETTES = "SLACK COST BLACK BLACK_COST DARK DARKEST LEAST LIGHT SHADING SAME_AREA MIN_AREA SHINY_DRAWS SHINY_CHANGE"
+DESCRIPTION = "LONGEST PLURALS LEFT_OUT MISTAKES SHORTEST_PART USUAL EYE SKETCH_STRENGTH DRAWN_STRENGTH"
+# The numbers of the rules that stand in Python and in the page, see docs/development.md.
+RULES: dict[str, dict[str, Any]] = {
+    name: {each.lower(): getattr(module, each) for each in names.split()}
+    for name, module, names in (
+        ("conditions", sprite_conditioner, "MIN_LINES COLOR_LINES DRAWN_TAGS"),
+        ("creature", creature, "ATTEMPTS BACK_STRENGTH NEXT_STRENGTH ENLARGEMENT"),
+        ("description", description, DESCRIPTION),
+        ("likeness", likeness, "MAX_LIKENESS MIN_GROWTH SAME_COLOR MAX_SHIFT"),
+        ("palettes", likeness, PALETTES),
+        ("sheets", sheets, "SQUASH"),
+        ("studio", studio, "LIKENESS_WEIGHT SKETCH_WEIGHT"),
+    )
 }
+RULES["palettes"]["shinies"] = likeness.shiny_table()
+# Stronger than creature.VIEW_SCALE, since the page has no ranker that refuses faces.
+RULES["creature"]["view_scale"] = 4
 SEED = 4  # of the sprites in the files
 INTRO_FILE, INTRO_TYPE, INTRO_COLORS = "intro.png", "fire", 32
 ICON_FILE, ICON_SIZE = "icon.png", 64
@@ -148,9 +159,7 @@ def _write_page(
     save_image(intro.quantize(INTRO_COLORS), folder / INTRO_FILE)
     # A color for each class, of the lightness of the types' colors.
     colors = {each: TYPE_COLORS.get(each, f"oklch(53% 0.12 {360 * i // len(types)})") for i, each in enumerate(types)}
-    entries = {"type_colors": colors, "creature": CREATURE, "sketch_weight": SKETCH_WEIGHT}
-    entries["likeness_weight"] = LIKENESS_WEIGHT
-    entries |= {"own_classes": True} if own else {}
+    entries = {"type_colors": colors, "rules": RULES, "own_classes": own}
     name = Path(name).resolve().name if Path(name).is_dir() else name  # without a path on this machine
     runtime = runtime.removesuffix("/") + "/"
     export_onnx(pipeline, folder, name, ranker, runtime=runtime, **entries)
@@ -200,6 +209,6 @@ def preview(pipeline: PokemonDDPMPipeline, ranker: SpriteRanker | None = None) -
     requests = [SpriteRequest(SEED, types[i % len(types)], number=i) for i in range(PREVIEW_COUNT)]
     image, (width, height) = Image.new("RGB", PREVIEW_SIZE, "white"), PREVIEW_SIZE
     sprites = [to_sprite(each.sample) for each in generate_sprites(pipeline, requests, candidates, ranker)]
-    sheet = sprite_sheet(sprites, PREVIEW_COLUMNS, scale=192 // sprites[0].width)
+    sheet = sheets.sprite_sheet(sprites, PREVIEW_COLUMNS, scale=192 // sprites[0].width)
     image.paste(sheet, ((width - sheet.width) // 2, (height - sheet.height) // 2))
     return image

@@ -28,10 +28,9 @@ from pokemon_ddpm.likeness import (
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.preprocessing import as_tensor
-from pokemon_ddpm.publishing.page import write_pages
+from pokemon_ddpm.publishing.page import RULES, write_pages
 from pokemon_ddpm.sheets import sheet_description, squash
 from pokemon_ddpm.studio import sample_seed
-from pokemon_ddpm.trading_card import trading_card
 from pokemon_ddpm.vocabulary import TYPES
 from tests.app.test_browser import visitor
 from tests.publishing.page_runs import SIDE, Handler, assert_same, equal_pixels, pixels_of, served
@@ -67,7 +66,8 @@ def part(pipeline, front: Image.Image, name: str, relation: str = "same", **argu
         if relation == "same":  # from its mirrored front
             values = {key: [value] for key, value in ({"finish": "normal"} | arguments).items()}
             any_view = pipeline.conditioner.encode(["water"], **values | {"view": ["any"]})
-            stronger = any_view + 4 * (pipeline.conditioner.encode(["water"], **values) - any_view)
+            scale = RULES["creature"]["view_scale"]
+            stronger = any_view + scale * (pipeline.conditioner.encode(["water"], **values) - any_view)
             given = {"image": ImageOps.mirror(front), "strength": BACK_STRENGTH, "class_embeddings": stronger}
         else:
             larger = enlarged(Image.fromarray(fit_square(np.asarray(front), SIDE)))
@@ -315,12 +315,11 @@ def test_a_card_is_shown_shared_and_saved(visit, url, weights):
         assert titles(page) == ["water/fairy small 5"]  # its parts are in no list
         requests = page.evaluate("requests.map(({ seed }) => seed)")
         assert requests.count(5) == 1
-        card = trading_card(5, ["water", "fairy"], "small")
-        moves = "; ".join(f"{move['name']}, {move['damage']}" for move in card["moves"])
-        label = f"The card of {card['name']}, water and fairy, {card['hp']} HP. Moves: {moves}. {card['text']}"
-        expect(page.locator("#card-image")).to_have_attribute(
-            "aria-label", re.compile(f"^{re.escape(label)} It evolves")
+        label = (
+            "The card of Brinobit, water and fairy, 70 HP. Moves: Teacup Tsunami, 30; Ribbon Snap, 60. For reasons "
         )
+        label += "of its own, it dances in fountains; it is afraid of balloons. It evolves into "
+        expect(page.locator("#card-image")).to_have_attribute("aria-label", re.compile(f"^{label}"))
         before = page.locator("#card-image").evaluate("each => each.toDataURL()")
         page.locator("#share").click()
         link, kind = page.evaluate("[shared.url, shared.files[0].type]")
