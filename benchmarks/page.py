@@ -169,11 +169,10 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3, help="runs of each kind, in turns")
     parser.add_argument("--screenshots", type=Path, help="folder in which page.png, card.png and app.png are written")
     arguments = parser.parse_args()
-    turns = arguments.turns
-    print(f"Medians of {turns}. Load average at first: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.\n")
+    print(f"Medians of {arguments.turns}. Load average: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.\n")
     with tempfile.TemporaryDirectory() as name:
         make_page(Path(name))
-        seen = visits(Path(name), turns, arguments.screenshots)
+        seen = visits(Path(name), arguments.turns, arguments.screenshots)
         print("| | MB | s to the first sprite | s for each further one | s to a card |\n|---|---:|---:|---:|---:|")
         for way, figures in seen.items():
             size, first, further, card = map(statistics.median, zip(*figures, strict=True))
