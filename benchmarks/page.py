@@ -169,9 +169,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3, help="runs of each kind, in turns")
     parser.add_argument("--screenshots", type=Path, help="folder in which page.png, card.png and app.png are written")
     arguments = parser.parse_args()
-    print(
-        f"Medians of {arguments.turns}. Load average at first: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.\n"
-    )
+    print(f"Medians of {arguments.turns}. Load average: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.\n")
     with tempfile.TemporaryDirectory() as name:
         make_page(Path(name))
         seen = visits(Path(name), arguments.turns, arguments.screenshots)

@@ -133,7 +133,7 @@ def test_the_page_makes_what_python_makes(run, rule):
 
 
 def test_an_attribute_can_have_the_name_of_a_member_of_every_object(run):
-    config = {"vocabulary": {"type": ["a"], "constructor": ["x", "y"]}, "weights": ""}
+    config = {"vocabulary": {"type": ["a"], "constructor": ["x", "y"]}, "weights": "", "rules": RULES}
     config["training_conditions"] = {"attributes": ["constructor"], "drawn": ["constructor"], "rows": ["0 0 1 1"]}
     code = """(config) => [drawConditions(config, {}, 0), drawConditions(config, { constructor: "x" }, 0),
         candidatesOf(config, { type: "a" }, {}, [1], 0)]"""
