@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +214,19 @@ def restore(folder: Path, now: TrainingState, tensors: TrainingTensors) -> Train
     _check_same_run(folder, state, now)
     tensors.load(folder, checksums, state.step)
     return state
+
+
+def restore_first(
+    folders: Sequence[Path], now: TrainingState, tensors: TrainingTensors, warn: Callable[[str], None]
+) -> tuple[Path, TrainingState]:
+    """Restores the first checkpoint that is not damaged, see `restore`, with a warning of each one before."""
+    for folder in folders:
+        try:
+            return folder, restore(folder, now, tensors)
+        except DamagedCheckpoint as error:
+            if folder == folders[-1]:
+                raise
+            warn(f"warning: {error} Trying the one before.")
 
 
 def _check_same_run(folder: Path, saved: TrainingState, now: TrainingState) -> None:

@@ -8,16 +8,19 @@ import copy
 import math
 import os
 import signal
+import sys
 import time
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 import torch
 from accelerate import Accelerator, DistributedType
 from accelerate.utils import ProjectConfiguration
+from accelerate.utils.memory import should_reduce_batch_size
 from diffusers import DDPMScheduler
-from diffusers.training_utils import EMAModel
 from filelock import FileLock, Timeout
 from torch import nn
 from tqdm import tqdm
@@ -29,15 +32,20 @@ from pokemon_ddpm.pipelines.hub_mixin import INDEX_FILE
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_conditioner import TAGS
 from pokemon_ddpm.training.batches import VALIDATION, Batch, generator_for
-from pokemon_ddpm.training.checkpoint import checkpoints, delete, find_checkpoints
-from pokemon_ddpm.training.config import CONFIG_FILE, TrainingConfig
-from pokemon_ddpm.vocabulary import USUAL
+from pokemon_ddpm.training.checkpoint import TrainingTensors, checkpoints, delete, find_checkpoints
+from pokemon_ddpm.training.config import CONFIG_FILE, TrainingConfig, as_text
+from pokemon_ddpm.vocabulary import USUAL, shown_name
 
 ERROR_LOG = "error.log"  # tracebacks
 # A run's files in its folder, beside checkpoints; --overwrite_output_dir deletes these and nothing else.
 RUN_CONTENTS = (INDEX_FILE, *COMPONENTS, LICENSE_FILE, CONFIG_FILE, ERROR_LOG, "samples", "logs")
 DEFAULT_SAMPLER = "sde-dpmsolver++"  # as the default number of steps, see docs/sampling.md
 GUIDANCE_SCALE = 3.0
+MAX_SKIPPED_UPDATES = 10
+GO_BACK = (
+    "Go back to an earlier checkpoint with --resume_from_checkpoint, with a lower --learning_rate or a longer "
+    "--lr_warmup_steps; --mixed_precision no may help too."
+)
 # Of the losses of averaged weights.
 TIMESTEPS_PER_IMAGE = 2
 CHUNK = 64
@@ -115,6 +123,14 @@ class StopRequest:
         return stop
 
 
+def claim_output_dir(config: TrainingConfig, accelerator: Accelerator) -> FileLock | None:
+    """Locks the output folder in the main process; ValueError if another run has it or it cannot be used."""
+    lock = lock_output_dir(Path(config.output_dir)) if accelerator.is_main_process else None
+    accelerator.wait_for_everyone()
+    check_output_dir(config)  # which no other run changes now
+    return lock
+
+
 def lock_output_dir(folder: Path) -> FileLock:
     """Creates the output folder and locks it until the process ends; raises ValueError if another process holds it."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -176,16 +192,25 @@ def load_splits(config: TrainingConfig) -> tuple[dict[str, SpriteTensors], list[
 def _load_split(config: TrainingConfig, split: str) -> SpriteTensors:
     size, mode, name = config.resolution, config.preprocessing, config.dataset_name
     if not name:
-        options = {each: getattr(config, each) for each in ("exclude_faulty", "deduplicate", "cache_dir")}
-        options |= {"config_name": config.dataset_config_name, "mode": mode}
-        return load_tensors(config.train_data_dir, split, size, **options)
+        options = {} if config.own_classes else {"exclude_faulty": True, "deduplicate": True}
+        return load_tensors(
+            config.train_data_dir, split, size, mode=mode, config_name=config.dataset_config_name, **options
+        )
     try:
-        dataset = load_named(name, config.dataset_config_name, split, config.cache_dir)
+        dataset = load_named(name, config.dataset_config_name, split)
         if config.label_column:
             return labelled_tensors(dataset, size, mode, config.image_column, config.label_column)
         return sprite_tensors(dataset, size, mode, config.image_column)
     except ValueError as error:
         raise ValueError(f"--dataset_name {name}: {error}") from error
+
+
+def plan_updates(config: TrainingConfig, processes: int, sets: Sequence[ImageSet]) -> tuple[int, int]:
+    """The images of an update, and the number of updates; ValueError if a batch has no place for all sets."""
+    batch_size = config.train_batch_size * processes * config.gradient_accumulation_steps
+    if batch_size * sets[0].share < len(sets) - 1:
+        raise ValueError(f"A batch of {batch_size} is too small for {len(sets)} sets with these shares.")
+    return batch_size, number_of_updates(config, sum(images.count for images in sets), batch_size)
 
 
 def number_of_updates(config: TrainingConfig, images: int, batch_size: int) -> int:
@@ -201,11 +226,11 @@ def number_of_updates(config: TrainingConfig, images: int, batch_size: int) -> i
     return steps if config.num_epochs else max(steps, 1000)
 
 
-def averaged(denoiser: ConditionalDenoiser, ema: EMAModel | None) -> ConditionalDenoiser:
-    """A copy in evaluation mode, with the EMA weights if there are any."""
-    denoiser = copy.deepcopy(denoiser).eval()
-    if ema is not None:
-        ema.copy_to(denoiser.parameters())
+def averaged(tensors: TrainingTensors) -> ConditionalDenoiser:
+    """A copy of the model in evaluation mode, with the EMA weights if there are any."""
+    denoiser = copy.deepcopy(tensors.model).eval()
+    if tensors.ema is not None:
+        tensors.ema.copy_to(denoiser.parameters())
     return denoiser
 
 
@@ -256,6 +281,83 @@ def warn_only() -> Iterator[None]:
         tqdm.write(f"warning: {str(error).rstrip('.') or type(error).__name__}. The run continues.")
 
 
+class Log:
+    """What the main process prints above the progress bar, and what it writes to the tracker."""
+
+    def __init__(self, accelerator: Accelerator):
+        self._accelerator = accelerator
+        count, precision = accelerator.num_processes, accelerator.mixed_precision.replace("no", "fp32")
+        self.print(f"{count} process{'es' if count > 1 else ''} on {accelerator.device.type} ({precision}).")
+
+    def print(self, line: str) -> None:
+        """Prints a line."""
+        if self._accelerator.is_main_process:
+            tqdm.write(line)
+
+    def open(self, config: TrainingConfig) -> None:
+        """Begins to write to the tracker, with the settings; TensorBoard takes neither None nor lists of them."""
+        settings = {name: "" if value is None else as_text(value) for name, value in vars(config).items()}
+        with warn_only():
+            self._accelerator.init_trackers("pokemon-ddpm", settings)
+
+    def write(self, values: dict[str, float], step: int) -> None:
+        """Prints values of a step, and writes them to the tracker."""
+        with warn_only():
+            self._accelerator.log(values, step)
+        numbers = (f"{value:,}" if isinstance(value, int) else f"{value:.4g}" for value in values.values())
+        self.print("  ".join([f"step {step:,}", *map(" ".join, zip(values, numbers, strict=True))]))
+
+    def close(self) -> None:
+        """Ends the tracker."""
+        with warn_only():
+            self._accelerator.end_training()
+
+
+class SkippedUpdates:
+    """The updates of a run that were not finite, and so were skipped."""
+
+    def __init__(self, accelerator: Accelerator):
+        self._accelerator, self.total = accelerator, torch.zeros((), device=accelerator.device)
+
+    def skip_if_not_finite(
+        self, optimizer: torch.optim.Optimizer, grad_norm: torch.Tensor, loss: torch.Tensor
+    ) -> None:
+        """Counts an update that is not finite, and has it skipped on the device: both are scalars there."""
+        # A loss scaler skips overflowing gradients itself, to find its scale: only a bad loss counts.
+        bad = (~(loss if self._accelerator.scaler else grad_norm).isfinite()).float()
+        if not self._accelerator.scaler:
+            optimizer.found_inf = bad  # with 1 a fused optimizer does nothing
+        self.total += bad
+
+    def count(self, step: int) -> int:
+        """How many there were up to a step, of all processes; ValueError if more than `MAX_SKIPPED_UPDATES`."""
+        skipped = int(self._accelerator.gather(self.total[None]).max())
+        if skipped > MAX_SKIPPED_UPDATES:
+            raise ValueError(f"Update {step:,}: {skipped} updates were NaN or infinite. {GO_BACK}")
+        return skipped
+
+
+def exit_with(error: Exception, config: TrainingConfig, accelerator: Accelerator) -> NoReturn:
+    """Ends a run with one line, if the error has one; its traceback is in `ERROR_LOG` in the output folder."""
+    with contextlib.suppress(OSError), Path(config.output_dir, ERROR_LOG).open("a", encoding="utf-8") as log:
+        traceback.print_exception(error, file=log)
+    if isinstance(error, RuntimeError) and should_reduce_batch_size(error):
+        sys.exit("error: Out of memory. Use a smaller --train_batch_size, with --gradient_accumulation_steps.")
+    if not isinstance(error, (ValueError, OSError)):
+        raise error
+    sys.exit(f"error: {error}" if accelerator.is_main_process else 1)
+
+
+def summary(model: ConditionalDenoiser, images: int, size: int, batch_size: int, max_steps: int) -> str:
+    """What is trained, in one line."""
+    vocabulary, count = model.conditioner.vocabulary, sum(p.numel() for p in model.parameters())
+    conditions = ", ".join(shown_name(name, vocabulary["type"]) for name in vocabulary)
+    return (
+        f"{count / 1e6:.1f} million parameters, {images:,} images of {size}x{size}, conditioned on {conditions}, "
+        f"batch size {batch_size}, {max_steps:,} updates."
+    )
+
+
 class LossProbe:
     """The denoising loss of `count` fixed images with fixed noise and evenly spread timesteps, without any dropout.
 
@@ -267,7 +369,7 @@ class LossProbe:
         generator = generator_for("cpu", VALIDATION)
         chosen = torch.randperm(len(data), generator=generator)[:count].repeat(TIMESTEPS_PER_IMAGE).to(device)
         self.data = data.rows(chosen)
-        self.timesteps = sample_timesteps(len(self.data), num_train_timesteps, generator, stratified=True).to(device)
+        self.timesteps = sample_timesteps(len(self.data), num_train_timesteps, generator).to(device)
 
     def measure(
         self, losses: Callable[[nn.Module, Batch], torch.Tensor], denoiser: nn.Module, accelerator: Accelerator
