@@ -15,14 +15,14 @@ from pathlib import Path
 
 # OpenMP reads it when torch is imported. Its threads would spin while they wait, at the cost of other processes.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-if __name__ == "__main__":  # until training starts there is nothing to save: Ctrl-C ends the process at once
+if __name__ == "__main__":  # Until training starts there is nothing to save: Ctrl-C ends the process at once.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 try:
     from pokemon_ddpm.training.config import NUM_TRAIN_TIMESTEPS, TrainingConfig, parse_config
 except ModuleNotFoundError:
     sys.exit("Install the project first, in the folder of the clone: pip install -e .")
 if __name__ == "__main__":
-    parse_config()  # a mistake is refused before the slow import of torch
+    parse_config()  # A mistake is refused before the slow import of torch.
 
 import torch
 from diffusers.training_utils import EMAModel
@@ -37,7 +37,7 @@ from pokemon_ddpm.training.losses import other_loss
 from pokemon_ddpm.training.networks import make_denoiser, make_unet, new_attributes
 from pokemon_ddpm.training.optimizer import learning_rate_factor, make_optimizer
 
-LOGGING_STEPS = 20  # updates between log lines
+LOGGING_STEPS = 20  # Updates between log lines.
 MAX_GRAD_NORM = 1.0
 
 
@@ -124,7 +124,7 @@ class Trainer:
         for micro_step in range(config.gradient_accumulation_steps):
             first = (micro_step * accelerator.num_processes + rank) * per_pass
             part = batch.rows(slice(first, first + per_pass))
-            torch.manual_seed(derive_seed(config.seed, NETWORK, self.step, rank, micro_step))  # for dropout
+            torch.manual_seed(derive_seed(config.seed, NETWORK, self.step, rank, micro_step))  # For dropout.
             with accelerator.accumulate(self.denoiser):
                 loss = self.losses(self.denoiser, part).mean()
                 accelerator.backward(loss)

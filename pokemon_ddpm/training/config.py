@@ -341,7 +341,7 @@ def parse_config(arguments: list[str] | None = None) -> TrainingConfig:
 def _as_argument(value: Any) -> str:
     if not isinstance(value, dict):
         return str(value)
-    return json.dumps({name: each for name, each in value.items() if each not in NOT_GIVEN})
+    return json.dumps({name: text for name, text in value.items() if text not in NOT_GIVEN})
 
 
 def _flags_in(path: str) -> list[str]:

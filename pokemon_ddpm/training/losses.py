@@ -78,15 +78,13 @@ def check_teacher(pipeline: PokemonDDPMPipeline, config: TrainingConfig) -> None
     Raises:
         ValueError: If the teacher predicts epsilon or a variance, or was distilled to other steps.
     """
-    trained, steps, wrong = pipeline.scheduler, pipeline.config.num_inference_steps, None
-    if pipeline.unet.config.out_channels != pipeline.unet.config.in_channels:
-        wrong = "also predicts a variance, which steps without noise cannot use"
-    elif trained.config.prediction_type == "epsilon":
-        wrong = "predicts epsilon, which at pure noise does not determine the image; use a teacher trained with "
-        wrong += "--prediction_type v_prediction or sample"
-    elif is_distilled(trained) and config.distill_teacher_steps != steps:
+    trained, steps = pipeline.scheduler, pipeline.config.num_inference_steps
+    epsilon = trained.config.prediction_type == "epsilon"
+    if epsilon or pipeline.unet.config.out_channels != pipeline.unet.config.in_channels:
+        wrong = "predicts epsilon, which at pure noise says nothing of the image, or a variance, which has no use here"
+        raise ValueError(f"--distill_from {config.distill_from} {wrong}.")
+    if is_distilled(trained) and config.distill_teacher_steps != steps:
         wrong = f"was itself distilled to {steps} steps and needs --distill_teacher_steps {steps}"
-    if wrong:
         raise ValueError(f"--distill_from {config.distill_from} {wrong}.")
     student_steps(NUM_TRAIN_TIMESTEPS, config.ddpm_num_inference_steps)
 

@@ -175,7 +175,7 @@ def training_conditions(data: SpriteTensors, attributes: Iterable[str]) -> dict[
     line = labels.get("line", labels.get("index", unknown))
     types = torch.where(labels["type"] < 0, len(vocabulary["type"]) + 1, labels["type"])
     ids = [labels.get(name, unknown) for name in names]
-    ids = [torch.where(each < 0, len(vocabulary[name]), each) for name, each in zip(names, ids, strict=True)]
+    ids = [torch.where(column < 0, len(vocabulary[name]), column) for name, column in zip(names, ids, strict=True)]
     tags = labels.get(TAGS, torch.zeros(len(data), 0))
     rows = torch.cat([torch.stack([line, *types.T, *ids], dim=1), tags.long()], dim=1)
     if "view" in labels and USUAL["view"] in vocabulary["view"]:
@@ -214,7 +214,7 @@ def _take_over(conditioner: SpriteConditioner, trained: SpriteConditioner) -> No
     updates they were at a tenth of the types').
     """
     tables, old_tables = (
-        {name: each.tables[f"{name}_embedding"].weight for name in each.vocabulary} for each in (conditioner, trained)
+        {name: part.tables[f"{name}_embedding"].weight for name in part.vocabulary} for part in (conditioner, trained)
     )
     for name, values in conditioner.vocabulary.items():
         table, old, known = tables[name], old_tables.get(name), trained.vocabulary.get(name, [])

@@ -54,7 +54,7 @@ CHUNK = 64
 def cores_per_process() -> int:
     """Cores of this machine for each of its training processes; on Linux, the threads of a core count as one."""
     threads = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    siblings = [Path(f"/sys/devices/system/cpu/cpu{each}/topology/thread_siblings_list") for each in threads]
+    siblings = [Path(f"/sys/devices/system/cpu/cpu{thread}/topology/thread_siblings_list") for thread in threads]
     cores = {path.read_text() if path.exists() else path for path in siblings}
     return max(1, len(cores) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
@@ -144,14 +144,14 @@ def lock_output_dir(folder: Path) -> FileLock:
 def check_output_dir(config: TrainingConfig) -> None:
     """Raises ValueError if the folder has another run, nothing to resume from, or needed weights it would delete."""
     folder, name = Path(config.output_dir), config.resume_from_checkpoint
-    found = name and find_checkpoints(folder, name)
+    resumable = name and find_checkpoints(folder, name)
     needed = (config.initial_weights, config.autoguidance_from, config.autoguidance_better)
     for weights in filter(None, needed if config.overwrite_output_dir else ()):
         if Path(locate_model(weights)).resolve() == folder.resolve():
             raise ValueError(f"--overwrite_output_dir would delete {weights}, which the training needs.")
     # A run that was killed before its first checkpoint starts again.
     saved = [*filter(Path.exists, [folder / INDEX_FILE]), *checkpoints(folder)]
-    if saved and not (config.overwrite_output_dir or found):
+    if saved and not (config.overwrite_output_dir or resumable):
         start = "Choose another --output_dir, or delete it with --overwrite_output_dir"
         if checkpoints(folder):
             start = f"Continue it with --resume_from_checkpoint latest. {start}"
@@ -160,9 +160,9 @@ def check_output_dir(config: TrainingConfig) -> None:
 
 def delete_run(folder: Path) -> None:
     """Deletes the files of a run from its folder; what is no run stays."""
-    found = [*(folder / name for name in RUN_CONTENTS if (folder / name).exists()), *checkpoints(folder)]
-    if any(path.name in (INDEX_FILE, CONFIG_FILE) or path.name not in RUN_CONTENTS for path in found):
-        for path in found:
+    contents = [*(folder / name for name in RUN_CONTENTS if (folder / name).exists()), *checkpoints(folder)]
+    if any(path.name in (INDEX_FILE, CONFIG_FILE) or path.name not in RUN_CONTENTS for path in contents):
+        for path in contents:
             delete(path)
 
 
@@ -171,19 +171,17 @@ def load_splits(config: TrainingConfig) -> tuple[dict[str, SpriteTensors], list[
 
     Also the sets that the training images consist of.
     """
-    parts = config.parts()
-    images = [_load_split(config, "train"), *(_load_split(each, "train") for _, each in parts)]
-    counts, shares = [len(each) for each in images], [part.share for part, _ in parts]
-    sets = [ImageSet(0, counts[0], 1 - sum(shares))]
-    for (part, _), count in zip(parts, counts[1:], strict=True):
-        sets.append(ImageSet(sets[-1].first + sets[-1].count, count, part.share, part.lowest_timestep))
-    training = images[0]
-    if parts:
-        training = join(images, [config.source, *(part.source or each.source for part, each in parts)])
+    entries = config.parts()
+    images = [_load_split(part, "train") for part in (config, *(part for _, part in entries))]
+    sets = [ImageSet(0, len(images[0]), 1 - sum(entry.share for entry, _ in entries))]
+    for (entry, _), split in zip(entries, images[1:], strict=True):
+        sets.append(ImageSet(sets[-1].first + sets[-1].count, len(split), entry.share, entry.lowest_timestep))
+    sources = [config.source, *(entry.source or part.source for entry, part in entries)]
+    training = join(images, sources) if entries else images[0]
     splits = {"training": training.with_frequent_tags()}
     if config.validation_steps:
         validation = _load_split(config, "validation")
-        if parts:
+        if entries:
             validation = join([validation], [config.source])
         splits["validation"] = validation.with_values(splits["training"].vocabulary)
     return splits, sets
@@ -206,24 +204,21 @@ def _load_split(config: TrainingConfig, split: str) -> SpriteTensors:
 
 
 def plan_updates(config: TrainingConfig, processes: int, sets: Sequence[ImageSet]) -> tuple[int, int]:
-    """The images of an update, and the number of updates; ValueError if a batch has no place for all sets."""
-    batch_size = config.train_batch_size * processes * config.gradient_accumulation_steps
-    if batch_size * sets[0].share < len(sets) - 1:
-        raise ValueError(f"A batch of {batch_size} is too small for {len(sets)} sets with these shares.")
-    return batch_size, number_of_updates(config, sum(images.count for images in sets), batch_size)
-
-
-def number_of_updates(config: TrainingConfig, images: int, batch_size: int) -> int:
-    """The number of updates for so many training images, if it is not given by other settings.
+    """The images of an update, and the number of updates; ValueError if a batch has no place for all sets.
 
     Fine-tuning sees 16,000 to 25,000 images: of two classes with 40 images each, fewer left the classes mixed.
     """
+    batch_size = config.train_batch_size * processes * config.gradient_accumulation_steps
+    if batch_size * sets[0].share < len(sets) - 1:
+        raise ValueError(f"A batch of {batch_size} is too small for {len(sets)} sets with these shares.")
     if config.max_train_steps:
-        return config.max_train_steps
-    if config.fine_tunes and not config.num_epochs:
-        return math.ceil(min(max(16_000, 800 * math.sqrt(images)), 25_000) / batch_size)
-    steps = math.ceil((config.num_epochs or 100) * images / batch_size)
-    return steps if config.num_epochs else max(steps, 1000)
+        return batch_size, config.max_train_steps
+    images = sum(part.count for part in sets)
+    if config.num_epochs:
+        return batch_size, math.ceil(config.num_epochs * images / batch_size)
+    if config.fine_tunes:
+        return batch_size, math.ceil(min(max(16_000, 800 * math.sqrt(images)), 25_000) / batch_size)
+    return batch_size, max(math.ceil(100 * images / batch_size), 1000)
 
 
 def averaged(tensors: TrainingTensors) -> ConditionalDenoiser:
