@@ -333,18 +333,14 @@ class ConditionalDenoiser(nn.Module):
         return self.unet(sample, timesteps, class_labels=embedding, return_dict=False)[0]
 
 
-def sample_timesteps(
-    count: int, num_train_timesteps: int, generator: torch.Generator, stratified: bool = False
-) -> Tensor:
+def sample_timesteps(count: int, num_train_timesteps: int, generator: torch.Generator) -> Tensor:
     """Uniformly distributed timesteps, int64 (count,) in [0, num_train_timesteps), on the generator's device.
 
-    With `stratified`, they are not independent (Algorithm 1 of Ho et al. 2020): there is one in each of `count` equal
+    They are stratified, not independent as in algorithm 1 of Ho et al. 2020: there is one in each of `count` equal
     parts of the range, in random order, which lowers the variance of the gradient (Kingma et al. 2021, appendix I.1,
     with a random offset in each part).
     """
     device = generator.device
-    if not stratified:
-        return torch.randint(num_train_timesteps, (count,), generator=generator, device=device)
     order = torch.randperm(count, generator=generator, device=device)
     position = (order + torch.rand(count, generator=generator, device=device, dtype=torch.float64)) / count
     return (position * num_train_timesteps).long().clamp(max=num_train_timesteps - 1)

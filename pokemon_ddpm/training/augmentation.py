@@ -41,7 +41,7 @@ def sample_augmentation(images: Tensor, probabilities: Mapping[str, float], gene
     normal = torch.randn(count, 2, generator=generator, device=device)
     angle = (torch.rand(count, generator=generator, device=device) * 2 - 1) * math.pi
     uniform = torch.rand(count, 2, generator=generator, device=device)
-    normal, angle, uniform = (each.to(images.device) for each in (normal, angle, uniform))
+    normal, angle, uniform = (sampled.to(images.device) for sampled in (normal, angle, uniform))
     before, after = _margins(images)
     pixels = (normal * TRANSLATION_STD * side).round().maximum(-before).minimum(after)
     sampled = {"translate": pixels / side, "hue": torch.stack([angle.cos() - 1, angle.sin()], dim=1)}
@@ -56,7 +56,7 @@ def _margins(images: Tensor) -> tuple[Tensor, Tensor]:
     """Empty columns and rows around each sprite, (B, 2) each: to the left and above, to the right and below."""
     foreground = images[:, 3] > 0 if images.shape[1] == 4 else (images < 255).any(dim=1)
     lines = torch.stack([foreground.any(dim=1), foreground.any(dim=2)], dim=1).byte()  # columns, rows
-    return tuple(each.argmax(dim=2) * lines.any(dim=2) for each in (lines, lines.flip(2)))
+    return tuple(side.argmax(dim=2) * lines.any(dim=2) for side in (lines, lines.flip(2)))
 
 
 def augment(images: Tensor, parameters: Tensor) -> Tensor:

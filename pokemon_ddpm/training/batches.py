@@ -16,22 +16,14 @@ from torch import Tensor
 from pokemon_ddpm.data import ImageSet, SpriteTensors
 from pokemon_ddpm.diffusion import sample_timesteps
 from pokemon_ddpm.pipelines.sprite_conditioner import SOURCE, TAGS, SpriteConditioner
-from pokemon_ddpm.training.augmentation import (
-    AUGMENTATIONS,
-    HUE,
-    MIRROR,
-    augment,
-    sample_augmentation,
-    warp,
-    warp_strength,
-)
-from pokemon_ddpm.training.config import TrainingConfig
+from pokemon_ddpm.training.augmentation import HUE, MIRROR, augment, sample_augmentation, warp, warp_strength
+from pokemon_ddpm.training.config import NUM_TRAIN_TIMESTEPS, TrainingConfig
 
 # Streams of randomness, so that different purposes have different numbers.
 ORDER, BATCH, NETWORK, SHEET, VALIDATION, WEIGHTS = range(6)
 
-# Shares of the images with any condition; the others keep a random subset. With the default condition dropout of 10 %
-# these are 30 %, 20 % and 40 % of all images.
+CONDITION_DROPOUT = 0.1  # Share of images that lose all conditions.
+# Shares of the images with any condition; the others keep a random subset. These are 30 %, 20 % and 40 % of all.
 TYPES_ONLY, ALL_ATTRIBUTES = 3 / 9, 2 / 9
 
 MAX_TAGS = 4  # of an image after condition dropout
@@ -73,7 +65,7 @@ def positions(sets: Sequence[ImageSet], step: int, batch_size: int) -> list[tupl
     So many images as its share gives, rounded over all batches so far, and of the first set all others.
     """
     start, end = step * batch_size, (step + 1) * batch_size
-    others = [(int(each.share * start), int(each.share * end)) for each in sets[1:]]
+    others = [(int(part.share * start), int(part.share * end)) for part in sets[1:]]
     return [(start - sum(first for first, _ in others), end - sum(last for _, last in others)), *others]
 
 
@@ -90,9 +82,9 @@ def balance_classes(indices: Tensor, classes: Sequence[Tensor], balance: float, 
         balance: From 0, which changes nothing, to 1, with which all classes of one kind come up equally often.
     """
     frequency = torch.ones(len(classes[0]), dtype=torch.float64)  # on the CPU, since MPS lacks float64
-    for each in classes:
-        each = each.cpu() + 1
-        frequency *= each.bincount().double()[each] ** -balance
+    for kind in classes:
+        ids = kind.cpu() + 1
+        frequency *= ids.bincount().double()[ids] ** -balance
     ends = frequency.cumsum(0) * (len(frequency) / frequency.sum())
     points = indices + torch.rand(len(indices), generator=generator, device=generator.device).cpu()
     return torch.searchsorted(ends, points.double(), right=True).clamp(max=len(frequency) - 1)
@@ -207,31 +199,29 @@ def sample_batch(
     sets = sets or [ImageSet(0, len(data))]
     generator = generator_for(device, config.seed, BATCH, step)
     parts, lowest = [], []
-    for number, (each, (start, end)) in enumerate(zip(sets, positions(sets, step, batch_size), strict=True)):
-        part = epoch_indices(each.count, config.seed, start, end, number)
+    for number, (images, (start, end)) in enumerate(zip(sets, positions(sets, step, batch_size), strict=True)):
+        part = epoch_indices(images.count, config.seed, start, end, number)
         if config.class_balance:
-            part = balance_classes(part, balanced_labels(data, each), config.class_balance, generator)
-        parts.append(each.first + part)
-        lowest.append(torch.full_like(part, each.lowest_timestep))
+            part = balance_classes(part, balanced_labels(data, images), config.class_balance, generator)
+        parts.append(images.first + part)
+        lowest.append(torch.full_like(part, images.lowest_timestep))
     indices, lowest = torch.cat(parts).to(device), torch.cat(lowest).to(device)
     images = data.images[indices]
     noise = torch.randn(images.shape, generator=generator, device=generator.device).to(device)
-    stratified, augmentation = config.timestep_sampling == "stratified", None
-    timesteps = sample_timesteps(batch_size, config.ddpm_num_steps, generator, stratified).to(device)
-    timesteps = lowest + timesteps * (config.ddpm_num_steps - lowest) // config.ddpm_num_steps
+    timesteps = sample_timesteps(batch_size, NUM_TRAIN_TIMESTEPS, generator).to(device)
+    timesteps = lowest + timesteps * (NUM_TRAIN_TIMESTEPS - lowest) // NUM_TRAIN_TIMESTEPS
     labels = {name: data.labels[name][indices] for name in conditioner.vocabulary}
-    labels = drop_conditions(labels, conditioner, config.conditioning_dropout_prob, generator)
-    mirrored = torch.zeros(batch_size, dtype=torch.bool, device=device)
-    if mirror_prob := 0.5 if config.random_flip else config.mirror_prob:
-        mirrored = (torch.rand(batch_size, generator=generator, device=generator.device) < mirror_prob).to(device)
+    labels, augmentation = drop_conditions(labels, conditioner, CONDITION_DROPOUT, generator), None
+    if config.random_flip:
+        mirrored = (torch.rand(batch_size, generator=generator, device=generator.device) < 0.5).to(device)
         images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(-1), images)
     if config.warp_prob:
         chosen = torch.rand(batch_size, generator=generator, device=generator.device) < config.warp_prob
-        images = warp(images, chosen.to(device) * warp_strength(timesteps, config.ddpm_num_steps), generator)
-    probabilities = {kind: getattr(config, f"{kind}_prob") for kind in AUGMENTATIONS}
-    if any(probabilities.values()):
+        images = warp(images, chosen.to(device) * warp_strength(timesteps, NUM_TRAIN_TIMESTEPS), generator)
+    if config.random_flip or config.translate_prob or config.hue_prob:
+        probabilities = {"translate": config.translate_prob, "hue": config.hue_prob}
         augmentation = sample_augmentation(images, probabilities, generator)
-        if config.mirror_prob:
+        if config.random_flip:
             augmentation[:, MIRROR] = mirrored[:, None].float()
         if "color" in labels:  # a sprite of another hue has another color
             same = (augmentation[:, HUE] == 0).all(dim=1)
@@ -243,7 +233,7 @@ def balanced_labels(data: SpriteTensors, part: ImageSet) -> list[Tensor]:
     """The classes of a set's images for `balance_classes`, int64 (N,) each."""
     rows = slice(part.first, part.first + part.count)
     known = [name for name in (*BALANCED, *FAMILY) if name in data.labels]
-    found = {name: data.labels[name][rows].view(part.count, -1)[:, 0] for name in known}
-    varying = [name for name in known if (found[name] != found[name][0]).any()]
+    labels = {name: data.labels[name][rows].view(part.count, -1)[:, 0] for name in known}
+    varying = [name for name in known if (labels[name] != labels[name][0]).any()]
     chosen = [name for name in BALANCED if name in varying] or varying[:1]
-    return [found[name] for name in chosen or known[:1]]
+    return [labels[name] for name in chosen or known[:1]]

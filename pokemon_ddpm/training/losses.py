@@ -16,9 +16,10 @@ from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sampling import is_distilled, set_timesteps
 from pokemon_ddpm.pipelines.sprite_conditioner import SOURCE, TAGS
 from pokemon_ddpm.training.batches import Batch
-from pokemon_ddpm.training.config import AUTOGUIDANCE_INTERVAL, TrainingConfig
+from pokemon_ddpm.training.config import NUM_TRAIN_TIMESTEPS, TrainingConfig
 
 VLB_WEIGHT = 0.001  # of L_vlb beside L_simple (Nichol & Dhariwal 2021, equation 16)
+AUTOGUIDANCE_INTERVAL = (0.1, 0.8)  # Shares of the timesteps: from, and below.
 CLEAN = -1  # the timestep of the clean image, before the first
 # What the models of autoguidance must have as the trained one, of networks and of schedulers.
 SHARED = ("sample_size", "in_channels", "out_channels", "scaling_factor")
@@ -67,32 +68,25 @@ def learned_variance_loss(
     return losses + (VLB_WEIGHT * len(schedule) * terms).float()
 
 
-def _frozen(config: TrainingConfig, denoiser: ConditionalDenoiser) -> ConditionalDenoiser:
-    frozen = copy.deepcopy(denoiser).eval().requires_grad_(False)
-    if config.compile:
-        frozen.compile()
-    return frozen
+def _frozen(denoiser: ConditionalDenoiser) -> ConditionalDenoiser:
+    return copy.deepcopy(denoiser).eval().requires_grad_(False)
 
 
 def check_teacher(pipeline: PokemonDDPMPipeline, config: TrainingConfig) -> None:
-    """Refuses a teacher that a student cannot learn from; a guidance scale that is not given becomes the teacher's.
+    """Refuses a teacher that a student cannot learn from.
 
     Raises:
         ValueError: If the teacher predicts epsilon or a variance, or was distilled to other steps.
     """
-    trained, steps, wrong = pipeline.scheduler, pipeline.config.num_inference_steps, None
-    if pipeline.unet.config.out_channels != pipeline.unet.config.in_channels:
-        wrong = "also predicts a variance, which steps without noise cannot use"
-    elif trained.config.prediction_type == "epsilon":
-        wrong = "predicts epsilon, which at pure noise does not determine the image; use a teacher trained with "
-        wrong += "--prediction_type v_prediction or sample"
-    elif is_distilled(trained) and config.distill_teacher_steps != steps:
-        wrong = f"was itself distilled to {steps} steps and needs --distill_teacher_steps {steps}"
-    if wrong:
+    trained, steps = pipeline.scheduler, pipeline.config.num_inference_steps
+    epsilon = trained.config.prediction_type == "epsilon"
+    if epsilon or pipeline.unet.config.out_channels != pipeline.unet.config.in_channels:
+        wrong = "predicts epsilon, which at pure noise says nothing of the image, or a variance, which has no use here"
         raise ValueError(f"--distill_from {config.distill_from} {wrong}.")
-    student_steps(config.ddpm_num_steps, config.ddpm_num_inference_steps)
-    if config.distill_guidance_scale is None:
-        config.distill_guidance_scale = float(pipeline.config.guidance_scale)
+    if is_distilled(trained) and config.distill_teacher_steps != steps:
+        wrong = f"was itself distilled to {steps} steps and needs --distill_teacher_steps {steps}"
+        raise ValueError(f"--distill_from {config.distill_from} {wrong}.")
+    student_steps(NUM_TRAIN_TIMESTEPS, config.ddpm_num_inference_steps)
 
 
 def noise_level(schedule: NoiseSchedule, timesteps: Tensor) -> tuple[Tensor, Tensor]:
@@ -147,7 +141,7 @@ class DistillationLoss:
     """Distance of the student's x to the one that does two of the teacher's steps in one.
 
     Salimans & Ho 2022, algorithm 2. The teacher's prediction is the guided one, at one guidance scale for all (Meng et
-    al. 2023, section 3.1, where the student is conditioned on the scale). Neither prediction is clipped.
+    al. 2023, section 3.1, where the student is conditioned on the scale): the teacher's own. Neither is clipped.
 
     Args:
         student: On the device; it still has its teacher's weights, which are copied, and no dropout: what it learns is
@@ -158,9 +152,9 @@ class DistillationLoss:
     def __init__(
         self, config: TrainingConfig, schedule: NoiseSchedule, student: nn.Module, teacher: PokemonDDPMPipeline
     ):
-        self.frozen_model, self.schedule = _frozen(config, student), schedule
-        self.steps = student_steps(config.ddpm_num_steps, config.ddpm_num_inference_steps, schedule.beta.device)
-        self.guidance_scale = config.distill_guidance_scale
+        self.frozen_model, self.schedule = _frozen(student), schedule
+        self.steps = student_steps(len(schedule), config.ddpm_num_inference_steps, schedule.beta.device)
+        self.guidance_scale = teacher.config.guidance_scale
         self.teacher_order = 1 if is_distilled(teacher.scheduler) else 2
 
     def __call__(self, denoiser: nn.Module, batch: Batch) -> Tensor:
@@ -210,7 +204,7 @@ class AutoguidanceLoss:
     as a copy that was fine-tuned on own samples (Alemohammad et al. 2024). The better one can be another model, too.
     Of the difference, the part along x is left out: it makes colors too strong (Sadat et al. 2024, η = 0).
 
-    Above the configured timesteps the target is x itself, so that the composition of images stays as it is. It is x_0,
+    Above `AUTOGUIDANCE_INTERVAL` the target is x itself, so that the composition of images stays as it is. It is x_0,
     that of the plain loss, below them, since guided at all timesteps colors become too strong; and for images without
     any condition, at whose prediction classifier-free guidance starts.
 
@@ -222,9 +216,8 @@ class AutoguidanceLoss:
     """
 
     def __init__(self, config: TrainingConfig, schedule: NoiseSchedule, denoiser: ConditionalDenoiser):
-        self.config, self.schedule, self.start = config, schedule, _frozen(config, denoiser)
-        interval = config.autoguidance_interval or AUTOGUIDANCE_INTERVAL
-        self.low, self.high = (share * len(schedule) for share in interval)
+        self.config, self.schedule, self.start = config, schedule, _frozen(denoiser)
+        self.low, self.high = (share * len(schedule) for share in AUTOGUIDANCE_INTERVAL)
         flags = [name for name in ("autoguidance_from", "autoguidance_better") if getattr(config, name)]
         self.frozen_model = nn.ModuleList([self.start, *(self._other(name, denoiser) for name in flags)])
 
@@ -232,15 +225,15 @@ class AutoguidanceLoss:
         """The model of a flag; it must be like the denoiser in all but its weights and its network's size."""
         config, source = self.config, getattr(self.config, flag)
         pipeline = PokemonDDPMPipeline.from_pretrained(source)
-        found = pipeline.unet.config | pipeline.scheduler.config
-        process = (config.prediction_type, config.ddpm_num_steps, config.ddpm_beta_schedule, False)
+        settings = pipeline.unet.config | pipeline.scheduler.config
+        process = (config.prediction_type, NUM_TRAIN_TIMESTEPS, config.ddpm_beta_schedule, False)
         needed = denoiser.unet.config | dict(zip(PROCESS, process, strict=True))
         for name in (*SHARED, *PROCESS):
-            if found.get(name) != needed.get(name):
-                raise ValueError(f"--{flag} {source} has {name} {found.get(name)}, but needs {needed.get(name)}.")
+            if settings.get(name) != needed.get(name):
+                raise ValueError(f"--{flag} {source} has {name} {settings.get(name)}, but needs {needed.get(name)}.")
         if pipeline.conditioner.vocabulary != denoiser.conditioner.vocabulary:
             raise ValueError(f"--{flag} {source} has other conditions than the model.")
-        other = _frozen(config, denoiser)  # with its mixed precision
+        other = _frozen(denoiser)  # with its mixed precision
         device = self.schedule.beta.device
         other.unet, other.conditioner = pipeline.unet.to(device), pipeline.conditioner.to(device)
         return other.requires_grad_(False)
@@ -271,8 +264,8 @@ class AutoguidanceLoss:
         """The x of autoguidance, float32 (B, C, S, S), for x_t (B, C, S, S)."""
         timesteps = batch.timesteps
         predictions = [predict(model, batch, noisy, timesteps) for model in self.frozen_model]
-        found = [self.schedule.clean(prediction, noisy, timesteps) for prediction in predictions]
-        clean, worse, better = [*found, found[0]][:3]  # without a better model the start is
+        images = [self.schedule.clean(prediction, noisy, timesteps) for prediction in predictions]
+        clean, worse, better = [*images, images[0]][:3]  # Without a better model it is that of the start.
         difference = (timesteps < self.high).view(-1, 1, 1, 1) * (better - worse)
         along, square = ((clean * other).sum(dim=(1, 2, 3), keepdim=True) for other in (difference, clean))
         return clean + (self.config.autoguidance_scale - 1) * (difference - along / square * clean)

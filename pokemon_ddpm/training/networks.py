@@ -16,7 +16,7 @@ from pokemon_ddpm.pipelines.sprite_conditioner import MAX_ROWS, SOURCE, TAGS, Sp
 from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel
 from pokemon_ddpm.preprocessing import CHANNELS
 from pokemon_ddpm.training.augmentation import AUGMENTATION_DIM, MIRROR
-from pokemon_ddpm.training.config import TrainingConfig, as_text
+from pokemon_ddpm.training.config import NUM_TRAIN_TIMESTEPS, TrainingConfig, as_text
 from pokemon_ddpm.training.losses import check_teacher
 from pokemon_ddpm.vocabulary import BUILD_TAGS, CONDITIONS, USUAL, shown_name
 
@@ -98,7 +98,6 @@ def build_unet(
     resolution: int,
     channels: int = 4,
     learned_variance: bool = False,
-    num_train_timesteps: int = 1000,
 ) -> UNet2DModel:
     """Builds an untrained network for images with a side of `resolution` pixels.
 
@@ -107,7 +106,6 @@ def build_unet(
         resolution: S.
         channels: C, 4 for RGBA and 3 for RGB.
         learned_variance: Whether it also predicts the variance of the reverse process.
-        num_train_timesteps: T, for a learned time embedding.
 
     Raises:
         ValueError: If the configuration is invalid or does not fit the resolution.
@@ -121,7 +119,7 @@ def build_unet(
     fixed = {"sample_size": resolution, "class_embed_type": "identity", "in_channels": channels}
     fixed["out_channels"] = 2 * channels if learned_variance else channels
     if config.get("time_embedding_type") == "learned":
-        fixed["num_train_timesteps"] = num_train_timesteps
+        fixed["num_train_timesteps"] = NUM_TRAIN_TIMESTEPS
     try:
         unet_class = SpriteUNet2DModel if "patch_size" in config else UNet2DModel
         unet = unet_class(**{**config, **fixed}).eval()
@@ -177,7 +175,7 @@ def training_conditions(data: SpriteTensors, attributes: Iterable[str]) -> dict[
     line = labels.get("line", labels.get("index", unknown))
     types = torch.where(labels["type"] < 0, len(vocabulary["type"]) + 1, labels["type"])
     ids = [labels.get(name, unknown) for name in names]
-    ids = [torch.where(each < 0, len(vocabulary[name]), each) for name, each in zip(names, ids, strict=True)]
+    ids = [torch.where(column < 0, len(vocabulary[name]), column) for name, column in zip(names, ids, strict=True)]
     tags = labels.get(TAGS, torch.zeros(len(data), 0))
     rows = torch.cat([torch.stack([line, *types.T, *ids], dim=1), tags.long()], dim=1)
     if "view" in labels and USUAL["view"] in vocabulary["view"]:
@@ -200,6 +198,14 @@ def other_values(trained: SpriteConditioner, values: Mapping[str, Sequence[str]]
     return [name for name, names in trained.vocabulary.items() if list(values.get(name, ())) != names]
 
 
+def new_attributes(
+    config: TrainingConfig, conditioner: SpriteConditioner, trained: PokemonDDPMPipeline | None
+) -> list[str]:
+    """The attributes that own classes give other values than the trained model has; none if it is not continued."""
+    known = trained.conditioner.vocabulary if config.fine_tunes else conditioner.vocabulary
+    return [name for name, values in conditioner.vocabulary.items() if known.get(name) != values]
+
+
 @torch.no_grad()
 def _take_over(conditioner: SpriteConditioner, trained: SpriteConditioner) -> None:
     """Copies what two conditioners have in common; see `build_conditioner`.
@@ -208,7 +214,7 @@ def _take_over(conditioner: SpriteConditioner, trained: SpriteConditioner) -> No
     updates they were at a tenth of the types').
     """
     tables, old_tables = (
-        {name: each.tables[f"{name}_embedding"].weight for name in each.vocabulary} for each in (conditioner, trained)
+        {name: part.tables[f"{name}_embedding"].weight for name in part.vocabulary} for part in (conditioner, trained)
     )
     for name, values in conditioner.vocabulary.items():
         table, old, known = tables[name], old_tables.get(name), trained.vocabulary.get(name, [])
@@ -245,7 +251,7 @@ def make_unet(config: TrainingConfig) -> tuple[UNet2DModel, PokemonDDPMPipeline 
     else:
         network = unet_config(config.model_config_name_or_path or ("packed" if config.resolution >= 64 else "small"))
         channels, learned = CHANNELS[config.preprocessing], config.variance_type == "learned_range"
-        unet = build_unet(network, config.resolution, channels, learned, config.ddpm_num_steps)
+        unet = build_unet(network, config.resolution, channels, learned)
     # Solvers that clip the predicted x_0, which epsilon needs, can only clip it to [-1, 1].
     if unet.config.get("scaling_factor", 1) != 1 and config.prediction_type == "epsilon":
         raise ValueError("--prediction_type epsilon needs a network with a scaling_factor of 1.")
@@ -267,11 +273,11 @@ def _trained_pipeline(config: TrainingConfig, source: str) -> PokemonDDPMPipelin
         "resolution": unet.config.sample_size,
         "preprocessing": config.preprocessing if config.preprocessing in known_modes else known_modes[0],
         "prediction_type": trained.prediction_type,
-        "ddpm_num_steps": trained.num_train_timesteps,
         "ddpm_beta_schedule": trained.beta_schedule,
     }
-    if trained.get("rescale_betas_zero_snr"):
-        required["ddpm_beta_schedule"] += " that ends at pure noise, which only earlier versions train"
+    if trained.num_train_timesteps != NUM_TRAIN_TIMESTEPS or trained.get("rescale_betas_zero_snr"):
+        reason = f"does not have {NUM_TRAIN_TIMESTEPS} timesteps, or ends at pure noise"
+        raise ValueError(f"{source} has a noise schedule that {reason}; only earlier versions can train it.")
     # Fixed variances concern sampling only; a learned one has outputs of its own.
     learned = config.variance_type == "learned_range"
     if (unet.config.out_channels > unet.config.in_channels) != learned:
@@ -308,5 +314,5 @@ def make_denoiser(
     if config.distill_from and other:
         raise ValueError(f"{config.distill_from} has other values of {', '.join(other)} than the data.")
     drawn = data.rows(slice(first or None))
-    conditioner = build_conditioner(unet, attributes, trained, data.vocabulary, bool(config.mirror_prob), drawn)
+    conditioner = build_conditioner(unet, attributes, trained, data.vocabulary, config.random_flip, drawn)
     return ConditionalDenoiser(unet, conditioner)

@@ -37,7 +37,7 @@ LATEST = "--resume_from_checkpoint=latest"
 
 @functools.cache
 def shared() -> Path:
-    """A folder with a small archive, and with the cache of its data set, for all runs of this process."""
+    """A folder with a small archive for all runs of this process."""
     folder = Path(tempfile.mkdtemp(prefix="pokemon-ddpm-runs-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     write_small_archive(folder / "small")
@@ -49,7 +49,7 @@ def tiny_flags(folder: Path, **network: Any) -> list[str]:
     network = NETWORK | {"dropout": 0.1, "patch_size": 2, "scaling_factor": 0.5} | network
     (folder / "tiny.json").write_text(json.dumps(network))
     settings = (
-        f"model_config_name_or_path={folder}/tiny.json train_data_dir={shared()}/small cache_dir={shared()}/cache "
+        f"model_config_name_or_path={folder}/tiny.json train_data_dir={shared()}/small "
         f"output_dir={folder}/run dataset_config_name=all resolution=16 train_batch_size=8 max_train_steps=4 "
         "lr_warmup_steps=2 learning_rate=0.001 checkpointing_steps=1 checkpoints_total_limit=0 "
         "validation_steps=0 save_images_steps=0 num_cpu_threads=1 ddpm_num_inference_steps=1"
@@ -118,7 +118,7 @@ def nan_in(*steps: int) -> Callable[..., batches.Batch]:
 # Processes are forked from one that has already imported the libraries, which takes seconds.
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
-    ["pokemon_ddpm.publishing.hub", "pokemon_ddpm.evaluation.memorization", "pokemon_ddpm.training.networks"]
+    ["pokemon_ddpm.publishing.runs", "pokemon_ddpm.evaluation.memorization", "pokemon_ddpm.training.networks"]
 )
 
 

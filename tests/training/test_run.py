@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pokemon_ddpm import SpriteTensors
+from pokemon_ddpm.data import ImageSet
 from pokemon_ddpm.training import networks, run
 from pokemon_ddpm.training.config import CONFIG_FILE, TrainingConfig
 from pokemon_ddpm.vocabulary import CONDITIONS
@@ -85,8 +86,8 @@ def test_settings_that_do_not_fit_a_pretrained_model_are_refused(tmp_path):
     for pipeline, message in (
         ({"channels": 3}, "needs --preprocessing fit."),
         ({"prediction_type": "epsilon"}, "needs --prediction_type epsilon."),
-        ({"num_train_timesteps": 100}, "needs --ddpm_num_steps 100."),
-        ({"rescale_betas_zero_snr": True}, "needs --ddpm_beta_schedule .* ends at pure noise, which only"),
+        ({"num_train_timesteps": 100}, "has a noise schedule that does not have 1000 timesteps"),
+        ({"rescale_betas_zero_snr": True}, "has a noise schedule that .* or ends at pure noise; only earlier"),
         ({"out_channels": 8}, "needs --variance_type learned_range."),
     ):
         tiny_pipeline(**{"prediction_type": "sample", "channels": 4, **pipeline}).save_pretrained(tmp_path / "model")
@@ -144,5 +145,8 @@ def test_the_conditions_of_a_network(tmp_path):
 def test_fine_tuning_plans_itself(tmp_path, given, images, updates):
     folder = str(folder_of_classes(tmp_path, {"apple": 1, "pear": 1}))
     config = TrainingConfig(train_data_dir=folder, pretrained_model_name_or_path="pokemon-ddpm-64", **given)
-    assert run.number_of_updates(config, images, 32) == updates
-    assert run.number_of_updates(TrainingConfig(), images, 32) == max(1000, -(-images * 100 // 32))
+    sets = [ImageSet(0, images)]
+    assert run.plan_updates(config, 1, sets) == (32, updates)
+    assert run.plan_updates(TrainingConfig(), 1, sets) == (32, max(1000, -(-images * 100 // 32)))
+    with pytest.raises(ValueError, match="A batch of 32 is too small for 40 sets with these shares."):
+        run.plan_updates(TrainingConfig(), 1, [*sets, *[ImageSet(0, 1, 0.001)] * 39])
