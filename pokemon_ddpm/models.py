@@ -19,7 +19,7 @@ from huggingface_hub import HfApi
 from safetensors import safe_open
 from torch import nn
 
-from pokemon_ddpm.bundled import RELEASED
+from pokemon_ddpm import RELEASED
 from pokemon_ddpm.pipelines import hub_mixin
 from pokemon_ddpm.pipelines.file_checks import MAX_BYTES, check_file, check_inside, is_number, printable
 from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, INDEX_FILE, license_terms, read_card
@@ -166,12 +166,10 @@ def _component_classes(index: dict[str, Any]) -> dict[str, type[Any]]:
 def _check_config(config: dict[str, Any]) -> None:
     """Refuses values of a configuration that are not `POSSIBLE`, or that a terminal would obey."""
     for name, value in config.items():
-        wanted = POSSIBLE.get(name)
-        values = value if isinstance(value, (list, tuple)) else [value]
-        if not str(value).isprintable() or wanted and value is not None and not all(each in wanted for each in values):
+        allowed, values = POSSIBLE.get(name), value if isinstance(value, (list, tuple)) else [value]
+        fits = str(value).isprintable() and (not allowed or value is None or all(each in allowed for each in values))
+        if not fits or name == "scaling_factor" and not is_number(value, 1e-3, 1e3):
             raise ValueError(f"its {name} is {value!r}, which is not possible.")
-    if not is_number(factor := config.get("scaling_factor", 1), 1e-3, 1e3):
-        raise ValueError(f"its scaling_factor is {factor!r}, which is not possible.")
     if (count := len(config.get("block_out_channels") or ()) * config.get("layers_per_block", 2)) > MAX_LAYERS:
         raise ValueError(f"its network has {count} layers, but at most {MAX_LAYERS} are possible.")
 

@@ -7,7 +7,7 @@ from importlib.util import resolve_name
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-CORE = ("bundled", "vocabulary", "data", "class_folder", "preprocessing", "diffusion", "postprocessing", "files")
+CORE = ("vocabulary", "data", "class_folder", "preprocessing", "diffusion", "postprocessing", "files")
 CORE += ("models", "training", "pipelines", "dataset_scripts", "")  # the last is the package itself
 LEAVES = ("evaluation", "publishing", "app")
 ABOVE_LEAVES = ("commands", "cli", "train_conditional", "benchmarks")

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import typer
 
 from pokemon_ddpm import RELEASED_MODEL
-from pokemon_ddpm.commands.common import Model, check_packages, fail, make_folder
+from pokemon_ddpm.commands import Model, check_packages, fail, make_folder
 
 ONNX = ("onnx", "onnxruntime", "onnxscript")
 

@@ -12,7 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from pokemon_ddpm.commands.common import report_errors
+from pokemon_ddpm.commands import report_errors
 from tests.commands import run
 from tests.training import runs
 
