@@ -254,14 +254,10 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         check_number("guidance_scale", guidance_scale, -MAX_SCALE, MAX_SCALE)
 
     def prepare_image(self, name: str, images: Any, count: int, keep: bool = False) -> Tensor:
-        """An argument with images as float32 (N, C, S, S) in [-1, 1]; for `keep` see `model_pixels`.
-
-        Raises:
-            ValueError: If they are of another kind, empty, or do not fit.
-        """
+        """An argument with images as float32 (N, C, S, S) in [-1, 1]; for `keep` see `model_pixels`."""
         channels, height, width = self.sample_shape
         if not isinstance(images, Tensor):
-            pixels = [model_pixels(name, each, channels, height, keep) for each in one_each(name, images, count)]
+            pixels = [model_pixels(name, image, channels, height, keep) for image in one_each(name, images, count)]
             images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
         check_tensor(name, images, (count, channels, height, width), in_range=True)
         return images.float().to(self._execution_device)  # float64 does not exist on every device
@@ -296,9 +292,9 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             if is_set and all(isinstance(word, str) for word in value):
                 value = tuple(value)  # one set, for all images
             for_types = one_each(name, value, len(types), entry=argument)
-            for_types = [defaults.get(name) if each is None else each for each in for_types]
-            values[name] = [each for each in for_types for _ in range(num_images_per_type)]
-        return [each for each in types for _ in range(num_images_per_type)], values
+            used = [defaults.get(name) if given is None else given for given in for_types]
+            values[name] = [value for value in used for _ in range(num_images_per_type)]
+        return [kind for kind in types for _ in range(num_images_per_type)], values
 
     def encode_conditions(
         self,

@@ -54,11 +54,7 @@ def check_scheduler(scheduler: SchedulerMixin, trained: SchedulerMixin, learns_v
 
 
 def set_timesteps(scheduler: SchedulerMixin, num_inference_steps: int, device: torch.device | str) -> Tensor:
-    """Sets and returns a scheduler's timesteps, corrected where diffusers' rounding goes wrong.
-
-    Raises:
-        ValueError: If the scheduler gives wrong results with this number of steps.
-    """
+    """Sets and returns a scheduler's timesteps, corrected or refused where diffusers' rounding goes wrong."""
     total, spacing = scheduler.config.num_train_timesteps, scheduler.config.get("timestep_spacing", "leading")
     if isinstance(scheduler, DDIMScheduler) and spacing != "leading":
         # DDIM's step goes back by T // n wherever the next timestep is. An error of up to 2 % a step is not visible.
@@ -75,8 +71,8 @@ def set_timesteps(scheduler: SchedulerMixin, num_inference_steps: int, device: t
             scheduler.sigmas = torch.cat([scheduler.sigmas[:num_inference_steps], scheduler.sigmas[-1:]])
     last, first = scheduler.timesteps.aminmax()
     if not 0 <= last <= first < total:
-        found = f"timesteps from {first:g} to {last:g}, outside {total - 1} to 0; change its steps_offset"
-        raise ValueError(f"{type(scheduler).__name__} has {found}.")
+        wrong = f"timesteps from {first:g} to {last:g}, outside {total - 1} to 0; change its steps_offset"
+        raise ValueError(f"{type(scheduler).__name__} has {wrong}.")
     return scheduler.timesteps
 
 

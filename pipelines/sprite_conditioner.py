@@ -258,7 +258,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         if not isinstance(pokemon_type, Mapping):
             return [(1.0, self.type_ids(pokemon_type))]
         weights = list(pokemon_type.values())
-        are_weights = all(isinstance(each, Real) and not isinstance(each, bool) and not each < 0 for each in weights)
+        are_weights = all(isinstance(w, Real) and not isinstance(w, bool) and not w < 0 for w in weights)
         if not (are_weights and 0 < (total := sum(weights)) < math.inf):
             given = short_repr(pokemon_type)
             raise ValueError(f"The weights of a blend must be 0 or more with a positive sum, not {given}.")
@@ -359,8 +359,8 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         for name, entries in {"types": types, **attributes}.items():
             if isinstance(entries, (str, Mapping)):  # whose letters or keys would be the entries
                 raise TypeError(f"{name} must be a list with one entry per image, such as [{short_repr(entries)}].")
-        blends = [self.type_blend(each) for each in types]
-        tags = [self.tag_ids(each) for each in attributes.pop(TAGS, ())]
+        blends = [self.type_blend(kind) for kind in types]
+        tags = [self.tag_ids(words) for words in attributes.pop(TAGS, ())]
         ids = {name: [self.attribute_id(name, value) for value in values] for name, values in attributes.items()}
         parts = [(image, weight, slots) for image, blend in enumerate(blends) for weight, slots in blend]
         images = torch.tensor([image for image, _, _ in parts], device=self.device)

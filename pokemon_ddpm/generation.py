@@ -128,11 +128,7 @@ class GenerationSettings:
     scale: int = 1  # enlargement
 
     def load(self, device: str | torch.device | None = None) -> PokemonDDPMPipeline:
-        """Loads the model with the scheduler, by default onto the best device.
-
-        Raises:
-            ValueError, OSError: If the model, the scheduler or the dtype is unknown, or the model has other weights.
-        """
+        """Loads the model with the scheduler, by default onto the best device."""
         dtype = getattr(torch, self.dtype, self.dtype)  # one that is none is refused
         pipeline = PokemonDDPMPipeline.from_pretrained(self.model, dtype=dtype)
         pipeline.weights = weights_digest(pipeline.unet, pipeline.conditioner)[:16]
@@ -188,11 +184,7 @@ def repeated_by(pipeline: PokemonDDPMPipeline, request: SpriteRequest) -> dict[s
 
 
 def read_settings(path: Path) -> tuple[GenerationSettings, SpriteRequest]:
-    """The settings and the request of a PNG that `generate_files` or the app wrote.
-
-    Raises:
-        ValueError, OSError: If the file has none, or those of another version.
-    """
+    """The settings and the request of a PNG that `generate_files` or the app wrote."""
     made = read_png(path)
     attributes = dict(made.condition)
     kind, postprocessing = attributes.pop("type", None), made.postprocessing

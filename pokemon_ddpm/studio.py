@@ -151,9 +151,6 @@ def generate_sprites(
         watch: Gets the steps so far of the samples that are being generated, after each step the step of every one.
         rows: For each request the processed sprites of its row, which the chosen one joins; by default `empty_rows`.
         arguments: As of `generate`.
-
-    Raises:
-        ValueError: If there is no ranker to choose.
     """
     if candidates > 1 and (ranker := ranker or ranker_for(pipeline)) is None:
         names = " and ".join(Path(model).name for model in RANKING_MODELS)
@@ -257,9 +254,6 @@ def generate_files(job: Job, folder: Path, raw: bool = False) -> Iterator[Path]:
     and count in their rows, so that an interrupted job continues where it stopped. Files have the seed of the chosen
     candidate in their provenance. The pipeline is that of `settings.load`, and no request stands twice. With `raw` the
     files are single samples as they are, in RGBA with alpha as predicted.
-
-    Raises:
-        OSError: If a file cannot be written.
     """
     paths, rows = [folder / job.file_name(request) for request in job.requests], empty_rows(job.requests)
     kept = {place: sprite for place, path in enumerate(paths) if (sprite := _finished(job, path)) is not None}

@@ -75,9 +75,6 @@ def launch(
         allowed_hosts: Names by which visitors may address the app, beside those of this machine; "*.example.org" is
             every name that ends so. By default none, or any if `host` is not of this machine alone.
         wait: Whether to wait for Ctrl-C or SIGTERM, and then end the process.
-
-    Raises:
-        ValueError, OSError: If a model cannot be loaded, or the port is taken.
     """
     models = models or [RELEASED_FAST_MODEL, RELEASED_MODEL, RELEASED_FREE_MODEL]
     loaded = {model_name(source): GenerationSettings(source, dtype=best_dtype()).load() for source in models}

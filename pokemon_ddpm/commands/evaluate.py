@@ -118,8 +118,8 @@ def evaluate(
     if likelihood:
         count = min(map(len, data[:2]))
         numbers["likelihood"] = {
-            name: bits_per_dim(pipeline, each.rows(random_rows(len(each), count, seed)), seed=seed)
-            for name, each in (("training", data.train), ("held-out", data.held_out))
+            name: bits_per_dim(pipeline, part.rows(random_rows(len(part), count, seed)), seed=seed)
+            for name, part in (("training", data.train), ("held-out", data.held_out))
         }
     about = {"data": data.title, "preprocessing": mode, "training images": len(data.train)}
     about["searched for memorization"] = f"{len(data.all_train)} training images"

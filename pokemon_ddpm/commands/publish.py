@@ -66,7 +66,7 @@ def page(
     from pokemon_ddpm.publishing.page import RUNTIME, runtime_files, write_pages
 
     runtime_files(runtime or RUNTIME)  # raises before a model is loaded or a folder is made
-    pipelines = {each: GenerationSettings(each).load("cpu") for each in model or PAGE_MODELS}
+    pipelines = {name: GenerationSettings(name).load("cpu") for name in model or PAGE_MODELS}
     make_folder("OUTPUT_DIR", output_dir)
     write_pages(pipelines, output_dir, typer.echo, runtime or RUNTIME, url)
     size = sum(path.stat().st_size for path in output_dir.rglob("*") if path.is_file())
