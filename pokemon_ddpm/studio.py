@@ -2,11 +2,9 @@
 
 import hashlib
 import json
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from pathlib import Path
@@ -17,15 +15,8 @@ from diffusers.utils import numpy_to_pil
 from PIL import Image
 
 from pokemon_ddpm.description import DRAWN_STRENGTH, SKETCHES, drawn_sketch
-from pokemon_ddpm.files import read_png, write_png
-from pokemon_ddpm.generation import (
-    CHUNK_SIZE,
-    GenerationSettings,
-    SpriteRequest,
-    best_dtype,
-    full_condition,
-    generate,
-)
+from pokemon_ddpm.files import write_png
+from pokemon_ddpm.generation import CHUNK_SIZE, GenerationSettings, SpriteRequest, full_condition, generate
 from pokemon_ddpm.likeness import overlaps
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sampling import is_distilled
@@ -68,14 +59,6 @@ def chunk_size_of(pipeline: PokemonDDPMPipeline, requests: Sequence[SpriteReques
     """The chunk size of a job: one sample alone is not filled up, and neither are candidates of one kind."""
     alike = candidates - candidates // 2 if draws_sketch(pipeline, requests[0]) else candidates
     return min(len(requests) * alike, CHUNK_SIZE)
-
-
-def dtype_of(folder: Path | None) -> str:
-    """That of the oldest file of `generate_files` in a folder, so that a job continues in it, or else `best_dtype`."""
-    for path in sorted(folder.glob("*.png"), key=os.path.getmtime) if folder else ():
-        with suppress(ValueError, OSError):
-            return read_png(path).dtype
-    return best_dtype()
 
 
 def default_candidates(pipeline: PokemonDDPMPipeline) -> int:

@@ -96,13 +96,13 @@ def generate(
         _generate_like(like, output)
         return
 
-    from pokemon_ddpm.generation import GenerationSettings  # after the fast checks: torch takes seconds to import
-    from pokemon_ddpm.studio import Job, chunk_size_of, default_candidates, dtype_of
+    from pokemon_ddpm.generation import GenerationSettings, best_dtype  # after the fast checks: torch takes seconds
+    from pokemon_ddpm.studio import Job, chunk_size_of, default_candidates
 
     processing = {"transparent": True, "palette": palette or None, "min_fragment": min_fragment or None}
     processing["scale"] = scale or (1 if output_dir or game_sheet else 4)
     sampler = (scheduler, num_inference_steps, guidance_scale)
-    settings = GenerationSettings(model, *sampler, dtype=dtype or dtype_of(output_dir), **processing)
+    settings = GenerationSettings(model, *sampler, dtype=dtype or best_dtype(), **processing)
     pipeline = settings.load()
     candidates = candidates or default_candidates(pipeline)
     if description is not None:
