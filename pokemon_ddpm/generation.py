@@ -86,7 +86,7 @@ def generate(
         alike = list(group)
         for start in range(0, len(alike), chunk_size):
             chunk = [alike[min(start + i, len(alike) - 1)] for i in range(chunk_size)]
-            columns = {name: [request.attributes.get(name) for request in chunk] for name in names}
+            columns: dict[str, Any] = {name: [request.attributes.get(name) for request in chunk] for name in names}
             for name in names & pipeline.conditioner.sets:  # for which a list of texts would be one set for all
                 columns[name] = [value and (value,) for value in columns[name]]
             if strength is not None:

@@ -48,18 +48,7 @@ TAGGED = [
     ("an owl without wings", "flying wings / owl"),
     ("a dargon bird of prey", "dragon / dragon bird-of-prey"),
 ]
-TAGS = (
-    "big-ears",
-    "bird-of-prey",
-    "dragon",
-    "flames-on-body",
-    "fox",
-    "horns",
-    "leaves-on-body",
-    "owl",
-    "robot",
-    "wings",
-)
+TAGS = tuple("big-ears bird-of-prey dragon flames-on-body fox horns leaves-on-body owl robot wings".split())
 
 
 @pytest.mark.parametrize(("text", "expected"), TAGGED)
