@@ -1,8 +1,9 @@
 """Train a class-conditional DDPM on Pokémon sprites, and generate new Pokémon of a chosen type."""
 
 import importlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pokemon_ddpm.files import RELEASED, RELEASED_FAST_MODEL, RELEASED_FREE_MODEL, RELEASED_MODEL
 
 if TYPE_CHECKING:
     from pokemon_ddpm.data import SpriteTensors as SpriteTensors
@@ -13,11 +14,6 @@ if TYPE_CHECKING:
     from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner as SpriteConditioner
     from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel as SpriteUNet2DModel
     from pokemon_ddpm.postprocessing import to_sprite as to_sprite
-
-RELEASED = Path(__file__).parent / "released"  # The models that come with the package are folders in it.
-RELEASED_MODEL = str(RELEASED / "pokemon-ddpm-64")  # sprites of 64x64 px with transparency, trained on the real ones
-RELEASED_FAST_MODEL = str(RELEASED / "pokemon-ddpm-64-fast")  # distilled to four steps, for the same conditions
-RELEASED_FREE_MODEL = str(RELEASED / "wesnoth-ddpm-64-fast")  # units of a game: free images alone, under the GPL 3
 
 _HOMES = {
     "PokemonDDPMPipeline": "pokemon_ddpm.models",  # which sets how it is loaded

@@ -1,4 +1,4 @@
-"""Files that are written completely or not at all, and how an image was generated, which its PNG says."""
+"""Files written completely or not at all, the folders of released models, and what a PNG says of its generation."""
 
 import io
 import json
@@ -10,6 +10,10 @@ from typing import Any
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+RELEASED = Path(__file__).parent / "released"  # those below are folders in it
+RELEASED_MODEL = str(RELEASED / "pokemon-ddpm-64")  # sprites of 64x64 px with transparency, trained on the real ones
+RELEASED_FAST_MODEL = str(RELEASED / "pokemon-ddpm-64-fast")  # distilled to four steps, for the same conditions
+RELEASED_FREE_MODEL = str(RELEASED / "wesnoth-ddpm-64-fast")  # units of a game: free images alone, under the GPL 3
 KEYWORD = "pokemon-ddpm"
 HEAD_SIZE = 2**20  # bytes of a file that are read; the text is before the pixels
 

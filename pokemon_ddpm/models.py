@@ -20,7 +20,7 @@ from huggingface_hub import HfApi
 from safetensors import safe_open
 from torch import nn
 
-from pokemon_ddpm import RELEASED
+from pokemon_ddpm.files import RELEASED
 from pokemon_ddpm.pipelines import hub_mixin
 from pokemon_ddpm.pipelines.file_checks import MAX_BYTES, check_file, check_inside, is_number, printable
 from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, INDEX_FILE, license_terms, read_card

@@ -155,10 +155,9 @@ class LimitedQueue(Queue):
         if waiting.count(request.client.host) >= QUEUE_SIZE_OF_ADDRESS:
             return False, f"At most {QUEUE_SIZE_OF_ADDRESS} jobs of an address can wait.", "queue_full"
         session = body.session_hash = body.session_hash or secrets.token_hex(16)
-        if session not in self.pending_messages_per_session:
-            self.pending_messages_per_session[session] = _Messages()
         pushed, event, state = await super().push(body, request, username)
         if pushed:
+            self.pending_messages_per_session[session].__class__ = _Messages
             task = asyncio.create_task(self._remove_if_unheard(session, event))
             self._asyncio_tasks.add(task)
             task.add_done_callback(self._asyncio_tasks.discard)
