@@ -145,7 +145,7 @@ def test_large_bodies_are_refused(http: httpx.Client) -> None:
 def test_an_address_has_a_share_of_the_queue_and_jobs_without_listener_are_removed(
     http: httpx.Client, app: App, network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "LISTEN_SECONDS", 1)
+    monkeypatch.setattr(server, "LISTEN_SECONDS", 5)  # on a busy machine, too
     network.seconds = 0.1
     answers = [http.post("/call/v2/generate", json={"num_images": 1}) for _ in range(12)]
     assert [each.status_code for each in answers[:8]] == [200] * 8 and answers[11].status_code == 503
