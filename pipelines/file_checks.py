@@ -43,7 +43,7 @@ def check_size(size: int, limit: float = MAX_BYTES) -> None:
 
 def printable(text: object) -> str:
     """A stranger's text for a message: a line whose characters a terminal does not obey, and that is not too long."""
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in str(text)[:MAX_SHOWN])
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(text)[:MAX_SHOWN])
 
 
 def is_number(value: Any, low: float, high: float = math.inf, kind: type[Any] = Real) -> bool:

@@ -115,7 +115,7 @@ def license_terms(metadata: Any) -> dict[str, str]:
 def complete_folder(folder: Path, pipeline: "HubMixin") -> None:
     """Adds the code to a folder that diffusers saved, and to model_index.json the digests of the weights."""
     # A subclass is saved as the published class.
-    pipeline_class = next(each for each in type(pipeline).__mro__ if HubMixin in each.__bases__)
+    pipeline_class = next(base for base in type(pipeline).__mro__ if HubMixin in base.__bases__)
     conditioner_class = type(pipeline.conditioner)
     unet_class = type(getattr(pipeline.unet, "_orig_mod", pipeline.unet))  # without the wrapper of torch.compile
     unet_module = "diffusers" if unet_class is UNet2DModel else _save_code(folder / "unet", unet_class)

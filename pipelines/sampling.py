@@ -1,8 +1,5 @@
-"""What a pipeline samples with: schedulers, guidance, noise, the range of colors, and checks of its arguments."""
+"""What a pipeline samples with: schedulers, noise, checks of its arguments, and what makes images of its samples."""
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,9 +10,8 @@ from diffusers import (
     SchedulerMixin,
     UniPCMultistepScheduler,
 )
+from diffusers.image_processor import VaeImageProcessor
 from torch import Tensor
-
-from .file_checks import check_number
 
 SAMPLERS: dict[str, type[SchedulerMixin]] = {
     "ddpm": DDPMScheduler,  # ancestral, Ho et al. 2020
@@ -25,7 +21,6 @@ SAMPLERS: dict[str, type[SchedulerMixin]] = {
     "unipc": UniPCMultistepScheduler,  # order 2, Zhao et al. 2023
 }
 SCHEDULERS = tuple(dict.fromkeys(SAMPLERS.values()))
-MAX_SCALE = 1000
 WHITE_QUANTILE = 0.9  # of `compress_range`
 
 
@@ -59,11 +54,7 @@ def check_scheduler(scheduler: SchedulerMixin, trained: SchedulerMixin, learns_v
 
 
 def set_timesteps(scheduler: SchedulerMixin, num_inference_steps: int, device: torch.device | str) -> Tensor:
-    """Sets and returns a scheduler's timesteps, corrected where diffusers' rounding goes wrong.
-
-    Raises:
-        ValueError: If the scheduler gives wrong results with this number of steps.
-    """
+    """Sets and returns a scheduler's timesteps, corrected or refused where diffusers' rounding goes wrong."""
     total, spacing = scheduler.config.num_train_timesteps, scheduler.config.get("timestep_spacing", "leading")
     if isinstance(scheduler, DDIMScheduler) and spacing != "leading":
         # DDIM's step goes back by T // n wherever the next timestep is. An error of up to 2 % a step is not visible.
@@ -80,42 +71,9 @@ def set_timesteps(scheduler: SchedulerMixin, num_inference_steps: int, device: t
             scheduler.sigmas = torch.cat([scheduler.sigmas[:num_inference_steps], scheduler.sigmas[-1:]])
     last, first = scheduler.timesteps.aminmax()
     if not 0 <= last <= first < total:
-        found = f"timesteps from {first:g} to {last:g}, outside {total - 1} to 0; change its steps_offset"
-        raise ValueError(f"{type(scheduler).__name__} has {found}.")
+        wrong = f"timesteps from {first:g} to {last:g}, outside {total - 1} to 0; change its steps_offset"
+        raise ValueError(f"{type(scheduler).__name__} has {wrong}.")
     return scheduler.timesteps
-
-
-@dataclass(frozen=True)
-class Guidance:
-    """Classifier-free guidance of one call.
-
-    Attributes:
-        scales: Guidance scale s of each image; 1 is the conditional model.
-        interval: Noise levels (low, high): guidance applies where low < sigma <= high, with sigma =
-            sqrt(1 - alpha_bar) / sqrt(alpha_bar), for images in [-1, 1] (Kynkäänniemi et al. 2024, equation 5).
-        rescale: phi of Lin et al. 2023, equation 16.
-    """
-
-    scales: Sequence[float]
-    interval: tuple[float, float] = (0.0, math.inf)
-    rescale: float = 0.0
-
-    def applies(self, sigma: float) -> bool:
-        """Whether a step at this noise level also needs the prediction without conditions."""
-        low, high = self.interval
-        return low < sigma <= high and any(scale != 1 for scale in self.scales)
-
-    def guided(self, uncond: Tensor, cond: Tensor) -> Tensor:
-        """The guided prediction uncond + s (cond - uncond), rescaled, (N, C, S, S).
-
-        It is equation 6 of Ho & Salimans 2022 with s = w + 1.
-        """
-        scales = cond.new_tensor(self.scales).view(-1, 1, 1, 1)
-        guided = torch.lerp(uncond, cond, scales)  # cond, bit for bit, where the scale is 1
-        if not self.rescale:
-            return guided
-        contrast = cond.std(dim=(1, 2, 3), keepdim=True) / guided.std(dim=(1, 2, 3), keepdim=True)
-        return torch.lerp(guided, guided * contrast, self.rescale)
 
 
 def predicted_original_sample(
@@ -146,10 +104,19 @@ def compress_range(images: Tensor) -> Tensor:
     result = images.clone()
     for image in result:
         colors = image[:3]
-        found = colors[:, image[3] > 0] if len(image) == 4 else colors
-        white = max(1.0, float(found.abs().quantile(WHITE_QUANTILE))) if found.numel() else 1.0
+        opaque = colors[:, image[3] > 0] if len(image) == 4 else colors
+        white = max(1.0, float(opaque.abs().quantile(WHITE_QUANTILE))) if opaque.numel() else 1.0
         image[:3] = colors * ((1 + colors.abs() / white**2) / (1 + colors.abs()))
     return result
+
+
+def postprocess(images: Tensor, output_type: str) -> Any:
+    """Images (N, C, S, S) in about [-1, 1] as "pil", "np" or "pt", in range by `compress_range`."""
+    images = compress_range(images)
+    if output_type == "pil" and images.shape[1] == 4:
+        opaque = images[:, 3:] > 0  # What is transparent is white.
+        images = torch.cat([torch.where(opaque, images[:, :3], 1.0), torch.where(opaque, 1.0, -1.0)], dim=1)
+    return VaeImageProcessor().postprocess(images, output_type)
 
 
 def image_generators(generator: torch.Generator | list[torch.Generator] | None, count: int) -> list[torch.Generator]:
@@ -171,28 +138,12 @@ def image_generators(generator: torch.Generator | list[torch.Generator] | None, 
     return [torch.Generator().manual_seed((first + i) % 2**64) for i in range(count)]
 
 
-def slerp(a: Tensor, b: Tensor, weight: float) -> Tensor:
-    """Spherical interpolation (Shoemake 1985) from `a` (weight 0) to `b` (weight 1), of any shape."""
-    angle = torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0).clamp(-1, 1).acos()
-    if angle < 1e-4:
-        return torch.lerp(a, b, weight)
-    return (((1 - weight) * angle).sin() * a + (weight * angle).sin() * b) / angle.sin()
-
-
-def one_each(name: str, value: Any, count: int, kinds: Any = list, entry: str = "image") -> list:
+def one_each(name: str, value: Any, count: int, entry: str = "image") -> list:
     """An argument's value for each image: those of a list, which must be as many, or the same one for all."""
-    values = list(value) if isinstance(value, kinds) else [value] * count
+    values = list(value) if isinstance(value, list) else [value] * count
     if len(values) != count:
         raise ValueError(f"{name} must have one entry for each {entry} ({count}), but has {len(values)}.")
     return values
-
-
-def scale_of_each(name: str, value: Any, count: int) -> list[float]:
-    """A guidance scale for each image, checked."""
-    scales = one_each(name, value, count, (list, tuple))
-    for scale in scales:
-        check_number(name, scale, -MAX_SCALE, MAX_SCALE)
-    return [float(scale) for scale in scales]
 
 
 def check_tensor(name: str, tensor: Any, shape: tuple[int, ...], in_range: bool = False) -> None:

@@ -37,8 +37,7 @@ COLOR_LINES = 3
 DRAWN_TAGS = 2
 # Of `encode` and of the pipeline's call, beside which attributes are passed.
 ARGUMENTS = frozenset(
-    """self types pokemon_type num_images_per_type num_inference_steps guidance_scale guidance_interval
-    guidance_rescale negative_pokemon_type image strength generator latents
+    """self types pokemon_type num_images_per_type num_inference_steps guidance_scale image strength generator latents
     class_embeddings output_type return_dict callback_on_step_end callback_on_step_end_tensor_inputs class_labels
     attributes""".split()
 )
@@ -51,11 +50,7 @@ def is_attribute_name(name: str) -> bool:
 
 
 def check_vocabulary(vocabulary: Mapping[str, Sequence[str]]) -> None:
-    """Checks names that folders, metadata and models of strangers bring; see `SpriteConditioner`.
-
-    Raises:
-        ValueError: If there are no types, too many names, or some that a call, a command line or a page cannot take.
-    """
+    """Refuses names of folders, metadata and models of strangers that a call, a command line or a page cannot take."""
     if not vocabulary.get("type"):
         raise ValueError("The vocabulary must contain 'type' with at least one value.")
     wrong = [repr(name)[:MAX_LENGTH] for name in vocabulary if not is_attribute_name(name)]
@@ -74,9 +69,8 @@ def check_vocabulary(vocabulary: Mapping[str, Sequence[str]]) -> None:
         forms = [unicodedata.normalize("NFC", value).lower() for value in values]  # as `_position` compares them
         count, wrong = Counter(forms), []
         for value, form in zip(values, forms, strict=True):
-            usable = (
-                value.isprintable() and value == value.strip() and not set(value) & set(RESERVED_CHARACTERS + space)
-            )
+            usable = value.isprintable() and value == value.strip()
+            usable = usable and not set(value) & set(RESERVED_CHARACTERS + space)
             if not usable or form in ("", *reserved) or count[form] > 1 or len(value) > MAX_LENGTH:
                 wrong.append(repr(value)[:MAX_LENGTH])
         if wrong:
@@ -125,8 +119,8 @@ def _some(words: set[str], key: str) -> list[str]:
 
 def _lift(rows: np.ndarray, all_rows: np.ndarray, row: np.ndarray, column: int) -> float:
     """How many times as frequent a row's value is in the rows as in all rows."""
-    counts = [int((each[:, column] == row[column]).sum()) for each in (rows, all_rows)]
-    return counts[0] / counts[1]
+    count, total = (int((table[:, column] == row[column]).sum()) for table in (rows, all_rows))
+    return count / total
 
 
 def tags_embedding(table: Tensor, tags: Tensor) -> Tensor:
@@ -156,7 +150,8 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         has_types: Whether the classes are Pokémon types, not those of other images; None if all types are among them.
 
     Raises:
-        ValueError: If the vocabulary or the training conditions cannot be used.
+        ValueError: If the vocabulary or the training conditions cannot be used; and by all methods for an attribute or
+            a value that is unknown or impossible.
     """
 
     config_name = "config.json"
@@ -238,9 +233,6 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         Args:
             pokemon_type: A name ("fire": one of the types is fire), "fire/flying" or a pair (both), "fire/none" (fire
                 only), an id, or None (any type).
-
-        Raises:
-            ValueError: If it is something else, a name or id is unknown, or there are not one or two different ones.
         """
         given = tuple(pokemon_type.split("/")) if isinstance(pokemon_type, str) else pokemon_type
         parts = given if isinstance(given, tuple) else (ANY if given is None else given,)
@@ -262,15 +254,11 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         return int(number)
 
     def type_blend(self, pokemon_type: str | int | tuple | Mapping | None) -> list[tuple[float, tuple[int, int]]]:
-        """The types of one entry, as in `type_ids` or a blend {"fire": 0.7, "water": 0.3}; the weights sum to 1.
-
-        Raises:
-            ValueError: As `type_ids`; and if a weight is no number of at least 0, or all are 0.
-        """
+        """The types of one entry, as in `type_ids` or a blend {"fire": 0.7, "water": 0.3}; the weights sum to 1."""
         if not isinstance(pokemon_type, Mapping):
             return [(1.0, self.type_ids(pokemon_type))]
         weights = list(pokemon_type.values())
-        are_weights = all(isinstance(each, Real) and not isinstance(each, bool) and not each < 0 for each in weights)
+        are_weights = all(isinstance(w, Real) and not isinstance(w, bool) and not w < 0 for w in weights)
         if not (are_weights and 0 < (total := sum(weights)) < math.inf):
             given = short_repr(pokemon_type)
             raise ValueError(f"The weights of a blend must be 0 or more with a positive sum, not {given}.")
@@ -280,9 +268,6 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         """The id of a value of an attribute other than type and tags.
 
         The value is one of its values, "any" or None for `any`, or a bool where the values are "no" and "yes".
-
-        Raises:
-            ValueError: If the attribute or the value is unknown.
         """
         if attribute in ("type", TAGS) or attribute not in self.config.vocabulary:
             known = ", ".join(self.argument if name == "type" else name for name in self.vocabulary)
@@ -293,11 +278,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         return 0 if attribute == SOURCE and position == self.any_ids[SOURCE] else position
 
     def tag_ids(self, tags: str | Sequence[str] | None) -> list[int]:
-        """The ids of tags, without repetition: words, one text with commas or spaces between, "any" or None for none.
-
-        Raises:
-            ValueError: If the model has no tags, or not one of these.
-        """
+        """The ids of tags, each once: words, one text with commas or spaces between, "any" or None for none."""
         given = [tags] if isinstance(tags, str) else [] if tags is None else tags
         if not (isinstance(given, list | tuple | set) and all(isinstance(word, str) for word in given)):
             raise ValueError(f"{TAGS} must be words, a list of words, or None, not {short_repr(tags)}.")
@@ -324,20 +305,14 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
 
         Returns:
             Attribute -> value, perhaps "any" where it is unknown; empty for models without training conditions.
-
-        Raises:
-            ValueError: As `type_blend` and `attribute_id`.
         """
         table = self.config.training_conditions
         if not table:
             return {}
         any_ids, columns = self.any_ids, {name: 3 + number for number, name in enumerate(table["attributes"])}
         _, slots = max(self.type_blend(pokemon_type), key=lambda part: part[0])
-        wanted = {
-            name: self.attribute_id(name, value)
-            for name, value in given.items()
-            if value is not None and name not in self.sets
-        }
+        asked = {name: value for name, value in given.items() if value is not None and name not in self.sets}
+        wanted = {name: self.attribute_id(name, value) for name, value in asked.items()}
         met = np.zeros(len(self._rows), dtype=int)
         for slot in slots:
             met += (self._rows[:, 1:3] == slot).any(axis=1) & (slot != any_ids["type"])
@@ -379,13 +354,13 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
             **attributes: Attribute -> one value an image, as in `attribute_id`; of "tags" as in `tag_ids`.
 
         Raises:
-            ValueError, TypeError: As `type_blend` and `attribute_id`; and if something has no entries.
+            TypeError: If something has no entries.
         """
         for name, entries in {"types": types, **attributes}.items():
             if isinstance(entries, (str, Mapping)):  # whose letters or keys would be the entries
                 raise TypeError(f"{name} must be a list with one entry per image, such as [{short_repr(entries)}].")
-        blends = [self.type_blend(each) for each in types]
-        tags = [self.tag_ids(each) for each in attributes.pop(TAGS, ())]
+        blends = [self.type_blend(kind) for kind in types]
+        tags = [self.tag_ids(words) for words in attributes.pop(TAGS, ())]
         ids = {name: [self.attribute_id(name, value) for value in values] for name, values in attributes.items()}
         parts = [(image, weight, slots) for image, blend in enumerate(blends) for weight, slots in blend]
         images = torch.tensor([image for image, _, _ in parts], device=self.device)

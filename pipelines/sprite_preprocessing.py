@@ -140,9 +140,6 @@ def model_pixels(name: str, image: Any, channels: int, side: int, keep: bool = F
 
     With 4 channels it is a sprite, whose alpha is kept; RGB is taken for one on white. With 3 channels it is resized
     on white. With `keep`, an image that has this size and mode already stays in its place.
-
-    Raises:
-        ValueError: If the argument of this name is no such image, or a sprite shows nothing.
     """
     if not isinstance(image, Image.Image) or image.mode[0] in "FI":  # conversion would clip their values
         given = f"one of mode {image.mode}" if isinstance(image, Image.Image) else repr(image)

@@ -16,10 +16,10 @@ from torch.nn import functional
 
 def _with_unet_arguments(init: Any) -> Any:
     """Gives `init` the arguments of `UNet2DModel`, too: diffusers reads the keys of a configuration from there."""
-    of_unet, own = (dict(inspect.signature(each).parameters) for each in (UNet2DModel.__init__, init))
+    of_unet, own = (dict(inspect.signature(call).parameters) for call in (UNet2DModel.__init__, init))
     del own["unet_arguments"]
     itself, *others = (of_unet | own).values()
-    init.__signature__ = inspect.Signature([itself, *(each.replace(kind=each.KEYWORD_ONLY) for each in others)])
+    init.__signature__ = inspect.Signature([itself, *(other.replace(kind=other.KEYWORD_ONLY) for other in others)])
     return init
 
 

@@ -50,9 +50,6 @@ def make_scheduler(
         variance_type: Variance of the reverse process: "fixed_small" (beta_tilde_t) or "fixed_large" (beta_t), Ho et
             al. 2020, section 3.2, or "learned_range" (Nichol & Dhariwal 2021, equation 15).
         scaling_factor: Of the samples; the predicted x_0 is clipped to this range.
-
-    Raises:
-        ValueError: If T is too small for the linear schedule.
     """
     scale = 1000 / num_train_timesteps
     if beta_schedule == "linear" and 0.02 * scale >= 1:
@@ -74,9 +71,6 @@ def make_sampler(name: str, trained: SchedulerMixin) -> SchedulerMixin:
 
     If the network predicts epsilon, the predicted x_0 is clipped in each step, as DDPM and DDIM do by default: it is
     (x_t - sigma epsilon) / alpha, and the cosine's alpha begins below 1e-4.
-
-    Raises:
-        ValueError: If the name is unknown.
     """
     if name not in SAMPLERS:
         raise ValueError(f"Unknown scheduler {short_repr(name)}. Known: {', '.join(SAMPLERS)}.")

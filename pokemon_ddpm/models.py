@@ -1,6 +1,7 @@
 """Models by name, what identifies them, and their loading: a stranger's files are checked before anything is built."""
 
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -144,7 +145,7 @@ def _damage_of(source: str) -> Iterator[None]:
 
 def check_files(folder: Path, *patterns: str, limit: float = MAX_BYTES) -> None:
     """Raises ValueError if a file links out of a model's folder, so that saving the model copies another file."""
-    for file in (each for pattern in patterns for each in folder.glob(pattern)):
+    for file in itertools.chain(*map(folder.glob, patterns)):
         try:
             check_inside(file, folder)
             check_file(file, limit)
@@ -166,12 +167,11 @@ def _component_classes(index: dict[str, Any]) -> dict[str, type[Any]]:
 def _check_config(config: dict[str, Any]) -> None:
     """Refuses values of a configuration that are not `POSSIBLE`, or that a terminal would obey."""
     for name, value in config.items():
-        wanted = POSSIBLE.get(name)
-        values = value if isinstance(value, (list, tuple)) else [value]
-        if not str(value).isprintable() or wanted and value is not None and not all(each in wanted for each in values):
+        allowed, values = POSSIBLE.get(name), value if isinstance(value, (list, tuple)) else [value]
+        fits = not allowed or value is None or all(number in allowed for number in values)
+        fits &= str(value).isprintable() and (name != "scaling_factor" or is_number(value, 1e-3, 1e3))
+        if not fits:
             raise ValueError(f"its {name} is {value!r}, which is not possible.")
-    if not is_number(factor := config.get("scaling_factor", 1), 1e-3, 1e3):
-        raise ValueError(f"its scaling_factor is {factor!r}, which is not possible.")
     if (count := len(config.get("block_out_channels") or ()) * config.get("layers_per_block", 2)) > MAX_LAYERS:
         raise ValueError(f"its network has {count} layers, but at most {MAX_LAYERS} are possible.")
 

@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from pokemon_ddpm import RELEASED, RELEASED_MODEL
-from pokemon_ddpm.commands import common
-from pokemon_ddpm.commands.common import MAX_SEED, Dtype, Guidance, Model, Scheduler, Split, Steps
+from pokemon_ddpm import RELEASED, RELEASED_MODEL, commands
+from pokemon_ddpm.commands import MAX_SEED, Dtype, Guidance, Model, Scheduler, Split, Steps
 from pokemon_ddpm.vocabulary import shown_name
 
 Images = Annotated[
@@ -22,7 +21,7 @@ Features = Annotated[
     Path | None,
     typer.Option(help="Folder of a network made by fit-features.", show_default="the released one, if it fits"),
 ]
-Described = Annotated[str, typer.Argument(help=common.FOLDER, show_default=common.TEACHER)]
+Described = Annotated[str, typer.Argument(help=commands.FOLDER, show_default=commands.TEACHER)]
 
 
 def describe(model: Described = RELEASED_MODEL) -> None:
@@ -67,9 +66,9 @@ def evaluate(
     from pokemon_ddpm.models import locate_model, model_name
 
     if data_dir is None and Path(locate_model(model)).parent == RELEASED:
-        common.fail(f"{model_name(model)} was not trained on the starter sprites; give its images with --data-dir.")
-    common.check_packages("torch_fidelity")
-    common.make_folder("--output-dir", output_dir)
+        commands.fail(f"{model_name(model)} was not trained on the starter sprites; give its images with --data-dir.")
+    commands.check_packages("torch_fidelity")
+    commands.make_folder("--output-dir", output_dir)
 
     from pokemon_ddpm.evaluation import evaluate as measures
     from pokemon_ddpm.evaluation.features import RELEASED_FEATURES, load_features
@@ -84,7 +83,7 @@ def evaluate(
     settings = GenerationSettings(model, scheduler, num_inference_steps, guidance_scale, dtype=dtype)
     pipeline = settings.load()
     if data_dir is None and not pipeline.conditioner.has_types:
-        common.fail(f"{model} has classes of its own; give their images with --data-dir.")
+        commands.fail(f"{model} has classes of its own; give their images with --data-dir.")
     channels, resolution, _ = pipeline.sample_shape
     mode = mode_of(channels, preprocessing)
     data = load_images(data_dir, split, resolution, mode)
@@ -98,7 +97,7 @@ def evaluate(
             f"--resolution {resolution} --preprocessing {mode} --output-dir features, and give --features features."
         )
         if features is not None:
-            common.fail(f"{error} {remedy}")
+            commands.fail(f"{error} {remedy}")
         network = None
         typer.echo(f"Without distances and condition accuracy: {error} {remedy}")
     sets = generate_sets(pipeline, settings, data, num_samples, seed, output_dir)
@@ -131,8 +130,8 @@ def fit_features(
     Its features measure the distance between sets of sprites, and its classifiers the condition accuracy of samples.
     Do not compare values of different networks.
     """
-    common.check_packages("torch_fidelity")
-    common.make_folder("--output-dir", output_dir)
+    commands.check_packages("torch_fidelity")
+    commands.make_folder("--output-dir", output_dir)
 
     from pokemon_ddpm.class_folder import is_class_folder
     from pokemon_ddpm.data import load_tensors

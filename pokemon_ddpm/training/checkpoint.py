@@ -222,13 +222,13 @@ def restore_first(
     folders: Sequence[Path], now: TrainingState, tensors: TrainingTensors, warn: Callable[[str], None]
 ) -> tuple[Path, TrainingState]:
     """Restores the first checkpoint that is not damaged, see `restore`, with a warning of each one before."""
-    for folder in folders:
+    *newer, oldest = folders
+    for folder in newer:
         try:
             return folder, restore(folder, now, tensors)
         except DamagedCheckpoint as error:
-            if folder == folders[-1]:
-                raise
             warn(f"warning: {error} Trying the one before.")
+    return oldest, restore(oldest, now, tensors)
 
 
 def _check_same_run(folder: Path, saved: TrainingState, now: TrainingState) -> None:

@@ -47,7 +47,7 @@ def images(*requests: SpriteRequest, **arguments: object) -> list[Image.Image]:
 @pytest.fixture(autouse=True)
 def any_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     """The default dtype is float32."""
-    monkeypatch.setattr(studio, "best_dtype", lambda: "float32")
+    monkeypatch.setattr(generation, "best_dtype", lambda: "float32")
 
 
 def read(path: Path) -> Image.Image:
@@ -206,31 +206,6 @@ def test_candidates_are_named_and_recorded(files, tmp_path: Path, monkeypatch) -
     assert [read_png(tmp_path / "files" / name).seed for name in names] == [sample_seed(5, i, 2) for i in (0, 1)]
     assert run("generate", "--like", tmp_path / "files" / names[0], "--output", tmp_path / "again.png")[0] == 0
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "files" / names[0]).read_bytes()
-
-
-def test_a_folder_continues_in_its_dtype_and_other_jobs_in_the_best(files, tmp_path: Path, monkeypatch) -> None:
-    def found() -> list[tuple]:
-        made = map(read_png, (tmp_path / "files").iterdir())
-        return sorted((each.seed, each.dtype, each.chunk_size) for each in made)
-
-    files("--type", "fire", "--num-images", 1)
-    monkeypatch.setattr(studio, "best_dtype", lambda: "bfloat16")
-    (path,) = (tmp_path / "files").iterdir()
-    made = read_png(path)
-    assert (made.dtype, made.chunk_size) == ("float32", 1)  # one sample alone
-    write_png(Image.open(path), path, replace(made, chunk_size=4))  # as versions of before had it
-    files("--type", "fire", "--num-images", 9)
-    assert found() == sorted((sample_seed(0, i), "float32", 8 if i else 4) for i in range(9))
-    for each in (tmp_path / "files").iterdir():
-        each.unlink()
-    files("--type", "fire", "--num-images", 3)
-    assert found() == sorted((sample_seed(0, i), "bfloat16", 3) for i in range(3))
-    first, *others = (tmp_path / "files").iterdir()
-    write_png(Image.open(first), first, replace(read_png(first), dtype="float32"))
-    for oldest in (first, others[-1]):
-        for path in (first, *others):
-            os.utime(path, (path != oldest,) * 2)
-        assert studio.dtype_of(tmp_path / "files") == read_png(oldest).dtype
 
 
 def test_processes_share_whole_rows_of_candidates(files, monkeypatch) -> None:

@@ -114,6 +114,7 @@ def test_unknown_attributes_and_values_are_refused_with_the_known_ones(condition
     ({f"a{i}": ["x"] for i in range(64)}, "A model can have 64 attributes, .* but there are 65."),
     *(({"mood": ["sad", value]}, f"Unusable values of mood: {re.escape(repr(value))[:90]}")
       for value in ("\x1b]0;x\a", "a/b", "a=b", "a,b", "x" * 900_000, " a", "", "Any", "all")),
+    ({"tags": ["big wings"]}, "Unusable values of tags: 'big wings'.* must not contain a space"),
     ({"type": ["cat", "none"]}, "Unusable class names: 'none'"),
     ({"type": ["cat", "Cat"]}, "Unusable class names: 'cat', 'Cat'"),
     ({"type": [str(i) for i in range(10_001)]}, "There are 10,001 class names, but at most 10,000 are possible"),

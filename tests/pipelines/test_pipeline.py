@@ -11,6 +11,7 @@ from diffusers.callbacks import MultiPipelineCallbacks, SDCFGCutoffCallback
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
+from examples.interpolate import interpolate
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.diffusion import make_sampler, student_scheduler
 from pokemon_ddpm.pipelines.sampling import SAMPLERS, compress_range
@@ -19,7 +20,7 @@ from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
 from tests.test_diffusion import ALPHA_BAR, PREDICTION_TYPES, SOLVERS, as_prediction, cosine_betas
 from tests.tiny_models import drawing_pipeline, network_calls, seeded, tiny_pipeline
 
-ELECTRIC, FIRE, FLYING, ICE, WATER, NONE, ANY = 3, 6, 7, 11, 17, 18, 19
+FIRE, FLYING, ICE, WATER, NONE, ANY = 6, 7, 11, 17, 18, 19
 NAN = math.nan
 SHAPE = (3, 16, 16)
 FIRST_ORDER = ["ddpm", "ddim", *SOLVERS]  # one evaluation of the network a step
@@ -146,10 +147,6 @@ def test_default_conditions_apply_where_a_call_gives_none(conditioned, pokemon_t
     generate(pipeline, pokemon_type, 1, guidance_scale=3, **attributes)
     anything = embedding(pipeline).expand_as(rows)  # the unconditional prediction has no default
     torch.testing.assert_close(inputs[0][2], torch.cat([anything, rows]) if expected != [{}] else rows)
-    if len(rows) == 1:
-        one = {"pokemon_type": pokemon_type, **attributes}
-        pipeline.interpolate(one, one, 2, num_inference_steps=1, guidance_scale=1)
-        torch.testing.assert_close(inputs[1][2], rows.expand(2, -1))
 
 
 def test_given_embeddings(conditioned):
@@ -158,59 +155,26 @@ def test_given_embeddings(conditioned):
     assert torch.equal(inputs[0][2], given[[0, 0, 1, 1]])
 
 
-@pytest.mark.parametrize(("scales", "negative", "slots", "phi"), [
-    ([1.0, 3.0, -2.0, 0.5], None, [(ANY, ANY)] * 4, 0),
-    ([3.0, 5.0], "water/electric", [(WATER, ELECTRIC)] * 2, 0),
-    ([3.0] * 4, ["water", "ice"] * 2, [(WATER, ANY), (ICE, ANY)] * 2, 0),
-    ([7.5, 2.0], None, [(ANY, ANY)] * 2, 0.7),
-    ([30.0, 1.0], None, [(ANY, ANY)] * 2, 1.0),
-])  # fmt: skip
-def test_scales_negative_types_and_rescale(scales, negative, slots, phi):
-    """With phi of Lin et al. 2023, equations 15 and 16: x_rescaled = x_cfg std(x_pos) / std(x_cfg).
-
-    The network predicts the sample, so the only step returns the guided prediction.
-    """
+@pytest.mark.parametrize("scale", [1, 3.0, -2.0, 0.5])
+def test_guidance(scale):
+    """The network predicts the sample, so the only step returns the guided prediction."""
     one_step = with_scheduler("DDIMScheduler", {"clip_sample": False}, "sample")
-    predictions: list[torch.Tensor] = []
-    one_step.unet.register_forward_hook(lambda _, __, output: predictions.append(output[0].clone()))
-    noise, expected = noise_of(*range(len(scales))), []
-    arguments = {"guidance_scale": scales, "guidance_rescale": phi, "negative_pokemon_type": negative}
-    arguments["num_images_per_type"] = len(scales) // 2
-    found = generate(one_step, ["fire"] * 2, 1, latents=noise, **arguments)
-    for i, scale in enumerate(scales):
-        if scale == 1:  # the conditional prediction, bit for bit
-            assert torch.equal(found[i], predictions[0][len(scales) + i])
-        uncond, cond = (predict(one_step, noise[[i]], 999, each)[0].double() for each in (slots[i], (FIRE, ANY)))
-        guided = uncond + scale * (cond - uncond)
-        expected.append(phi * guided * cond.std() / guided.std() + (1 - phi) * guided)
-    torch.testing.assert_close(found, torch.stack(expected).float(), rtol=1e-4, atol=1e-5)
+    noise = noise_of(0, 1)
+    found = generate(one_step, ["fire"] * 2, 1, latents=noise, guidance_scale=scale)
+    uncond, cond = (predict(one_step, noise, 999, slots).double() for slots in ((ANY, ANY), (FIRE, ANY)))
+    torch.testing.assert_close(found, (uncond + scale * (cond - uncond)).float(), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("types", "arguments", "rows"), [
-    (["fire", "water"], {"guidance_scale": np.float32(1)}, 2),
-    (["fire", "water"], {"guidance_scale": torch.tensor(0.5)}, 4),
-    (["fire", "water"], {"guidance_scale": (1, 3)}, 4),
-    ([None, "any"], {"guidance_scale": 5}, 2),  # both predictions are equal
-    (["fire", "water"], {"guidance_scale": 5, "negative_pokemon_type": ["fire", "water"]}, 2),
-    (["fire", "water"], {"guidance_scale": 5, "guidance_interval": (1e9, math.inf)}, 2),
+@pytest.mark.parametrize(("types", "scale", "rows"), [
+    (["fire", "water"], np.float32(1), 2),
+    (["fire", "water"], torch.tensor(0.5), 4),
+    ([None, "any"], 5, 2),  # both predictions are equal
 ], ids=str)  # fmt: skip
-def test_the_cost_of_guidance(pipeline, types, arguments, rows):
+def test_the_cost_of_guidance(pipeline, types, scale, rows):
     calls = network_calls(pipeline)
-    found = generate(pipeline, types, generator=seeded(0, 1), **arguments)
+    found = generate(pipeline, types, generator=seeded(0, 1), guidance_scale=scale)
     assert [batch for batch, _ in calls] == [rows] * 3
     assert torch.equal(found, generate(pipeline, types, generator=seeded(0, 1), guidance_scale=1)) == (rows == 2)
-
-
-@pytest.mark.parametrize("channels", [3, 4])
-@pytest.mark.parametrize(("first", "last"), [(0, 9), (3, 6), (0, 0), (9, 9)])
-def test_guidance_applies_between_its_noise_levels_only(channels, first, last):
-    """The levels are for images in [-1, 1]; with four channels, samples are half of these."""
-    pipeline, timesteps = tiny_pipeline(channels=channels), [999 - 100 * i for i in range(10)]
-    sigmas = np.sqrt((1 - ALPHA_BAR) / ALPHA_BAR)[timesteps] / {3: 1, 4: 0.5}[channels]
-    calls = network_calls(pipeline)
-    interval = (sigmas[last] * 0.99, sigmas[first] * 1.01)
-    generate(pipeline, ["fire", "water"], 10, guidance_scale=3, guidance_interval=interval)
-    assert calls == [(4 if first <= i <= last else 2, t) for i, t in enumerate(timesteps)]
 
 
 @pytest.mark.parametrize("name", FIRST_ORDER)
@@ -219,8 +183,7 @@ def test_the_image_of_a_seed_is_the_same_in_any_batch(name):
     alone, next_one = (generate(pipeline, "ice", 5, "pt", generator=seeded(seed)) for seed in (7, 8))
     batches = [(fresh[0], 1, 0), (fresh[1], 9, 7), (seeded(*range(100, 108), 7), 9, 8)]
     found = [generate(pipeline, "ice", 5, "pt", num_images_per_type=n, generator=each)[i] for each, n, i in batches]
-    types, scales = ["fire"] * 6 + ["ice"], [1.0, 7.0, 3.0, 0.0, 2.0, 2.0, 2.0]
-    found.append(generate(pipeline, types, 5, "pt", generator=seeded(*range(6), 7), guidance_scale=scales)[6])
+    found.append(generate(pipeline, ["fire"] * 6 + ["ice"], 5, "pt", generator=seeded(*range(6), 7))[6])
     torch.testing.assert_close(torch.stack(found), alone.expand(4, *SHAPE), rtol=0, atol=1 / 255)
     assert (alone - next_one).abs().max() > 0.2
 
@@ -247,39 +210,17 @@ def test_a_used_generator_gives_other_images(pipeline):
     assert torch.equal(generate(pipeline, "fire", num_images_per_type=2), calls[4])
 
 
-@pytest.mark.parametrize("single", [True, False])
-@pytest.mark.parametrize(("a", "b", "start", "end"), [
-    ("fire", {"pokemon_type": {"water": 1}}, {"slots": (FIRE, ANY)}, {"slots": (WATER, ANY)}),
-    ({"pokemon_type": FIRE}, {"legendary": True}, {"slots": (FIRE, ANY)}, {"legendary": 1}),
-])  # fmt: skip
-def test_embeddings_are_interpolated_linearly_and_noise_spherically(conditioned, single, a, b, start, end):
-    inputs, generator = network_inputs(conditioned), seeded(5)[0] if single else seeded(5, 6)
-    conditioned.interpolate(a, b, 5, generator, num_inference_steps=1, guidance_scale=1)
-    ((noise, _, embeddings),) = inputs
+def test_embeddings_are_interpolated_linearly_and_noise_spherically(conditioned):
+    inputs = network_inputs(conditioned)
+    interpolate(conditioned, ("fire", {"water": 1}), (5, 6), 5)
+    noise, _, embeddings = inputs[0]
     one, other = noise_of(5, 6).double()
     angle = torch.acos((one * other).sum() / (one.norm() * other.norm()))
     for i, w in enumerate((0, 0.25, 0.5, 0.75, 1)):
         slerp = (torch.sin((1 - w) * angle) * one + torch.sin(w * angle) * other) / torch.sin(angle)
         torch.testing.assert_close(noise[i], slerp.float(), rtol=1e-4, atol=1e-5)
-        lerp = (1 - w) * embedding(conditioned, **start) + w * embedding(conditioned, **end)
-        torch.testing.assert_close(embeddings[i], lerp)
-
-
-def test_all_sprites_of_an_interpolation_get_the_same_noise_in_the_steps(pipeline):
-    found = pipeline.interpolate("fire", "fire", 3, seeded(5, 5), num_inference_steps=4, output_type="latent").images
-    alone = generate(pipeline, "fire", 4, generator=seeded(5))
-    torch.testing.assert_close(found, alone.expand_as(found), rtol=0, atol=1e-4)
-
-
-@pytest.mark.parametrize(("arguments", "message"), [
-    *(({"steps": steps}, "steps must be a whole number from 2 to 10000") for steps in (1, 2.5, 10**12)),
-    ({"latents": 0}, "multiple values for keyword argument 'latents'"),
-    ({"color": "red"}, "class_embeddings replaces pokemon_type and all other conditions"),
-])  # fmt: skip
-def test_wrong_arguments_of_interpolate_are_refused(arguments, message):
-    pipeline = tiny_pipeline(vocabulary={"type": list(TYPES), "color": ["red"]})
-    with pytest.raises((ValueError, TypeError), match=message):
-        pipeline.interpolate(**{"a": "fire", "b": "water", "steps": 2, **arguments})
+        lerp = (1 - w) * embedding(conditioned, (FIRE, ANY)) + w * embedding(conditioned, (WATER, ANY))
+        torch.testing.assert_close(embeddings[5:][i], lerp)
 
 
 @pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
@@ -309,8 +250,6 @@ def test_class_labels_are_the_types_of_other_images():
     expected = generate(pipeline, ["dog", "cat"], generator=seeded(0, 1))
     for labels in (["dog", "cat"], [1, 0]):
         assert torch.equal(generate(pipeline, class_labels=labels, generator=seeded(0, 1)), expected)
-    ends = pipeline.interpolate({"class_labels": "cat"}, "dog", 2, generator=seeded(0, 1), output_type="pt").images
-    assert torch.equal(ends, pipeline.interpolate("cat", "dog", 2, generator=seeded(0, 1), output_type="pt").images)
     with pytest.raises(ValueError, match="the same argument"):
         generate(pipeline, "cat", class_labels="dog")
 
@@ -383,18 +322,17 @@ def test_the_corrector_does_not_undo_a_change_of_the_latents():
     assert torch.equal(generate(pipeline, "fire", 4, generator=seeded(0), callback_on_step_end=replace), found)
 
 
-def test_a_callback_can_set_a_guidance_scale_for_each_image(pipeline):
-    def found(after: object) -> torch.Tensor:
+def test_a_callback_can_set_the_guidance_scale(pipeline):
+    def found(scale: object, after: object) -> torch.Tensor:
         def callback(pipeline, step, t, tensors):
             pipeline._guidance_scale = after
 
-        given = {"generator": seeded(0, 1), "guidance_scale": 3.0, "callback_on_step_end": callback}
-        return generate(pipeline, ["fire", "ice"], 2, **given)
+        given = {"generator": seeded(0), "guidance_scale": scale, "callback_on_step_end": callback}
+        return generate(pipeline, "fire", 2, **given)
 
-    torch.testing.assert_close(found([5.0, 2.0]), torch.cat([found(5.0)[:1], found(2.0)[1:]]))
-    for after, message in (([3.0], "must have one entry for each image .2."), (["x"] * 2, "must be a number")):
-        with pytest.raises(ValueError, match=f"^guidance_scale {message}"):
-            found(after)
+    assert torch.equal(found(3.0, 0.0), found(3.0, 1.0)) and not torch.equal(found(3.0, 5.0), found(3.0, 3.0))
+    with pytest.raises(ValueError, match="^guidance_scale must be a number"):
+        found(3.0, "x")
 
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
@@ -490,11 +428,7 @@ SPRITE = SPRITES[0]
     ("num_images_per_type", [0, True, 1.5, "2", 10**12], "must be a whole number from 1 to 10000"),
     ("reference_image", [SPRITE], "reference_image is no condition of this model"),
     ("num_inference_steps", [0, 1001, 2.5, "2" * 900_000, True], "num_inference_steps must be a whole number fr"),
-    ("guidance_scale", [NAN, math.inf, "2", [True], 1001, torch.ones(1)], "guidance_scale must be a number"),
-    ("guidance_interval", [(2.0, 1.0), (1.0, 1.0), (-1.0, 1.0), (NAN, 1.0), (0.0, NAN), (0.0, "1"), (1.0,), None],
-     r"guidance_interval must be \(low, high\) with 0 <= low < high"),
-    ("guidance_rescale", [1.1, -0.1, NAN, None], "guidance_rescale must be a number from 0 to 1"),
-    ("negative_pokemon_type", [[], ["ice"] * 2], "one entry for each image .1., but has"),
+    ("guidance_scale", [NAN, math.inf, "2", [2.0], True, 1001, torch.ones(1)], "guidance_scale must be a number"),
     ("strength", [0.5], "strength needs an image"),
     ("image", ["sprite.png", [None]], "image must be a tensor, or an image of 8 bits a channel such as RGB, not"),
     ("image", [SPRITE.convert("F"), SPRITE.convert("I")], "8 bits a channel such as RGB, not one of mode [FI]"),
@@ -576,9 +510,6 @@ def test_each_image_draws_what_is_not_given_from_its_own_seed():
     assert torch.equal(found, generate(drawing, kinds, color=colors, shape=shapes, generator=seeded(11)[0]))
     averaged = generate(drawing, kinds, color="any", shape="any", generator=seeded(11)[0])
     assert not torch.isclose(found, averaged).flatten(1).all(dim=1).any()
-    options = {"num_inference_steps": 3, "output_type": "latent"}
-    pair = drawing.interpolate("fire", "fire", 2, seeded(11)[0], **options).images
-    assert torch.allclose(pair[0], found[0], atol=1e-5)
     given = {"image": Image.new("RGBA", (16, 16), "red")}  # for which nothing is drawn
     found = generate(drawing, "fire", generator=seeded(3), **given)
     assert torch.equal(found, generate(drawing, "fire", generator=seeded(3), color="any", shape="any", **given))

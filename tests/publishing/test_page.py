@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from examples.interpolate import interpolate
 from pokemon_ddpm import RELEASED_FAST_MODEL
 from pokemon_ddpm.creature import ATTEMPTS, BACK_STRENGTH, NEXT_STRENGTH, enlarged
 from pokemon_ddpm.description import SKETCH_STRENGTH, sketch_image
@@ -408,8 +409,7 @@ def test_fuse_and_doodle(visit, url, pipeline, weights):
         expect(page.locator("#title")).to_have_text(two[: math.ceil(len(two) / 2)] + one[len(one) // 2 :])
         expect(page.locator("#parents canvas")).to_have_count(2)
         assert page.locator("#made").evaluate("each => each.offsetTop") == place
-        ends = ({"pokemon_type": "fire/water"},) * 2
-        middle = to_sprite(pipeline.interpolate(*ends, 3, seeded(6, 5)).images[1])
+        middle = to_sprite(interpolate(pipeline, ("fire/water",) * 2, (6, 5), 3)[1])
         seed = sample_seed(6, "fused-5")
         assert page.locator("#title").get_attribute("title").endswith(f"vary-{seed}")
         made = pipeline("fire/water", generator=seeded(seed), image=middle).images[0]
@@ -422,7 +422,7 @@ def test_fuse_and_doodle(visit, url, pipeline, weights):
         assert link.startswith(f"{url}?type=fire%2Fwater&seed=6&to-type=fire%2Fwater&to-seed=5&share=0.5&make=vary-")
         page.goto(f"{url}?type=fire&seed=1&to-type=water&to-seed=2&share=0.25")  # of an earlier page
         expect_sprite(page, "fire 1 to water 2 0.25")
-        between = pipeline.interpolate({"pokemon_type": "fire"}, {"pokemon_type": "water"}, 5, seeded(1, 2)).images[1]
+        between = interpolate(pipeline, ("fire", "water"), (1, 2), 5)[1]
         assert_same(pixels_of(page, "#large"), to_sprite(between))
         click(page, "Doodle one")
         page.evaluate("() => { Math.random = () => 0.3; }")
