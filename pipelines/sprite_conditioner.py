@@ -296,7 +296,8 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         2022, section 2.2; Li et al. 2024). Among the rows that meet most of what is given, of `MIN_LINES` evolution
         lines or more, the color comes from one line and all else from another, so that no species is copied. The color
         is that of `COLOR_LINES` lines that is most typical of these rows: it is more frequent there than in all rows.
-        Of tags `DRAWN_TAGS` come from a third one, and as many words for the build from the second.
+        Of tags as many as `DRAWN_TAGS` come from a row of the drawn shape, since few bodies have them all, and as many
+        words for the build from the second line.
 
         Args:
             pokemon_type: As in `type_blend`; of a blend the part with the largest weight counts.
@@ -334,7 +335,9 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         drawn = {name: [*self.config.vocabulary[name], ANY][number] for name, number in ids.items()}
         if "tags" in table and given.get(TAGS) is None:
             known, build = self.config.vocabulary[TAGS], {*table["build"]}
-            parts = {known[number] for number in tags[_pick(rows, f"{seed}/tags")]} - build
+            shape = columns.get("shape", 0)
+            alike = np.flatnonzero(rows[:, shape] == rows[second, shape])
+            parts = {known[number] for number in tags[alike[_pick(rows[alike], f"{seed}/tags")]]} - build
             whole = {known[number] for number in tags[second]} & build
             chosen = [_some(words, f"{seed}/{kind}") for kind, words in (("parts", parts), ("build", whole))]
             drawn[TAGS] = " ".join(sum(chosen, [])) or ANY

@@ -48,7 +48,9 @@ export function drawConditions({ training_conditions: table, vocabulary, rules }
   if (table.tags && conditions.tags === undefined) {
     const isBuild = (tag) => table.build.includes(tag), keyed = (key) => (tag) => [numberOf(`${seed}/${key}/${tag}`), tag];
     const some = (tags, key) => tags.map(keyed(key)).sort(([a], [b]) => a - b).slice(0, rules.conditions.drawn_tags).map(([, tag]) => tag);
-    const parts = pick(rows, `${seed}/tags`).tags.filter((tag) => !isBuild(tag));
+    const place = table.attributes.indexOf("shape"), shape = place < 0 ? 0 : 3 + place;
+    const alike = rows.filter((row) => row[shape] === other[shape]);
+    const parts = pick(alike, `${seed}/tags`).tags.filter((tag) => !isBuild(tag));
     const words = [...some(parts, "parts"), ...some(other.tags.filter(isBuild), "build")];
     drawn.push(["tags", words.join(" ") || undefined]);
   }
