@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from diffusers import ConfigMixin, DDIMScheduler, DDPMScheduler, EulerDiscreteScheduler, ModelMixin, SchedulerMixin
+from diffusers import ConfigMixin, DDIMScheduler, DDPMScheduler, ModelMixin, SchedulerMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
@@ -164,14 +164,8 @@ def test_a_sampler_has_the_settings_of_the_training_whichever_was_before(name, t
     assert not sampler.config.get("thresholding")
     trained.save_pretrained(tmp_path)
     others = [DDPMScheduler.from_pretrained(tmp_path), diffusion.student_scheduler(trained)]
-    others += [make_sampler(each, trained) for each in SAMPLERS]
-    assert all(own_settings(make_sampler(name, each)) == own_settings(sampler) for each in others)
-
-
-def test_too_few_timesteps_are_refused_and_other_samplers_have_the_name_of_their_class():
-    with pytest.raises(ValueError, match="more than 20 timesteps, not 20"):
-        make_scheduler(20, "linear")
-    assert sampler_name(EulerDiscreteScheduler()) == "EulerDiscreteScheduler"
+    others += [make_sampler(other, trained) for other in SAMPLERS]
+    assert all(own_settings(make_sampler(name, other)) == own_settings(sampler) for other in others)
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,15 @@
 """Decoding, cropping and scaling: hostile files, and images made for a test."""
 
 import os
-import sys
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image, ImageFile
 
 from pokemon_ddpm.pipelines.sprite_preprocessing import DARK, DARK_WEIGHT, MAX_VOTING_COLORS, oklab, transparent, vote
-from pokemon_ddpm.preprocessing import CHANNELS, on_white, open_image, over_white, preprocess
+from pokemon_ddpm.preprocessing import CHANNELS, on_white, open_image, preprocess
 from tests.small_archives import png
 
 CLEAR = (255, 255, 255, 0)
@@ -190,23 +188,6 @@ def test_the_background_is_what_is_connected_to_the_border(tolerance: int) -> No
     assert np.array_equal(opaque(result[pixels[..., 0] == 0]), pixels[pixels[..., 0] == 0])
 
 
-@pytest.mark.parametrize("turned", [False, True])
-def test_a_winding_path_takes_few_passes(turned: bool) -> None:
-    side = 401
-    white = np.zeros((side, side), dtype=bool)
-    white[1::2, 1:-1] = True  # corridors, joined at alternate ends, and to the border at the first
-    white[2:-2:4, -2] = white[4:-2:4, 1] = white[0, 1] = True
-    image = np.where(white.T if turned else white, 255, 0).astype(np.uint8)[..., None].repeat(3, axis=2)
-    events: list[str] = []  # of functions that are called: passes over the whole image
-    sys.setprofile(lambda _, event, __: events.append(event))
-    try:
-        found = transparent(image)
-    finally:
-        sys.setprofile(None)
-    calls = events.count("call") + events.count("c_call")
-    assert np.array_equal(found[..., 3] == 0, image[..., 0] == 255) and calls < 500
-
-
 def test_white_of_a_transparent_sprite_stays() -> None:
     """A white sprite without an outline, its half-transparent shadow as on white, and a faint pixel."""
     pixels = np.zeros((40, 50, 4), dtype=np.uint8)
@@ -256,13 +237,6 @@ def test_an_image_of_many_colors_is_smoothed() -> None:
     pixels[:, :45] = CLEAR
     found = vote(pixels, 20, 20)
     assert (found[:, :10] == CLEAR).all() and (found[:, 10:, 3] == 255).all()
-
-
-def test_compositing_on_white() -> None:
-    images = torch.tensor([[200, 40, 0, 0], [200, 40, 0, 102], [200, 40, 0, 255]], dtype=torch.uint8).view(3, 4, 1, 1)
-    expected = [[255, 255, 255], [233, 169, 153], [200, 40, 0]]  # 102 of 255 is 40 %
-    assert over_white(images).flatten(1).tolist() == expected
-    assert torch.equal(over_white(images[:, :3]), images[:, :3])
 
 
 def bilinear_matrix(old: int, new: int) -> np.ndarray:

@@ -94,28 +94,18 @@ def unet_config(name_or_path: str) -> dict[str, Any]:
 
 
 def build_unet(
-    config: dict[str, Any],
-    resolution: int,
-    channels: int = 4,
-    learned_variance: bool = False,
+    config: dict[str, Any], resolution: int, channels: int = 4, learned_variance: bool = False
 ) -> UNet2DModel:
-    """Builds an untrained network for images with a side of `resolution` pixels.
+    """An untrained network, which may also predict the variance of the reverse process.
 
-    Args:
-        config: Arguments of `SpriteUNet2DModel` if there is a `patch_size`, otherwise of `UNet2DModel`.
-        resolution: S.
-        channels: C, 4 for RGBA and 3 for RGB.
-        learned_variance: Whether it also predicts the variance of the reverse process.
-
-    Raises:
-        ValueError: If the configuration is invalid or does not fit the resolution.
+    The configuration are arguments of `SpriteUNet2DModel` if there is a `patch_size`, otherwise of `UNet2DModel`;
+    ValueError is raised if it is invalid or does not fit the resolution.
     """
     patch_size = config.get("patch_size", 1)
     factor = 2 ** (len(config["block_out_channels"]) - 1) * (patch_size if patch_size in range(1, resolution) else 1)
-    if config.get("time_embedding_type") == "fourier":
-        raise ValueError("time_embedding_type fourier needs the logarithm of the timestep, and one timestep is 0.")
-    if resolution % factor:
-        raise ValueError(f"This network needs a resolution divisible by {factor}, not {resolution}.")
+    if resolution % factor or config.get("time_embedding_type") == "fourier":  # the logarithm of timestep 0
+        needed = f"a resolution divisible by {factor} (it is {resolution}), and no fourier time embedding"
+        raise ValueError(f"This network needs {needed}.")
     fixed = {"sample_size": resolution, "class_embed_type": "identity", "in_channels": channels}
     fixed["out_channels"] = 2 * channels if learned_variance else channels
     if config.get("time_embedding_type") == "learned":
@@ -240,9 +230,7 @@ def _take_over(conditioner: SpriteConditioner, trained: SpriteConditioner) -> No
 def make_unet(config: TrainingConfig) -> tuple[UNet2DModel, PokemonDDPMPipeline | None]:
     """A new network, or that of --pretrained_model_name_or_path or --distill_from, and the pipeline of these.
 
-    Raises:
-        ValueError: If the configuration does not fit the network.
-        OSError: If the pretrained model does not exist.
+    Raises ValueError or OSError if that does not exist or does not fit the configuration.
     """
     trained = None
     if config.initial_weights:
@@ -297,20 +285,16 @@ def make_denoiser(
     """The network with a conditioner for --conditions, by default for all attributes that vary in the data.
 
     A student has those of its teacher. For a trained conditioner see `build_conditioner`. What is not given is drawn
-    from the `first` images, by default from all.
-
-    Raises:
-        ValueError: If a teacher has other values, or --conditions has an attribute that does not vary.
+    from the `first` images, by default from all. Raises ValueError if a teacher has other values, or --conditions has
+    an attribute that does not vary.
     """
     varying, trained = data.varying_attributes(), trained and trained.conditioner
     attributes = [] if config.distill_from else config.conditions or varying
     other = other_values(trained, data.vocabulary) if trained else []
     known = {} if other or not trained else trained.vocabulary
-    constant = [name for name in attributes if name not in varying and name not in known]
-    if constant:
-        raise ValueError(
-            f"--conditions: the training images do not differ in {', '.join(constant)}, only in {', '.join(varying)}."
-        )
+    if constant := [name for name in attributes if name not in varying and name not in known]:
+        others = f"{', '.join(constant)}, only in {', '.join(varying)}"
+        raise ValueError(f"--conditions: the training images do not differ in {others}.")
     if config.distill_from and other:
         raise ValueError(f"{config.distill_from} has other values of {', '.join(other)} than the data.")
     drawn = data.rows(slice(first or None))

@@ -90,7 +90,7 @@ def test_a_mistake_in_the_flags_is_one_line(capsys, flags, message):
     ("content", "message"),
     [
         ("resolutoin: 64\n", "unknown argument --resolutoin. Did you mean --resolution?"),
-        ("", "run.yaml must contain flags and their values, such as `resolution: 32`."),
+        ("", "It needs flags and values, as `resolution: 32`."),
         ("conditions: [type, {a: b}]\n", "--conditions: unknown attribute"),
         ("seed: !!python/object/apply:os.abort []\n", "argument --seed: expected one argument"),
         ("resolution: 64\n  seed: [\n", "cannot read "),
