@@ -149,8 +149,7 @@ def load_sprites(
         exclude_faulty: Leave out images that do not show what their folder says.
         deduplicate: Leave out images whose pixels equal those of an earlier one of the same split.
 
-    Raises:
-        SpriteDataError: If the data cannot be used; names the first 20 unusable files.
+    Raises SpriteDataError if the data cannot be used, with the first 20 unusable files.
     """
     # Only what is set becomes part of the name of the cache folder.
     options = {"exclude_faulty": exclude_faulty, "deduplicate": deduplicate, "cache_dir": cache_dir and str(cache_dir)}

@@ -71,10 +71,7 @@ def is_class_folder(path: str | Path) -> bool:
 
 
 def list_class_folder(folder: Path, problems: Problems) -> ClassFolder:
-    """Lists a folder for which `is_class_folder` holds, and adds what cannot be used to the problems.
-
-    Raises ValueError if its metadata or the names of its classes cannot be used.
-    """
+    """Lists a folder for which `is_class_folder` holds, and adds what cannot be used to the problems, or raises it."""
     from pokemon_ddpm.pipelines.sprite_conditioner import check_vocabulary  # it imports diffusers
 
     files = list(_files(folder))

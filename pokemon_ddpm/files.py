@@ -19,10 +19,7 @@ HEAD_SIZE = 2**20  # bytes of a file that are read; the text is before the pixel
 
 
 def write_file(path: str | Path, content: str | bytes) -> None:
-    """Replaces the content of a file, UTF-8 for text; after an error or an interruption it has its old content.
-
-    It is written under another name beside the old file, then renamed. Raises OSError if that is not possible.
-    """
+    """Replaces the content of a file, UTF-8 for text; after an error or an interruption it has its old content."""
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")
     try:

@@ -50,11 +50,7 @@ def evaluate(
     """Compares samples with at least four training and four held-out images, all RGB on white.
 
     Memorized images are searched among all training images. Without a network, which has the classes of the images,
-    distances and condition accuracy are left out.
-
-    Returns:
-        "distances", see `comparisons`; "memorization", "pixels" -> see `memorization`; and "condition_accuracy",
-        attribute -> see `condition_accuracy`. And the training images that are nearest to the samples.
+    `comparisons` and `condition_accuracy`, by attribute, are left out. Also returns the nearest training images.
     """
     nearest = nearest_by_pixels(samples.images, data.all_train.images)
     memorized = memorization(nearest.distance, nearest_by_pixels(data.held_out.images, data.all_train.images).distance)
@@ -76,8 +72,8 @@ def evaluate(
 def comparisons(samples: torch.Tensor, train: torch.Tensor, held_out: torch.Tensor, seed: int) -> list[dict[str, Any]]:
     """Metrics of features, float32 (N, D), of samples, training and held-out images, each beside another set.
 
-    All but KID depend on the number of images, so the last three rows use equally many. A row has "name" and "to"
-    ("train" or "held-out"), the names of both sets, and an `Estimate` by the name of each metric.
+    All but KID depend on the number of images, so the last three rows use equally many. A row has the "name" of a set,
+    that of the set it is compared "to", and an `Estimate` by the name of each metric.
     """
     count = min(len(samples), len(held_out))
     few_samples, few_train, few_held_out = (

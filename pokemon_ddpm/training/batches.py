@@ -1,8 +1,7 @@
 """How a batch is made: its images and their order, condition dropout and augmentation.
 
-All randomness is a function of (seed, step). It is sampled for the whole global batch and then sliced by position, so
-that it depends neither on restarts nor on how a batch is divided over processes and accumulation. No state of a random
-generator has to be saved.
+All randomness is a function of (seed, step), of the whole global batch, which is then sliced: it depends neither on
+restarts nor on how a batch is divided over processes and accumulation, and no state of a generator is saved.
 """
 
 import functools

@@ -44,7 +44,6 @@ def _named(file: Path) -> Iterator[None]:
 
 
 def _shown(value: Any) -> str:
-    """A value of a file for a message."""
     return "".join(filter(str.isprintable, str(as_text(value))))[:200]
 
 
@@ -78,12 +77,9 @@ class TrainingTensors:
 
     def files(self) -> dict[str, dict[str, torch.Tensor]]:
         """File name -> its tensors by name."""
-        files = {MODEL: dict(self.model.state_dict())}
-        files[OPTIMIZER] = {
-            f"{number}.{name}": value
-            for number, values in self.optimizer.state_dict()["state"].items()
-            for name, value in values.items()
-        }
+        state = self.optimizer.state_dict()["state"]
+        moments = {f"{number}.{name}": value for number, values in state.items() for name, value in values.items()}
+        files = {MODEL: dict(self.model.state_dict()), OPTIMIZER: moments}
         if self.ema is not None:
             files[EMA] = dict(zip(dict(self.model.named_parameters()), self.ema.shadow_params, strict=True))
         return files

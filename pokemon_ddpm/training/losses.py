@@ -47,7 +47,7 @@ def other_loss(
 
 
 def predict(denoiser: nn.Module, batch: Batch, noisy: Tensor, timesteps: Tensor) -> Tensor:
-    """The prediction at x_t under the batch's conditions, float32, see `ConditionalDenoiser.forward`."""
+    """The prediction at x_t under the batch's conditions, float32."""
     return denoiser(noisy, timesteps, batch.labels, batch.augmentation).float()
 
 
@@ -135,12 +135,11 @@ class DistillationLoss:
     """Distance of the student's x to the one that does two of the teacher's steps in one.
 
     Salimans & Ho 2022, algorithm 2. The teacher's prediction is the guided one, at one guidance scale for all (Meng et
-    al. 2023, section 3.1, where the student is conditioned on the scale): the teacher's own. Neither is clipped.
+    al. 2023, section 3.1, where the student is conditioned on the scale): the teacher's own. Neither is clipped. The
+    second of the teacher's two steps is of second order, unless it was distilled.
 
-    Args:
-        student: On the device; it still has its teacher's weights, which are copied, and no dropout: what it learns is
-            a function of noise that is never sampled twice, so that it cannot be memorized.
-        teacher: Of which it is a copy. The second of its two steps is of second order, unless it was distilled.
+    The student still has its teacher's weights, which are copied, and no dropout: what it learns is a function of
+    noise that is never sampled twice, so that it cannot be memorized.
     """
 
     def __init__(

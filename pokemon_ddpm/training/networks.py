@@ -25,19 +25,20 @@ from pokemon_ddpm.vocabulary import BUILD_TAGS, CONDITIONS, USUAL, shown_name
 # (3x3 convolutions, not pooling and repetition), one more block a level in the decoder, and the condition (added to
 # the time embedding, not multiplied with the features).
 _THESIS = {"block_out_channels": (64, 128, 128, 256), "layers_per_block": 1}
-_THESIS_ATTENTION = {
-    "down_block_types": ("DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
-    "up_block_types": ("AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
-    "attention_head_dim": None,  # a single head
-}
-_SMALL = {
-    "block_out_channels": (32, 64, 128, 192),
-    "down_block_types": ("DownBlock2D", "DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
-    "up_block_types": ("UpBlock2D", "AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
-    "layers_per_block": 1,
-    "attention_head_dim": 32,
-}
 _SPRITE = {"scaling_factor": 0.5}  # of `SpriteUNet2DModel`
+
+
+def _blocks(*attention: int) -> dict[str, tuple[str, ...]]:
+    """Four levels down and up, with attention at some of them."""
+    kinds = ["Attn" * (level in attention) for level in range(4)]
+    blocks = {"down": [f"{kind}DownBlock2D" for kind in kinds], "up": [f"{kind}UpBlock2D" for kind in kinds[::-1]]}
+    return {f"{way}_block_types": tuple(names) for way, names in blocks.items()}
+
+
+_SMALL = {
+    "block_out_channels": (32, 64, 128, 192), **_blocks(2), "layers_per_block": 1, "attention_head_dim": 32
+}  # fmt: skip
+_THESIS_ATTENTION = {**_THESIS, **_blocks(1, 2, 3), "attention_head_dim": None}  # a single head
 
 PRESETS: dict[str, dict[str, Any]] = {
     # 32 px on a laptop's CPU: 6.8 million parameters, attention at 8x8 and below.
@@ -49,8 +50,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         **_SPRITE,
         "patch_size": 1,
         "block_out_channels": (64, 128, 192, 256),
-        "down_block_types": ("DownBlock2D", "DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
-        "up_block_types": ("AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+        **_blocks(2, 3),
         "layers_per_block": 2,
         "attention_head_dim": 32,
         "dropout": 0.1,
@@ -59,17 +59,16 @@ PRESETS: dict[str, dict[str, Any]] = {
     # inside the time embedding.
     "thesis-vanilla": {
         **_THESIS,
-        "down_block_types": ("DownBlock2D",) * 4,
-        "up_block_types": ("UpBlock2D",) * 4,
+        **_blocks(),
         "add_attention": False,
         "act_fn": "relu",
         "norm_num_groups": 1,
         "time_embedding_type": "learned",
     },
     # Its second, with sinusoidal time embedding, attention, SiLU and group normalization.
-    "thesis-attention": {**_THESIS, **_THESIS_ATTENTION, "norm_num_groups": 8},
+    "thesis-attention": {**_THESIS_ATTENTION, "norm_num_groups": 8},
     # Its last, with the default --ema_decay. It had dropout in the deeper levels only.
-    "thesis-final": {**_THESIS, **_THESIS_ATTENTION, "norm_num_groups": 16, "dropout": 0.1},
+    "thesis-final": {**_THESIS_ATTENTION, "norm_num_groups": 16, "dropout": 0.1},
 }
 
 
@@ -127,7 +126,7 @@ def build_conditioner(
     knows_mirroring: bool = False,
     data: SpriteTensors | None = None,
 ) -> SpriteConditioner:
-    """Builds the conditioner for a network, with some of the attributes of `values`.
+    """The conditioner of a network, with some of the attributes of `values`.
 
     A trained conditioner to continue with keeps its attributes if they have these values; those it lacks are added
     without a change where they are not given. With other classes or values the attributes are the given ones: rows of
