@@ -13,7 +13,7 @@ import torch
 from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
-from pokemon_ddpm.diffusion import NoiseSchedule, at, bound_term, fixed_log_variance, gaussian_kl, learned_log_variance
+from pokemon_ddpm.diffusion import NoiseSchedule, at, bound_term, gaussian_kl
 from pokemon_ddpm.evaluation.evaluate import estimate
 from pokemon_ddpm.evaluation.images import load_images, random_rows
 from pokemon_ddpm.evaluation.metrics import averages
@@ -67,9 +67,9 @@ def term(
     """
     if variance_type == "learned_range":
         prediction, learned = prediction.chunk(2, dim=1)
-        log_var = learned_log_variance(schedule, learned, timesteps)
+        log_var = schedule.learned_log_variance(learned, timesteps)
     else:
-        small = fixed_log_variance(schedule)
+        small = schedule.posterior_log_variance
         large = torch.cat([small[:1], schedule.beta[1:].log()])
         log_var = at(small if variance_type == "fixed_small" else large, timesteps)
     dtype, limit = schedule.beta.dtype, schedule.scaling_factor

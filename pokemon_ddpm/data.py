@@ -188,11 +188,7 @@ def load_tensors(
 
 
 def load_named(name: str, config_name: str | None, split: str, cache_dir: str | Path | None = None) -> Dataset:
-    """Loads a split of a data set, given its name on the Hub or a path.
-
-    Raises ValueError if it cannot be loaded, has no such split, is of a kind that is not in `SAFE_BUILDERS`, or names
-    files outside of its folder.
-    """
+    """A split of a data set, given its name on the Hub or a path; ValueError if it cannot be loaded, or not safely."""
     path = str(expand(name).absolute()) if name.startswith((".", "/", "~")) else name
     try:
         _check_metadata(path)
@@ -273,10 +269,7 @@ def sprite_tensors(
 
 
 def tag_labels(tags: Sequence[Sequence[str]]) -> tuple[torch.Tensor, tuple[str, ...]]:
-    """Whether each image has each tag, bool (N, V), and the tags in alphabetical order, from those of each image.
-
-    Raises ValueError if they would fill the memory.
-    """
+    """Whether each image has each tag, bool (N, V), and the sorted tags; ValueError if they would fill the memory."""
     tags = [["-".join(tag.lower().split()) for tag in own or () if tag and tag.strip()] for own in tags]
     positions = {tag: number for number, tag in enumerate(sorted({tag for own in tags for tag in own}))}
     if len(tags) * len(positions) > MAX_TAG_LABELS:

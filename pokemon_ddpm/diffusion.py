@@ -108,18 +108,14 @@ def sampler_name(scheduler: SchedulerMixin) -> str:
 class NoiseSchedule:
     """A noise schedule, and what the network predicts in it.
 
-    Attributes:
-        beta, alpha_bar: Tables, float64 (T,) on one device (in float32, 1 - alpha_bar keeps three digits only);
-            alpha_bar is the product of 1 - beta up to t.
-        prediction_type: "epsilon" (Ho et al. 2020, equation 14), "v_prediction", alpha_t epsilon - sigma_t x_0
-            (Salimans & Ho 2022, section 4), or "sample", x_0.
-        scaling_factor: What images in [-1, 1] are multiplied by to become samples.
+    That is "epsilon" (Ho et al. 2020, equation 14), "v_prediction", alpha_t epsilon - sigma_t x_0 (Salimans & Ho 2022,
+    section 4), or "sample", x_0.
     """
 
-    beta: Tensor
-    alpha_bar: Tensor
+    beta: Tensor  # float64 (T,); in float32, 1 - alpha_bar keeps three digits only
+    alpha_bar: Tensor  # the product of 1 - beta up to t, likewise
     prediction_type: str
-    scaling_factor: float = 1.0
+    scaling_factor: float = 1.0  # what images in [-1, 1] are multiplied by to become samples
 
     @classmethod
     def of(
@@ -145,9 +141,28 @@ class NoiseSchedule:
         return self.alpha_bar / (1 - self.alpha_bar)
 
     @property
-    def posterior_variance(self) -> Tensor:
-        """beta_tilde_t, the variance of q(x_{t-1} | x_t, x_0) (Ho et al. 2020, equation 7)."""
-        return (1 - self.alpha_bar_before) / (1 - self.alpha_bar) * self.beta
+    def posterior_log_variance(self) -> Tensor:
+        """log beta_tilde_t, of the variance of q(x_{t-1} | x_t, x_0) (Ho et al. 2020, equation 7).
+
+        At the first timestep beta_tilde is 0, and L_0 would be infinite; the next value replaces it there, as in the
+        code of Nichol & Dhariwal 2021.
+        """
+        variance = (1 - self.alpha_bar_before) / (1 - self.alpha_bar) * self.beta
+        return torch.cat([variance[1:2], variance[1:]]).log()
+
+    def posterior_mean(self, clean: Tensor, noisy: Tensor, timesteps: Tensor) -> Tensor:
+        """Mean of q(x_{t-1} | x_t, x_0), float64 (B, C, S, S) (Ho et al. 2020, equation 7)."""
+        of_clean = self.alpha_bar_before.sqrt() * self.beta / (1 - self.alpha_bar)
+        of_noisy = (1 - self.beta).sqrt() * (1 - self.alpha_bar_before) / (1 - self.alpha_bar)
+        return at(of_clean, timesteps) * clean + at(of_noisy, timesteps) * noisy
+
+    def learned_log_variance(self, learned: Tensor, timesteps: Tensor) -> Tensor:
+        """v log beta_t + (1 - v) log beta_tilde_t (Nichol & Dhariwal 2021, equation 15), float64 (B, C, S, S).
+
+        The network's output `learned`, (B, C, S, S), is -1 for v = 0 and 1 for v = 1.
+        """
+        share = (learned.to(self.beta.dtype) + 1) / 2
+        return share * at(self.beta.log(), timesteps) + (1 - share) * at(self.posterior_log_variance, timesteps)
 
     def alpha_sigma(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         """alpha_t and sigma_t of timesteps (B,), float32 (B, 1, 1, 1)."""
@@ -197,32 +212,6 @@ def at(table: Tensor, timesteps: Tensor) -> Tensor:
     return table[timesteps].view(-1, 1, 1, 1)
 
 
-def posterior_mean(schedule: NoiseSchedule, clean: Tensor, noisy: Tensor, timesteps: Tensor) -> Tensor:
-    """Mean of q(x_{t-1} | x_t, x_0), float64 (B, C, S, S) (Ho et al. 2020, equation 7)."""
-    of_clean = schedule.alpha_bar_before.sqrt() * schedule.beta / (1 - schedule.alpha_bar)
-    of_noisy = (1 - schedule.beta).sqrt() * (1 - schedule.alpha_bar_before) / (1 - schedule.alpha_bar)
-    return at(of_clean, timesteps) * clean + at(of_noisy, timesteps) * noisy
-
-
-def fixed_log_variance(schedule: NoiseSchedule) -> Tensor:
-    """log beta_tilde_t, float64 (T,).
-
-    At the first timestep beta_tilde is 0, and L_0 would be infinite; the next value replaces it there, as in the code
-    of Nichol & Dhariwal 2021.
-    """
-    small = schedule.posterior_variance
-    return torch.cat([small[1:2], small[1:]]).log()
-
-
-def learned_log_variance(schedule: NoiseSchedule, learned: Tensor, timesteps: Tensor) -> Tensor:
-    """v log beta_t + (1 - v) log beta_tilde_t (Nichol & Dhariwal 2021, equation 15), float64 (B, C, S, S).
-
-    The network's output `learned`, (B, C, S, S), is -1 for v = 0 and 1 for v = 1.
-    """
-    small, share = fixed_log_variance(schedule), (learned.to(schedule.beta.dtype) + 1) / 2
-    return share * at(schedule.beta.log(), timesteps) + (1 - share) * at(small, timesteps)
-
-
 def gaussian_kl(mean: Tensor, log_var: Tensor, other_mean: Tensor, other_log_var: Tensor) -> Tensor:
     """KL(N(mean, exp(log_var)) || N(other_mean, exp(other_log_var))), elementwise, in nats."""
     of_variances = other_log_var - log_var - 1 + (log_var - other_log_var).exp()
@@ -256,9 +245,8 @@ def bound_term(
     Images are (B, C, S, S): the predicted x_0, the true one and x_t. The variance of the reverse process, by its
     logarithm, can be (B, 1, 1, 1), too.
     """
-    mean = posterior_mean(schedule, predicted, noisy, timesteps)
-    true_mean = posterior_mean(schedule, clean, noisy, timesteps)
-    divergence = gaussian_kl(true_mean, at(fixed_log_variance(schedule), timesteps), mean, log_var)
+    mean, true_mean = (schedule.posterior_mean(x, noisy, timesteps) for x in (predicted, clean))
+    divergence = gaussian_kl(true_mean, at(schedule.posterior_log_variance, timesteps), mean, log_var)
     # Both terms are computed for all images, so that the cost does not depend on the timesteps.
     first = (timesteps == 0).view(-1, 1, 1, 1)
     scale = schedule.scaling_factor
@@ -276,7 +264,7 @@ class ConditionalDenoiser(nn.Module):
 
     @property
     def scaling_factor(self) -> float:
-        """What images in [-1, 1] are multiplied by to become samples."""
+        """That of `NoiseSchedule`."""
         return self.unet.config.get("scaling_factor", 1.0)
 
     def forward(

@@ -60,8 +60,7 @@ def test_tables_are_those_of_the_papers(beta_schedule, steps):
     np.testing.assert_allclose(schedule.snr[:-1].numpy(), (alpha_bar / (1 - alpha_bar))[:-1], rtol=1e-5)
     # Bayes: the precision 1 / (1 - alpha_bar_{t-1}) of x_{t-1} given x_0, plus (1 - beta_t) / beta_t from x_t.
     precision = 1 / (1 - alpha_bar[:-1]) + (1 - beta[1:]) / beta[1:]
-    np.testing.assert_allclose(schedule.posterior_variance[1:].numpy(), 1 / precision, rtol=1e-5)
-    assert schedule.posterior_variance[0] == 0
+    np.testing.assert_allclose(schedule.posterior_log_variance[1:].exp().numpy(), 1 / precision, rtol=1e-5)
 
 
 @pytest.mark.parametrize("scaling_factor", [1.0, 0.5])

@@ -53,17 +53,11 @@ EXCLUDED_BY = {
 @strict
 @dataclasses.dataclass
 class OtherData:
-    """An entry of `other_data`: a further set of images, of which each batch has a share.
+    """An entry of `other_data`: a further set of images, of which each batch has a share."""
 
-    Attributes:
-        share: Of the images of a batch; the first set has what is left.
-        lowest_timestep: Below it these images are not seen, where they have details that should not be learned.
-        source: Value of the condition "source"; images whose metadata have this column have their own.
-    """
-
-    share: float
-    lowest_timestep: int = 0
-    source: str | None = None
+    share: float  # the first set has what is left
+    lowest_timestep: int = 0  # below it these images are not seen, where they have details that should not be learned
+    source: str | None = None  # value of the condition "source", unless the metadata have this column
     train_data_dir: str | None = None
     dataset_name: str | None = None
     dataset_config_name: str | None = None

@@ -11,14 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from pokemon_ddpm.diffusion import (
-    ConditionalDenoiser,
-    NoiseSchedule,
-    bound_term,
-    learned_log_variance,
-    make_scheduler,
-    student_scheduler,
-)
+from pokemon_ddpm.diffusion import ConditionalDenoiser, NoiseSchedule, bound_term, make_scheduler, student_scheduler
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sampling import is_distilled, set_timesteps
 from pokemon_ddpm.pipelines.sprite_conditioner import SOURCE, TAGS
@@ -65,7 +58,7 @@ def learned_variance_loss(
     losses = schedule.loss(mean, clean, noise, timesteps, config.snr_gamma, config.snr_floor)
     dtype = schedule.beta.dtype
     predicted = schedule.clean(mean.detach().to(dtype), noisy.to(dtype), timesteps)
-    log_var = learned_log_variance(schedule, learned, timesteps)
+    log_var = schedule.learned_log_variance(learned, timesteps)
     terms = bound_term(schedule, predicted, log_var, clean, noisy, timesteps)
     return losses + (VLB_WEIGHT * len(schedule) * terms).float()
 

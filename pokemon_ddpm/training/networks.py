@@ -150,10 +150,9 @@ def build_conditioner(
 
 
 def training_conditions(data: SpriteTensors, attributes: Iterable[str]) -> dict[str, list[str]] | None:
-    """The table of `SpriteConditioner`, of the fronts among the training images; None if there is nothing to draw.
+    """The table of `SpriteConditioner`, of the fronts, if any, of the training images; None if nothing is to draw.
 
-    Without fronts it is of all images. The line is that of evolution; without one the creature, or else all images
-    with the same conditions.
+    The line is that of evolution; without one the creature, or else all images with the same conditions.
     """
     attributes = list(attributes)
     names = [name for name in attributes if name not in NOT_IN_TABLE]

@@ -60,10 +60,7 @@ def cores_per_process() -> int:
 
 
 def make_accelerator(config: TrainingConfig) -> Accelerator:
-    """Creates the accelerator, and sets the number of threads.
-
-    Raises ValueError if the tracker is not available, weights would be sharded, or a process would train alone.
-    """
+    """Creates the accelerator, and sets the number of threads; ValueError if the run cannot work as it is launched."""
     tracker = config.report_to
     accelerator = Accelerator(
         cpu=not torch.accelerator.is_available(),  # or Accelerate does not see other processes on the CPU
@@ -159,10 +156,7 @@ def delete_run(folder: Path) -> None:
 
 
 def load_splits(config: TrainingConfig) -> tuple[dict[str, SpriteTensors], list[ImageSet]]:
-    """The "training" split of the configured data and, where it is needed, the "validation" split of the first set.
-
-    Also the sets that the training images consist of.
-    """
+    """The "training" split, where it is needed the "validation" split of the first set, and the sets of the former."""
     entries = config.parts()
     images = [_load_split(part, "train") for part in (config, *(part for _, part in entries))]
     sets = [ImageSet(0, len(images[0]), 1 - sum(entry.share for entry, _ in entries))]
