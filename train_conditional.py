@@ -54,14 +54,16 @@ def plain_loss(
 class Trainer:
     """What a run trains with, and how far it is. Until `begin`, nothing of an older run is changed.
 
-    Raises:
-        ValueError, OSError: If the configuration, the data or the output folder cannot be used.
+    Raises ValueError or OSError if the configuration, the data or the output folder cannot be used.
     """
 
     def __init__(self, config: TrainingConfig):
         self.config, self.accelerator = config, run.make_accelerator(config)
         self.log, self.skipped = run.Log(self.accelerator), run.SkippedUpdates(self.accelerator)
-        self.lock = run.claim_output_dir(config, self.accelerator)  # It is held as long as this object lives.
+        if self.accelerator.is_main_process:
+            self.lock = run.lock_output_dir(Path(config.output_dir))  # It is held as long as this object lives.
+        self.accelerator.wait_for_everyone()
+        run.check_output_dir(config)  # Which no other run changes now.
         self.step = 0  # Updates done.
         self.metrics: dict[str, float] = {}  # Measured at this step.
         denoiser, trained = self.build_network()
@@ -150,11 +152,9 @@ class Trainer:
                 meter.add(loss, grad_norm, self.batch_size)
                 bar.update()
                 if self.is_due(LOGGING_STEPS):
-                    counts = {
-                        "skipped_updates": self.skipped.count(self.step),
-                        "images_seen": self.step * self.batch_size,
-                    }
-                    self.log.write({**meter.read(), "lr": self.learning_rate, **counts}, self.step)
+                    skipped, seen = self.skipped.count(self.step), self.step * self.batch_size
+                    counts = {"lr": self.learning_rate, "skipped_updates": skipped, "images_seen": seen}
+                    self.log.write(meter.read() | counts, self.step)
                 if self.is_due(config.validation_steps):
                     self.metrics = self.validate()
                     self.log.write(self.metrics, self.step)
@@ -192,8 +192,7 @@ class Trainer:
     def save_checkpoint(self) -> None:
         """Saves `checkpoint-STEP/`, if it can be written; raises ValueError if the weights are no longer finite."""
         if not checkpoint.is_finite(tensor for file in self.tensors.files().values() for tensor in file.values()):
-            message = "the weights are NaN or infinite, and are not saved."
-            raise ValueError(f"Update {self.step:,}: {message} {run.GO_BACK}")
+            raise ValueError(f"Update {self.step:,}: the weights are not finite, and are not saved. {run.GO_BACK}")
         now = {"step": self.step, "metrics": self.metrics, "skipped_updates": self.skipped.count(self.step)}
         if self.accelerator.is_main_process:
             scaler = self.accelerator.scaler  # Of the loss in fp16.

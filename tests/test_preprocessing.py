@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image, ImageFile
 
 from pokemon_ddpm.pipelines.sprite_preprocessing import DARK, DARK_WEIGHT, MAX_VOTING_COLORS, oklab, transparent, vote
-from pokemon_ddpm.preprocessing import CHANNELS, on_white, open_image, over_white, preprocess
+from pokemon_ddpm.preprocessing import CHANNELS, on_white, open_image, preprocess
 from tests.small_archives import png
 
 CLEAR = (255, 255, 255, 0)
@@ -256,13 +255,6 @@ def test_an_image_of_many_colors_is_smoothed() -> None:
     pixels[:, :45] = CLEAR
     found = vote(pixels, 20, 20)
     assert (found[:, :10] == CLEAR).all() and (found[:, 10:, 3] == 255).all()
-
-
-def test_compositing_on_white() -> None:
-    images = torch.tensor([[200, 40, 0, 0], [200, 40, 0, 102], [200, 40, 0, 255]], dtype=torch.uint8).view(3, 4, 1, 1)
-    expected = [[255, 255, 255], [233, 169, 153], [200, 40, 0]]  # 102 of 255 is 40 %
-    assert over_white(images).flatten(1).tolist() == expected
-    assert torch.equal(over_white(images[:, :3]), images[:, :3])
 
 
 def bilinear_matrix(old: int, new: int) -> np.ndarray:

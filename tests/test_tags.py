@@ -16,7 +16,7 @@ from pokemon_ddpm.data import load_tensors, tag_labels
 from pokemon_ddpm.dataset_scripts import sprite_archive
 from pokemon_ddpm.generation import SpriteRequest, generate, read_settings
 from pokemon_ddpm.training.batches import drop_conditions
-from pokemon_ddpm.training.networks import build_conditioner, training_conditions
+from pokemon_ddpm.training.networks import training_conditions
 from pokemon_ddpm.vocabulary import COLORS, SHAPES, TYPES
 from tests.labelled_images import box_image
 from tests.small_archives import write_small_archive
@@ -205,13 +205,3 @@ def test_a_table_with_other_tags_or_for_a_model_without_is_refused(change):
     vocabulary = table.pop("vocabulary", config.vocabulary)
     with pytest.raises(ValueError, match="training_conditions do not fit"):
         SpriteConditioner(vocabulary, 8, training_conditions=table)
-
-
-def test_new_tags_leave_a_trained_network_as_it_is_where_none_are_given():
-    trained = SpriteConditioner({"type": list(TYPES)}, 128)
-    unet = tiny_pipeline().unet
-    values = {"type": TYPES, "tags": TAGS, "source": ["pokemon", "mine"]}
-    trained = SpriteConditioner({"type": list(TYPES)}, unet.time_embedding.linear_2.out_features)
-    continued = build_conditioner(unet, ["type", "tags", "source"], trained, values)
-    torch.testing.assert_close(continued.encode(["fire"]), trained.encode(["fire"]))
-    assert continued.tables["tags_embedding"].weight.std() < trained.tables["type_embedding"].weight.std()

@@ -278,8 +278,8 @@ def test_a_full_disk_costs_checkpoints_but_not_the_run(flags, run, finished, mon
     assert same(run / "checkpoint-4", finished / "checkpoint-4")
 
 
-@pytest.mark.parametrize("first", ["model.safetensors", "manifest.json"])
-def test_latest_names_damaged_checkpoints_and_passes_over_them(flags, run, finished, capsys, first):
+def test_latest_names_damaged_checkpoints_and_passes_over_them(flags, run, finished, capsys):
+    first = "model.safetensors"
     shutil.copytree(finished, run)
     (run / "checkpoint-4" / first).unlink(), (run / "checkpoint-3" / "ema.safetensors").write_bytes(b"?")
     train([*flags, LATEST])
@@ -304,11 +304,6 @@ def test_a_sheet_and_a_tracker_that_fail_are_warnings(flags, run, finished, monk
     assert weights(run) == weights(finished) and (run / "model_index.json").is_file()
 
 
-def test_a_schedule_ends_with_a_warm_up_as_long_as_the_training(flags, run):
-    train([*flags, "--lr_scheduler=polynomial", "--max_train_steps=1", "--lr_warmup_steps=1"])
-    assert names(run) == ["checkpoint-1"]
-
-
 def test_updates_that_are_not_finite_are_skipped_and_too_many_end_the_run(flags, run, capsys):
     train(flags, sample_batch=runs.nan_in(2, 3))
     assert [state(run / name)["skipped_updates"] for name in names(run)] == [0, 0, 1, 2]
@@ -328,7 +323,7 @@ def test_what_is_not_finite_is_never_saved(tmp_path, file):
         run.train_step(), run.save_checkpoint(), run.train_step()
         tensor = [each for each in run.tensors.files()[f"{file}.safetensors"].values() if each.dim()][-1].data
         tensor.view(-1)[-1] = torch.inf
-        with pytest.raises(ValueError, match="^Update 2: the weights are NaN or infinite, and are not saved. Go back"):
+        with pytest.raises(ValueError, match="^Update 2: the weights are not finite, and are not saved. Go back"):
             run.save_checkpoint()
     assert names(tmp_path / "run") == ["checkpoint-1"]
 
@@ -388,17 +383,6 @@ def test_two_processes_stop_at_the_same_update_and_are_resumed_exactly_after_a_k
     with runs.two_processes([*flags, f"--max_train_steps={steps}", LATEST], tmp_path) as processes:
         assert exit_codes(*processes) == [0, 0] and prints(output, "Resuming from")
     assert same(run / f"checkpoint-{steps}", unbroken / f"checkpoint-{steps}")
-
-
-@pytest.mark.slow
-def test_a_compiled_run_has_the_same_losses(tmp_path, run, unbroken, monkeypatch):
-    """Without dropout in the network, which compiled kernels sample in another way."""
-    flags = [*runs.tiny_flags(tmp_path, dropout=0.0), "--validation_steps=4", "--save_images_steps=4"]
-    train([*flags, f"--output_dir={unbroken}"])
-    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR")  # as by `accelerate launch --dynamo_backend inductor`
-    train(flags)
-    metrics = [state(folder / "checkpoint-4")["metrics"] for folder in (run, unbroken)]
-    assert metrics[0] == pytest.approx(metrics[1], rel=1e-3)
 
 
 @pytest.fixture

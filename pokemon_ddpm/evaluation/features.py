@@ -91,8 +91,7 @@ class SpriteFeatures(nn.Module):
         """Images, uint8 (N, 3, S, S) in RGB on white, as input of the network: float in [-1, 1] on its device.
 
         Larger images are reduced by the mean over areas, smaller ones enlarged if their pixels become whole squares;
-        others raise ValueError. Such a sprite is unlike one that was preprocessed to the resolution of the network, so
-        compare only sets of one resolution.
+        others give a ValueError. Compare only sets of one resolution.
         """
         side, resolution = images.shape[-1], self.resolution
         if side < resolution and resolution % side:
@@ -214,9 +213,9 @@ def fit_features(
     for name, values in network.vocabulary.items():
         labels = label_values(validation.labels[name].cpu(), len(values))
         if labels.any():
-            found = condition_accuracy(values, predicted[name], labels)
-            accuracy = {"value": found["accuracy"].value, "n": found["accuracy"].n}
-            report["accuracies"][name] = {**accuracy, "chance": found["chance"], "majority": found["majority"]}
+            result = condition_accuracy(values, predicted[name], labels)
+            accuracy = {"value": result["accuracy"].value, "n": result["accuracy"].n}
+            report["accuracies"][name] = {**accuracy, "chance": result["chance"], "majority": result["majority"]}
     write_file(folder / "config.json", json.dumps(config, indent=2) + "\n")
     write_file(folder / WEIGHTS_FILE, save(network.half().state_dict(), {"format": "pt"}))
     write_file(folder / "report.json", json.dumps(report, indent=2) + "\n")

@@ -85,5 +85,5 @@ def memorization(samples: torch.Tensor, held_out: torch.Tensor) -> dict[str, Any
     k = math.ceil(QUANTILE * m)
     threshold = held_out.kthvalue(k).values.item()
     chance_low, chance_high = (float(end) / n for end in stats.betabinom.interval(LEVEL, n, k, m + 1 - k))
-    found = {"threshold": threshold, "nearer": share(samples < threshold), "identical": int((samples == 0).sum())}
-    return {**found, "chance_low": chance_low, "chance_high": chance_high, "n": n, "m": m}
+    counts = {"nearer": share(samples < threshold), "identical": int((samples == 0).sum()), "n": n, "m": m}
+    return {"threshold": threshold, "chance_low": chance_low, "chance_high": chance_high, **counts}

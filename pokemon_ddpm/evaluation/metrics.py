@@ -78,7 +78,7 @@ def disjoint_blocks(
     """Yields pairs of random subsets of `size` rows each, in float64 on the CPU; no row is in two subsets."""
     samples, reference = samples.cpu().double(), reference.cpu().double()
     generator = torch.Generator().manual_seed(seed)
-    orders = [torch.randperm(len(each), generator=generator) for each in (samples, reference)]
+    orders = [torch.randperm(len(part), generator=generator) for part in (samples, reference)]
     for one, other in zip(*(order[: blocks * size].split(size) for order in orders), strict=True):
         yield samples[one], reference[other]
 
@@ -136,8 +136,8 @@ def precision_recall(samples: torch.Tensor, reference: torch.Tensor, seed: int =
     ((samples, reference),) = disjoint_blocks(samples, reference, 1, size, seed)
     center = reference.mean(dim=0)  # torch-fidelity computes |a|^2 + |b|^2 - 2 a.b, which is exact near the origin
     options = {"prc_neighborhood": NEIGHBORHOOD, "prc_batch_size": 2048, "save_cpu_ram": True, "verbose": False}
-    found = prc_features_to_metric(samples - center, reference - center, **options)
-    counts = [round(found[key] * size) for key in (KEY_METRIC_PRECISION, KEY_METRIC_RECALL)]
+    shares = prc_features_to_metric(samples - center, reference - center, **options)
+    counts = [round(shares[key] * size) for key in (KEY_METRIC_PRECISION, KEY_METRIC_RECALL)]
     precision, recall = (replace(share(torch.arange(size) < count), m=size) for count in counts)
     return precision, recall
 
@@ -153,7 +153,7 @@ def given_values(
     for attribute, known in vocabulary.items():
         values = [condition.get(attribute) for condition in conditions]
         values = [value if isinstance(value, (list, tuple)) else [value] for value in values]
-        given[attribute] = torch.tensor([[name in each for name in known] for each in values], dtype=torch.bool)
+        given[attribute] = torch.tensor([[name in names for name in known] for names in values], dtype=torch.bool)
     return given
 
 
@@ -170,10 +170,8 @@ def condition_accuracy(
 ) -> dict[str, Any]:
     """Condition accuracy of one attribute with K values: shares in which all given values are recognized.
 
-    Args:
-        predicted: Bool (N, K), see `predict`.
-        given: Bool (N, K), see `given_values`. Samples without a value are left out; at least one sample has one.
-        real: What is predicted of real images and what they have, both bool (M, K), see `label_values`.
+    `predict` and `given_values` give the first two, bool (N, K); at least one sample has a value, others are left out.
+    `real` is what is predicted of real images and what they have, bool (M, K).
 
     Returns:
         "accuracy" of the samples, "real" of the real images that have a label, and both "by_value", of those that have

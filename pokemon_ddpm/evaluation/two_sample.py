@@ -102,7 +102,7 @@ def fit_classifier(
     cycle = {"pct_start": 0.1, "cycle_momentum": False}
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, steps, **cycle)
     for _ in tqdm(range(steps), "Training the two-sample classifier"):
-        halves = [each[torch.randint(len(each), (HALF_BATCH,), generator=generator)] for each in (real, generated)]
+        halves = [part[torch.randint(len(part), (HALF_BATCH,), generator=generator)] for part in (real, generated)]
         batch = flip_and_shift(torch.cat(halves), generator, MAX_SHIFT)
         pixels = classifier_input(batch.to(device)).contiguous(memory_format=torch.channels_last)
         loss = functional.binary_cross_entropy_with_logits(classifier(pixels), target)

@@ -98,12 +98,8 @@ def warp_strength(timesteps: Tensor, num_train_timesteps: int) -> Tensor:
 def warp(images: Tensor, strength: Tensor, generator: torch.Generator) -> Tensor:
     """Images, uint8 (B, C, S, S), after a random affine map about the center and an elastic deformation.
 
-    Each pixel takes the value of one pixel, so colors stay; what comes from outside is background.
-
-    Args:
-        images: RGB or RGBA; it is not changed.
-        strength: float32 (B,), by which all standard deviations are multiplied; 0 changes nothing.
-        generator: Of all random numbers.
+    Each pixel takes the value of one pixel, so colors stay; what comes from outside is background. All standard
+    deviations are multiplied by the strength, float32 (B,).
     """
     count, channels, side, _ = images.shape
     normal = torch.randn(count, 4, generator=generator, device=generator.device)

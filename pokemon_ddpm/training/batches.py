@@ -1,8 +1,7 @@
 """How a batch is made: its images and their order, condition dropout and augmentation.
 
-All randomness is a function of (seed, step). It is sampled for the whole global batch and then sliced by position, so
-that it depends neither on restarts nor on how a batch is divided over processes and accumulation. No state of a random
-generator has to be saved.
+All randomness is a function of (seed, step), of the whole global batch, which is then sliced: it depends neither on
+restarts nor on how a batch is divided over processes and accumulation, and no state of a generator is saved.
 """
 
 import functools
@@ -70,16 +69,12 @@ def positions(sets: Sequence[ImageSet], step: int, batch_size: int) -> list[tupl
 
 
 def balance_classes(indices: Tensor, classes: Sequence[Tensor], balance: float, generator: torch.Generator) -> Tensor:
-    """Changes a batch of `epoch_indices` so that images of rare classes come up more often.
+    """Changes a batch of `epoch_indices`, (B,) on the CPU, so that images of rare classes come up more often.
 
-    That is n ** -balance as often for each image of a class of n images; 0.5 is the square-root sampling of Mahajan et
-    al. 2018. Of several kinds of classes, such as types and bodies, the factors are multiplied. The N images divide
-    [0, N) in proportion to this, and index i takes the one at a random point in [i, i + 1).
-
-    Args:
-        indices: int64 (B,) in [0, N), on the CPU, as is the result.
-        classes: Of all images, int64 (N,) each; -1 where unknown.
-        balance: From 0, which changes nothing, to 1, with which all classes of one kind come up equally often.
+    That is n ** -balance as often for each image of a class of n images: not with 0, as often for all classes with 1,
+    and 0.5 is the square-root sampling of Mahajan et al. 2018. Of several kinds of classes, each int64 (N,) with -1
+    where unknown, the factors are multiplied. The N images divide [0, N) in proportion to this, and index i takes the
+    one at a random point in [i, i + 1).
     """
     frequency = torch.ones(len(classes[0]), dtype=torch.float64)  # on the CPU, since MPS lacks float64
     for kind in classes:
@@ -99,12 +94,8 @@ def drop_conditions(
     (Ho & Salimans 2022, algorithm 1). The others keep their types only (`TYPES_ONLY`), all attributes
     (`ALL_ATTRIBUTES`), or a random subset that is not empty. Unless all are kept, one of the two types is dropped half
     of the time: either at random, but `none` before a type. The source is never dropped, so that guidance is not one
-    to a style; of the tags of an image with conditions 0 to `MAX_TAGS` are kept, never all.
-
-    Args:
-        labels: int64; "type" (B, 2), every other attribute (B,), but tags bool (B, V).
-        conditioner: Those of its attributes that are given are returned, as new tensors of the same shapes.
-        probability: Share of images without any condition.
+    to a style; of the tags of an image with conditions 0 to `MAX_TAGS` are kept, never all. Labels are those of
+    `SpriteTensors`; those that the conditioner knows are returned.
     """
     batch, device = len(labels["type"]), generator.device
     others = {SOURCE, TAGS}
@@ -188,12 +179,9 @@ def sample_batch(
     batch_size: int,
     sets: Sequence[ImageSet] = (),
 ) -> Batch:
-    """The global batch of a step, counted from 0: on one kind of device, a function of the arguments.
+    """The global batch, over all processes and accumulation, of a step from 0, on the device of the training data.
 
-    Args:
-        data: The training split, on the device.
-        batch_size: Over all processes and accumulation.
-        sets: The parts of the data; by default all images are one.
+    It is a function of the arguments on one kind of device. `sets` are the parts of the data, by default one.
     """
     device = data.images.device
     sets = sets or [ImageSet(0, len(data))]

@@ -44,7 +44,6 @@ def _named(file: Path) -> Iterator[None]:
 
 
 def _shown(value: Any) -> str:
-    """A value of a file for a message."""
     return "".join(filter(str.isprintable, str(as_text(value))))[:200]
 
 
@@ -78,12 +77,9 @@ class TrainingTensors:
 
     def files(self) -> dict[str, dict[str, torch.Tensor]]:
         """File name -> its tensors by name."""
-        files = {MODEL: dict(self.model.state_dict())}
-        files[OPTIMIZER] = {
-            f"{number}.{name}": value
-            for number, values in self.optimizer.state_dict()["state"].items()
-            for name, value in values.items()
-        }
+        state = self.optimizer.state_dict()["state"]
+        moments = {f"{number}.{name}": value for number, values in state.items() for name, value in values.items()}
+        files = {MODEL: dict(self.model.state_dict()), OPTIMIZER: moments}
         if self.ema is not None:
             files[EMA] = dict(zip(dict(self.model.named_parameters()), self.ema.shadow_params, strict=True))
         return files
@@ -150,13 +146,9 @@ def delete(path: Path) -> None:
 
 
 def save_checkpoint(output_dir: Path, state: TrainingState, tensors: TrainingTensors, limit: int) -> None:
-    """Writes `checkpoint-STEP/`: under another name, then renamed. Deletes later and the oldest ones.
+    """Writes `checkpoint-STEP/` under another name, then renames it; keeps the `limit` newest ones, for 0 all.
 
-    Args:
-        limit: Number of newest checkpoints to keep; 0 for all.
-
-    Raises:
-        ValueError: If it cannot be written, for example on a full disk; all earlier ones are unchanged then.
+    Raises ValueError if it cannot be written, for example on a full disk; all earlier ones are unchanged then.
     """
     final = output_dir / f"checkpoint-{state.step}"
     partial = output_dir / f".{final.name}.partial"
@@ -207,8 +199,7 @@ def find_checkpoints(output_dir: Path, name: str) -> list[Path]:
 def restore(folder: Path, now: TrainingState, tensors: TrainingTensors) -> TrainingState:
     """Restores a checkpoint for a run that resumes with the state `now`, and returns the state of the checkpoint.
 
-    Raises:
-        ValueError: If the checkpoint is damaged or of another run; nothing is changed then.
+    Raises ValueError if the checkpoint is damaged or of another run; nothing is changed then.
     """
     with _named(folder / MANIFEST):
         manifest = json.loads(read_file(folder / MANIFEST, folder))
@@ -244,12 +235,8 @@ def _check_same_run(folder: Path, saved: TrainingState, now: TrainingState) -> N
         }
         for state in (saved, now)
     )
-    changed = "; ".join(
-        f"{_shown(name)} was {_shown(value)}, now {_shown(after[name])}"
-        for name, value in before.items()
-        if value != after[name]
-    )
+    changed = [name for name, value in before.items() if value != after[name]]
     if changed:
-        raise ValueError(
-            f"{folder} belongs to a run with other settings: {changed}. Keep them, or choose another folder."
-        )
+        lines = [f"{_shown(name)} was {_shown(before[name])}, now {_shown(after[name])}" for name in changed]
+        hint = "Keep them, or choose another folder."
+        raise ValueError(f"{folder} belongs to a run with other settings: {'; '.join(lines)}. {hint}")

@@ -53,35 +53,26 @@ EXCLUDED_BY = {
 @strict
 @dataclasses.dataclass
 class OtherData:
-    """An entry of `other_data`: a further set of images, of which each batch has a share.
+    """An entry of `other_data`: a further set of images, of which each batch has a share."""
 
-    Attributes:
-        share: Of the images of a batch; the first set has what is left.
-        lowest_timestep: Below it these images are not seen, where they have details that should not be learned.
-        source: Value of the condition "source"; images whose metadata have this column have their own.
-    """
-
-    share: float
-    lowest_timestep: int = 0
-    source: str | None = None
+    share: float  # the first set has what is left
+    lowest_timestep: int = 0  # below it these images are not seen, where they have details that should not be learned
+    source: str | None = None  # value of the condition "source", unless the metadata have this column
     train_data_dir: str | None = None
     dataset_name: str | None = None
     dataset_config_name: str | None = None
     label_column: str | None = None
 
     def validate_values(self) -> None:
-        if not (self.train_data_dir or self.dataset_name):
-            raise ValueError("it needs train_data_dir or dataset_name")
-        if not (0 < self.share < 1 and 0 <= self.lowest_timestep < NUM_TRAIN_TIMESTEPS):
-            raise ValueError(f"share must be between 0 and 1, and lowest_timestep from 0 below {NUM_TRAIN_TIMESTEPS}")
+        in_range = 0 < self.share < 1 and 0 <= self.lowest_timestep < NUM_TRAIN_TIMESTEPS
+        if not (in_range and (self.train_data_dir or self.dataset_name)):
+            needed = "train_data_dir or dataset_name, a share between 0 and 1, and a lowest_timestep from 0"
+            raise ValueError(f"it needs {needed} below {NUM_TRAIN_TIMESTEPS}")
 
 
 def _option(default: Any, help: str, **metadata: Any) -> Any:
-    """A field with metadata.
-
-    Args:
-        **metadata: The `LIMITS` of a number. `resume`: whether a resumed run may change the value. `card`: False if
-            it says nothing about the model, so that the model card does not have it.
+    """A field with metadata: the `LIMITS` of a number; `resume`, whether a resumed run may change it; `card`, False
+    if it says nothing about the model, so that the model card does not have it.
     """
     return dataclasses.field(default=default, metadata={"help": help, **metadata})
 
@@ -93,11 +84,7 @@ def _free(default: Any, help: str, **options: Any) -> Any:
 
 @dataclasses.dataclass
 class TrainingConfig:
-    """Every setting of a training run; each field is a flag of train_conditional.py.
-
-    Raises:
-        ValueError: If a value is out of its range, or two exclude each other.
-    """
+    """Every setting of a training run, each a flag of train_conditional.py; ValueError if some do not fit."""
 
     # Data
     train_data_dir: str | None = _free(None, "Sprite archive, or folder of classes. Default: the starter sprites.")
@@ -148,14 +135,13 @@ class TrainingConfig:
     # Optimization
     train_batch_size: int = _option(32, "Images per process and pass.", above=0, high=100_000, resume=True)
     gradient_accumulation_steps: int = _option(1, "Forward passes per update.", above=0, high=100_000, resume=True)
-    num_epochs: int | None = _option(
-        None, "Default: 100, at least 1,000 updates; in fine-tuning 16,000 to 25,000 images.", above=0, resume=True
+    max_train_steps: int | None = _option(
+        None, "Default: 100 epochs, at least 1,000 updates; in fine-tuning up to 25,000 images.", above=0, resume=True
     )
-    max_train_steps: int | None = _option(None, "Number of updates; replaces --num_epochs.", above=0, resume=True)
     max_train_seconds: float | None = _free(None, "Save everything and stop after so many seconds.", above=0)
     optimizer: Literal["adamw", "muon"] = _option("adamw", "muon: AdamW, and orthogonal updates of matrices.")
     learning_rate: float | None = _option(None, "Peak. Default: 6e-4, in fine-tuning 4e-4.", above=0, resume=True)
-    lr_scheduler: Literal["linear", "cosine", "polynomial", "constant", "constant_with_warmup"] = _option(
+    lr_scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = _option(
         "cosine", "Learning rate schedule. Only constant has no warm-up."
     )
     lr_warmup_steps: int | None = _option(None, "Updates. Default: 100, in fine-tuning 20.", low=0, resume=True)
@@ -312,10 +298,9 @@ class _Parser(HfArgumentParser):
 
 
 def parse_config(arguments: list[str] | None = None) -> TrainingConfig:
-    """Reads the configuration from the command line; exits with status 2 and one line if something is wrong.
+    """The configuration from flags, by default of `sys.argv`, after an optional YAML or JSON file with more of them.
 
-    Args:
-        arguments: Flags, after an optional YAML or JSON file with more of them; by default `sys.argv`.
+    Exits with status 2 and one line if something is wrong.
     """
     parser: argparse.ArgumentParser = _Parser(
         TrainingConfig,
@@ -338,21 +323,22 @@ def parse_config(arguments: list[str] | None = None) -> TrainingConfig:
         parser.error(" ".join(str(error).split()))
 
 
-def _as_argument(value: Any) -> str:
-    if not isinstance(value, dict):
-        return str(value)
-    return json.dumps({name: text for name, text in value.items() if text not in NOT_GIVEN})
-
-
 def _flags_in(path: str) -> list[str]:
     """The flags in a file, so that those after it override them; JSON is YAML too."""
     try:
         # All values as text: other loaders make a bool of `mixed_precision: no`.
-        values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
-    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
-        raise ValueError(f"cannot read {path}: {error}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} must contain flags and their values, such as `resolution: 32`.")
-    given = {name: value for name, value in values.items() if value not in NOT_GIVEN}
-    lists = [[f"--{name}", *map(_as_argument, value)] for name, value in given.items() if isinstance(value, list)]
-    return sum(lists, [f"--{name}={value}" for name, value in given.items() if not isinstance(value, list)])
+        values = dict(yaml.load(Path(path).read_text(encoding="utf-8"), Loader=yaml.BaseLoader))
+    except (OSError, TypeError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise ValueError(f"cannot read {path}: {error}. It needs flags and values, as `resolution: 32`.") from error
+    flags = []
+    for name, value in values.items():
+        if isinstance(value, list):
+            parts = [json.dumps(_given(part)) if isinstance(part, dict) else str(part) for part in value]
+            flags += [f"--{name}", *parts]
+        elif value not in NOT_GIVEN:
+            flags.append(f"--{name}={value}")
+    return flags
+
+
+def _given(values: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in values.items() if value not in NOT_GIVEN}

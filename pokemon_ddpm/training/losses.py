@@ -29,14 +29,7 @@ PROCESS = ("prediction_type", "num_train_timesteps", "beta_schedule", "rescale_b
 def other_loss(
     config: TrainingConfig, schedule: NoiseSchedule, denoiser: ConditionalDenoiser, trained: PokemonDDPMPipeline | None
 ) -> Callable[[nn.Module, Batch], Tensor] | None:
-    """The loss of the configuration in place of the plain one, None for the plain one.
-
-    Args:
-        trained: The model that training starts from, such as the teacher.
-
-    Raises:
-        ValueError, OSError: If a model of autoguidance cannot be used.
-    """
+    """The loss of the configuration in place of the plain one, None for that; `trained` is a student's teacher."""
     if config.distill_from:
         return DistillationLoss(config, schedule, denoiser, trained)
     if config.autoguidance_from:
@@ -47,7 +40,7 @@ def other_loss(
 
 
 def predict(denoiser: nn.Module, batch: Batch, noisy: Tensor, timesteps: Tensor) -> Tensor:
-    """The prediction at x_t under the batch's conditions, float32, see `ConditionalDenoiser.forward`."""
+    """The prediction at x_t under the batch's conditions, float32."""
     return denoiser(noisy, timesteps, batch.labels, batch.augmentation).float()
 
 
@@ -63,8 +56,10 @@ def learned_variance_loss(
     noisy = schedule.add_noise(clean, noise, timesteps)
     mean, learned = predict(denoiser, batch, noisy, timesteps).chunk(2, dim=1)
     losses = schedule.loss(mean, clean, noise, timesteps, config.snr_gamma, config.snr_floor)
-    prediction = torch.cat([mean.detach(), learned], dim=1)
-    terms = bound_term(schedule, "learned_range", prediction, clean, noisy, timesteps)
+    dtype = schedule.beta.dtype
+    predicted = schedule.clean(mean.detach().to(dtype), noisy.to(dtype), timesteps)
+    log_var = schedule.learned_log_variance(learned, timesteps)
+    terms = bound_term(schedule, predicted, log_var, clean, noisy, timesteps)
     return losses + (VLB_WEIGHT * len(schedule) * terms).float()
 
 
@@ -73,18 +68,14 @@ def _frozen(denoiser: ConditionalDenoiser) -> ConditionalDenoiser:
 
 
 def check_teacher(pipeline: PokemonDDPMPipeline, config: TrainingConfig) -> None:
-    """Refuses a teacher that a student cannot learn from.
-
-    Raises:
-        ValueError: If the teacher predicts epsilon or a variance, or was distilled to other steps.
-    """
+    """Raises ValueError for a teacher that predicts epsilon or a variance, or was distilled to other steps."""
     trained, steps = pipeline.scheduler, pipeline.config.num_inference_steps
-    epsilon = trained.config.prediction_type == "epsilon"
+    epsilon, wrong = trained.config.prediction_type == "epsilon", ""
     if epsilon or pipeline.unet.config.out_channels != pipeline.unet.config.in_channels:
         wrong = "predicts epsilon, which at pure noise says nothing of the image, or a variance, which has no use here"
-        raise ValueError(f"--distill_from {config.distill_from} {wrong}.")
-    if is_distilled(trained) and config.distill_teacher_steps != steps:
+    elif is_distilled(trained) and config.distill_teacher_steps != steps:
         wrong = f"was itself distilled to {steps} steps and needs --distill_teacher_steps {steps}"
+    if wrong:
         raise ValueError(f"--distill_from {config.distill_from} {wrong}.")
     student_steps(NUM_TRAIN_TIMESTEPS, config.ddpm_num_inference_steps)
 
@@ -108,9 +99,9 @@ def ddim_step(noisy: Tensor, clean: Tensor, now: tuple[Tensor, Tensor], then: tu
 def distillation_target(
     noisy: Tensor, reached: Tensor, now: tuple[Tensor, Tensor], then: tuple[Tensor, Tensor]
 ) -> Tensor:
-    """x with which one step from z_t leads to z_s, which the teacher's two steps reached, all (B, C, S, S).
+    """x = (z_s - sigma_s / sigma_t z_t) / (alpha_s - sigma_s / sigma_t alpha_t) (Salimans & Ho 2022, algorithm 2).
 
-    x = (z_s - sigma_s / sigma_t z_t) / (alpha_s - sigma_s / sigma_t alpha_t) (Salimans & Ho 2022, algorithm 2)
+    One step from z_t with this x leads to z_s, which the teacher's two steps reached, all (B, C, S, S).
     """
     (alpha, sigma), (alpha_then, sigma_then) = now, then
     ratio = sigma_then / sigma
@@ -120,18 +111,14 @@ def distillation_target(
 def student_steps(num_train_timesteps: int, count: int, device: torch.device | str = "cpu") -> tuple[Tensor, ...]:
     """Of the student's `count` steps the one that contains each timestep: its start, middle and end, int64 (T,) each.
 
-    The teacher's first of two steps leads to the middle, and the second to the end, `CLEAN` for the last one.
-
-    Raises:
-        ValueError: If the student's timesteps are not every second one of the teacher's.
+    The teacher's first of two steps leads to the middle, and the second to the end, `CLEAN` for the last one. Raises
+    ValueError if the student's timesteps are not every second one of the teacher's.
     """
     sampler = student_scheduler(make_scheduler(num_train_timesteps))
     teacher, start = (set_timesteps(sampler, steps, "cpu") for steps in (2 * count, count))
     if not torch.equal(teacher[::2], start):
-        raise ValueError(
-            f"--distill_teacher_steps {2 * count}: the steps depend on rounding; use a power of two, or twice a "
-            "divisor of --ddpm_num_steps."
-        )
+        hint = "the steps depend on rounding; use a power of two, or twice a divisor of 1000"
+        raise ValueError(f"--distill_teacher_steps {2 * count}: {hint}.")
     middle, end = teacher[1::2], torch.cat([start[1:], torch.tensor([CLEAN])])
     step = (start[None] >= torch.arange(num_train_timesteps)[:, None]).sum(dim=1) - 1
     return tuple(table[step].to(device) for table in (start, middle, end))
@@ -141,12 +128,11 @@ class DistillationLoss:
     """Distance of the student's x to the one that does two of the teacher's steps in one.
 
     Salimans & Ho 2022, algorithm 2. The teacher's prediction is the guided one, at one guidance scale for all (Meng et
-    al. 2023, section 3.1, where the student is conditioned on the scale): the teacher's own. Neither is clipped.
+    al. 2023, section 3.1, where the student is conditioned on the scale): the teacher's own. Neither is clipped. The
+    second of the teacher's two steps is of second order, unless it was distilled.
 
-    Args:
-        student: On the device; it still has its teacher's weights, which are copied, and no dropout: what it learns is
-            a function of noise that is never sampled twice, so that it cannot be memorized.
-        teacher: Of which it is a copy. The second of its two steps is of second order, unless it was distilled.
+    The student still has its teacher's weights, which are copied, and no dropout: what it learns is a function of
+    noise that is never sampled twice, so that it cannot be memorized.
     """
 
     def __init__(
@@ -207,12 +193,6 @@ class AutoguidanceLoss:
     Above `AUTOGUIDANCE_INTERVAL` the target is x itself, so that the composition of images stays as it is. It is x_0,
     that of the plain loss, below them, since guided at all timesteps colors become too strong; and for images without
     any condition, at whose prediction classifier-free guidance starts.
-
-    Args:
-        denoiser: On the device; it is copied.
-
-    Raises:
-        ValueError, OSError: If another model does not exist, or differs in more than its network.
     """
 
     def __init__(self, config: TrainingConfig, schedule: NoiseSchedule, denoiser: ConditionalDenoiser):
@@ -228,11 +208,10 @@ class AutoguidanceLoss:
         settings = pipeline.unet.config | pipeline.scheduler.config
         process = (config.prediction_type, NUM_TRAIN_TIMESTEPS, config.ddpm_beta_schedule, False)
         needed = denoiser.unet.config | dict(zip(PROCESS, process, strict=True))
-        for name in (*SHARED, *PROCESS):
-            if settings.get(name) != needed.get(name):
-                raise ValueError(f"--{flag} {source} has {name} {settings.get(name)}, but needs {needed.get(name)}.")
-        if pipeline.conditioner.vocabulary != denoiser.conditioner.vocabulary:
-            raise ValueError(f"--{flag} {source} has other conditions than the model.")
+        other = [name for name in (*SHARED, *PROCESS) if settings.get(name) != needed.get(name)]
+        other += ["conditions"] * (pipeline.conditioner.vocabulary != denoiser.conditioner.vocabulary)
+        if other:
+            raise ValueError(f"--{flag} {source} differs from the model in its {', '.join(other)}.")
         other = _frozen(denoiser)  # with its mixed precision
         device = self.schedule.beta.device
         other.unet, other.conditioner = pipeline.unet.to(device), pipeline.conditioner.to(device)

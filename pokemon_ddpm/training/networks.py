@@ -25,19 +25,20 @@ from pokemon_ddpm.vocabulary import BUILD_TAGS, CONDITIONS, USUAL, shown_name
 # (3x3 convolutions, not pooling and repetition), one more block a level in the decoder, and the condition (added to
 # the time embedding, not multiplied with the features).
 _THESIS = {"block_out_channels": (64, 128, 128, 256), "layers_per_block": 1}
-_THESIS_ATTENTION = {
-    "down_block_types": ("DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
-    "up_block_types": ("AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
-    "attention_head_dim": None,  # a single head
-}
-_SMALL = {
-    "block_out_channels": (32, 64, 128, 192),
-    "down_block_types": ("DownBlock2D", "DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
-    "up_block_types": ("UpBlock2D", "AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
-    "layers_per_block": 1,
-    "attention_head_dim": 32,
-}
 _SPRITE = {"scaling_factor": 0.5}  # of `SpriteUNet2DModel`
+
+
+def _blocks(*attention: int) -> dict[str, tuple[str, ...]]:
+    """Four levels down and up, with attention at some of them."""
+    kinds = ["Attn" * (level in attention) for level in range(4)]
+    blocks = {"down": [f"{kind}DownBlock2D" for kind in kinds], "up": [f"{kind}UpBlock2D" for kind in kinds[::-1]]}
+    return {f"{way}_block_types": tuple(names) for way, names in blocks.items()}
+
+
+_SMALL = {
+    "block_out_channels": (32, 64, 128, 192), **_blocks(2), "layers_per_block": 1, "attention_head_dim": 32
+}  # fmt: skip
+_THESIS_ATTENTION = {**_THESIS, **_blocks(1, 2, 3), "attention_head_dim": None}  # a single head
 
 PRESETS: dict[str, dict[str, Any]] = {
     # 32 px on a laptop's CPU: 6.8 million parameters, attention at 8x8 and below.
@@ -49,8 +50,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         **_SPRITE,
         "patch_size": 1,
         "block_out_channels": (64, 128, 192, 256),
-        "down_block_types": ("DownBlock2D", "DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
-        "up_block_types": ("AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+        **_blocks(2, 3),
         "layers_per_block": 2,
         "attention_head_dim": 32,
         "dropout": 0.1,
@@ -59,17 +59,16 @@ PRESETS: dict[str, dict[str, Any]] = {
     # inside the time embedding.
     "thesis-vanilla": {
         **_THESIS,
-        "down_block_types": ("DownBlock2D",) * 4,
-        "up_block_types": ("UpBlock2D",) * 4,
+        **_blocks(),
         "add_attention": False,
         "act_fn": "relu",
         "norm_num_groups": 1,
         "time_embedding_type": "learned",
     },
     # Its second, with sinusoidal time embedding, attention, SiLU and group normalization.
-    "thesis-attention": {**_THESIS, **_THESIS_ATTENTION, "norm_num_groups": 8},
+    "thesis-attention": {**_THESIS_ATTENTION, "norm_num_groups": 8},
     # Its last, with the default --ema_decay. It had dropout in the deeper levels only.
-    "thesis-final": {**_THESIS, **_THESIS_ATTENTION, "norm_num_groups": 16, "dropout": 0.1},
+    "thesis-final": {**_THESIS_ATTENTION, "norm_num_groups": 16, "dropout": 0.1},
 }
 
 
@@ -94,28 +93,18 @@ def unet_config(name_or_path: str) -> dict[str, Any]:
 
 
 def build_unet(
-    config: dict[str, Any],
-    resolution: int,
-    channels: int = 4,
-    learned_variance: bool = False,
+    config: dict[str, Any], resolution: int, channels: int = 4, learned_variance: bool = False
 ) -> UNet2DModel:
-    """Builds an untrained network for images with a side of `resolution` pixels.
+    """An untrained network, which may also predict the variance of the reverse process.
 
-    Args:
-        config: Arguments of `SpriteUNet2DModel` if there is a `patch_size`, otherwise of `UNet2DModel`.
-        resolution: S.
-        channels: C, 4 for RGBA and 3 for RGB.
-        learned_variance: Whether it also predicts the variance of the reverse process.
-
-    Raises:
-        ValueError: If the configuration is invalid or does not fit the resolution.
+    The configuration are arguments of `SpriteUNet2DModel` if there is a `patch_size`, otherwise of `UNet2DModel`;
+    ValueError is raised if it is invalid or does not fit the resolution.
     """
     patch_size = config.get("patch_size", 1)
     factor = 2 ** (len(config["block_out_channels"]) - 1) * (patch_size if patch_size in range(1, resolution) else 1)
-    if config.get("time_embedding_type") == "fourier":
-        raise ValueError("time_embedding_type fourier needs the logarithm of the timestep, and one timestep is 0.")
-    if resolution % factor:
-        raise ValueError(f"This network needs a resolution divisible by {factor}, not {resolution}.")
+    if resolution % factor or config.get("time_embedding_type") == "fourier":  # the logarithm of timestep 0
+        needed = f"a resolution divisible by {factor} (it is {resolution}), and no fourier time embedding"
+        raise ValueError(f"This network needs {needed}.")
     fixed = {"sample_size": resolution, "class_embed_type": "identity", "in_channels": channels}
     fixed["out_channels"] = 2 * channels if learned_variance else channels
     if config.get("time_embedding_type") == "learned":
@@ -137,7 +126,7 @@ def build_conditioner(
     knows_mirroring: bool = False,
     data: SpriteTensors | None = None,
 ) -> SpriteConditioner:
-    """Builds the conditioner for a network, with some of the attributes of `values`.
+    """The conditioner of a network, with some of the attributes of `values`.
 
     A trained conditioner to continue with keeps its attributes if they have these values; those it lacks are added
     without a change where they are not given. With other classes or values the attributes are the given ones: rows of
@@ -161,10 +150,9 @@ def build_conditioner(
 
 
 def training_conditions(data: SpriteTensors, attributes: Iterable[str]) -> dict[str, list[str]] | None:
-    """The table of `SpriteConditioner`, of the fronts among the training images; None if there is nothing to draw.
+    """The table of `SpriteConditioner`, of the fronts, if any, of the training images; None if nothing is to draw.
 
-    Without fronts it is of all images. The line is that of evolution; without one the creature, or else all images
-    with the same conditions.
+    The line is that of evolution; without one the creature, or else all images with the same conditions.
     """
     attributes = list(attributes)
     names = [name for name in attributes if name not in NOT_IN_TABLE]
@@ -240,9 +228,7 @@ def _take_over(conditioner: SpriteConditioner, trained: SpriteConditioner) -> No
 def make_unet(config: TrainingConfig) -> tuple[UNet2DModel, PokemonDDPMPipeline | None]:
     """A new network, or that of --pretrained_model_name_or_path or --distill_from, and the pipeline of these.
 
-    Raises:
-        ValueError: If the configuration does not fit the network.
-        OSError: If the pretrained model does not exist.
+    Raises ValueError or OSError if that does not exist or does not fit the configuration.
     """
     trained = None
     if config.initial_weights:
@@ -297,20 +283,16 @@ def make_denoiser(
     """The network with a conditioner for --conditions, by default for all attributes that vary in the data.
 
     A student has those of its teacher. For a trained conditioner see `build_conditioner`. What is not given is drawn
-    from the `first` images, by default from all.
-
-    Raises:
-        ValueError: If a teacher has other values, or --conditions has an attribute that does not vary.
+    from the `first` images, by default from all. Raises ValueError if a teacher has other values, or --conditions has
+    an attribute that does not vary.
     """
     varying, trained = data.varying_attributes(), trained and trained.conditioner
     attributes = [] if config.distill_from else config.conditions or varying
     other = other_values(trained, data.vocabulary) if trained else []
     known = {} if other or not trained else trained.vocabulary
-    constant = [name for name in attributes if name not in varying and name not in known]
-    if constant:
-        raise ValueError(
-            f"--conditions: the training images do not differ in {', '.join(constant)}, only in {', '.join(varying)}."
-        )
+    if constant := [name for name in attributes if name not in varying and name not in known]:
+        others = f"{', '.join(constant)}, only in {', '.join(varying)}"
+        raise ValueError(f"--conditions: the training images do not differ in {others}.")
     if config.distill_from and other:
         raise ValueError(f"{config.distill_from} has other values of {', '.join(other)} than the data.")
     drawn = data.rows(slice(first or None))

@@ -28,8 +28,7 @@ def learning_rate_factor(
     config: TrainingConfig, optimizer: torch.optim.Optimizer, max_steps: int
 ) -> Callable[[int], float]:
     """The share of the peak learning rate at a step; as a function it has no state to save."""
-    warmup = min(config.lr_warmup_steps, max_steps - 1)  # "polynomial" divides by the updates after it
-    steps = {"num_warmup_steps": warmup, "num_training_steps": max_steps}
+    steps = {"num_warmup_steps": config.lr_warmup_steps, "num_training_steps": max_steps}
     return get_scheduler(config.lr_scheduler, optimizer, **steps).lr_lambdas[0]
 
 

@@ -17,7 +17,7 @@ from types import FrameType
 from typing import NoReturn
 
 import torch
-from accelerate import Accelerator, DistributedType
+from accelerate import Accelerator
 from accelerate.utils import ProjectConfiguration
 from accelerate.utils.memory import should_reduce_batch_size
 from diffusers import DDPMScheduler
@@ -60,10 +60,7 @@ def cores_per_process() -> int:
 
 
 def make_accelerator(config: TrainingConfig) -> Accelerator:
-    """Creates the accelerator, and sets the number of threads.
-
-    Raises ValueError if the tracker is not available, weights would be sharded, or a process would train alone.
-    """
+    """Creates the accelerator, and sets the number of threads; ValueError if the run cannot work as it is launched."""
     tracker = config.report_to
     accelerator = Accelerator(
         cpu=not torch.accelerator.is_available(),  # or Accelerate does not see other processes on the CPU
@@ -73,17 +70,17 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
         project_config=ProjectConfiguration(config.output_dir, logging_dir=f"{config.output_dir}/logs"),
     )
     count, on_cpu = int(os.environ.get("WORLD_SIZE", 1)), accelerator.device.type == "cpu"
-    kind = accelerator.distributed_type
-    if count != accelerator.num_processes:
-        use = "Use one, or ACCELERATE_USE_CPU=true."
-        raise ValueError(f"WORLD_SIZE is {count}, but this process would train alone. {use}")
-    if tracker != "none" and not accelerator.log_with:  # it was dropped silently
-        raise ValueError(f"--report_to {tracker}: {tracker} is not installed. Install it with: pip install {tracker}.")
-    if kind in (DistributedType.DEEPSPEED, DistributedType.FSDP, DistributedType.MEGATRON_LM):
-        # These shard the weights: a checkpoint would contain a part only.
-        raise ValueError(f"{kind.value} is not supported. Choose multi-GPU training in `accelerate config`.")
-    if on_cpu and accelerator.mixed_precision == "fp16":
-        raise ValueError("--mixed_precision fp16 needs a GPU; on a CPU use bf16 or no.")
+    kind, sharded = accelerator.distributed_type, ("DEEPSPEED", "FSDP", "MEGATRON_LM")  # a checkpoint would be a part
+    alone = f"WORLD_SIZE is {count}, but this process would train alone. Use one, or ACCELERATE_USE_CPU=true."
+    missing = f"--report_to {tracker}: {tracker} is not installed. Install it with: pip install {tracker}."
+    for is_wrong, message in (
+        (count != accelerator.num_processes, alone),
+        (tracker != "none" and not accelerator.log_with, missing),  # it was dropped silently
+        (kind in sharded, f"{kind.value} is not supported. Choose multi-GPU training in `accelerate config`."),
+        (on_cpu and accelerator.mixed_precision == "fp16", "--mixed_precision fp16 needs a GPU; use bf16 or no."),
+    ):
+        if is_wrong:
+            raise ValueError(message)
     if on_cpu:
         torch.set_num_threads(config.num_cpu_threads or cores_per_process())
     config.mixed_precision = accelerator.mixed_precision  # a resumed run must have the same
@@ -123,14 +120,6 @@ class StopRequest:
         return stop
 
 
-def claim_output_dir(config: TrainingConfig, accelerator: Accelerator) -> FileLock | None:
-    """Locks the output folder in the main process; ValueError if another run has it or it cannot be used."""
-    lock = lock_output_dir(Path(config.output_dir)) if accelerator.is_main_process else None
-    accelerator.wait_for_everyone()
-    check_output_dir(config)  # which no other run changes now
-    return lock
-
-
 def lock_output_dir(folder: Path) -> FileLock:
     """Creates the output folder and locks it until the process ends; raises ValueError if another process holds it."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -167,10 +156,7 @@ def delete_run(folder: Path) -> None:
 
 
 def load_splits(config: TrainingConfig) -> tuple[dict[str, SpriteTensors], list[ImageSet]]:
-    """The "training" split of the configured data and, where it is needed, the "validation" split of the first set.
-
-    Also the sets that the training images consist of.
-    """
+    """The "training" split, where it is needed the "validation" split of the first set, and the sets of the former."""
     entries = config.parts()
     images = [_load_split(part, "train") for part in (config, *(part for _, part in entries))]
     sets = [ImageSet(0, len(images[0]), 1 - sum(entry.share for entry, _ in entries))]
@@ -190,10 +176,8 @@ def load_splits(config: TrainingConfig) -> tuple[dict[str, SpriteTensors], list[
 def _load_split(config: TrainingConfig, split: str) -> SpriteTensors:
     size, mode, name = config.resolution, config.preprocessing, config.dataset_name
     if not name:
-        options = {} if config.own_classes else {"exclude_faulty": True, "deduplicate": True}
-        return load_tensors(
-            config.train_data_dir, split, size, mode=mode, config_name=config.dataset_config_name, **options
-        )
+        options = {"config_name": config.dataset_config_name, "exclude_faulty": True, "deduplicate": True}
+        return load_tensors(config.train_data_dir, split, size, mode=mode, **options)
     try:
         dataset = load_named(name, config.dataset_config_name, split)
         if config.label_column:
@@ -214,8 +198,6 @@ def plan_updates(config: TrainingConfig, processes: int, sets: Sequence[ImageSet
     if config.max_train_steps:
         return batch_size, config.max_train_steps
     images = sum(part.count for part in sets)
-    if config.num_epochs:
-        return batch_size, math.ceil(config.num_epochs * images / batch_size)
     if config.fine_tunes:
         return batch_size, math.ceil(min(max(16_000, 800 * math.sqrt(images)), 25_000) / batch_size)
     return batch_size, max(math.ceil(100 * images / batch_size), 1000)
@@ -249,10 +231,7 @@ class Meter:
         self._images, self._since = 0, time.perf_counter()
 
     def add(self, loss: torch.Tensor, grad_norm: torch.Tensor, images: int) -> None:
-        """Adds an update: its loss and gradient norm, scalars on the device, and its images over all processes.
-
-        Updates that are not finite count for the speed only.
-        """
+        """Adds an update, of which the loss and the gradient norm are on the device; only finite ones count."""
         values = torch.stack([loss, grad_norm, torch.ones_like(loss)])
         self._sums += torch.where(values.isfinite().all(), values, 0.0)
         self._images += images
@@ -285,7 +264,6 @@ class Log:
         self.print(f"{count} process{'es' if count > 1 else ''} on {accelerator.device.type} ({precision}).")
 
     def print(self, line: str) -> None:
-        """Prints a line."""
         if self._accelerator.is_main_process:
             tqdm.write(line)
 
@@ -303,7 +281,6 @@ class Log:
         self.print("  ".join([f"step {step:,}", *map(" ".join, zip(values, numbers, strict=True))]))
 
     def close(self) -> None:
-        """Ends the tracker."""
         with warn_only():
             self._accelerator.end_training()
 
@@ -354,10 +331,7 @@ def summary(model: ConditionalDenoiser, images: int, size: int, batch_size: int,
 
 
 class LossProbe:
-    """The denoising loss of `count` fixed images with fixed noise and evenly spread timesteps, without any dropout.
-
-    They are the same at each measurement and in each run, so results can be compared.
-    """
+    """The denoising loss of `count` images with noise and timesteps that are the same in each run, without dropout."""
 
     def __init__(self, data: SpriteTensors, count: int, num_train_timesteps: int):
         device = data.images.device

@@ -16,31 +16,18 @@ from tests.tiny_models import tiny_pipeline
 T, BETA = 40, 0.1
 
 
-@pytest.fixture(autouse=True)
-def few_timesteps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.likelihood.NUM_TIMESTEPS", 3)
-
-
 def model(predict, scaling_factor: float = 1.0) -> SimpleNamespace:
-    """In place of a pipeline with a network that predicts clean samples; `calls` are the network's inputs."""
+    """In place of a pipeline with a network that predicts clean samples."""
     torch.manual_seed(0)
     conditioner = SpriteConditioner({"type": list(TYPES)}, embedding_dim=4).requires_grad_(False)
-    calls = []
 
-    def unet(noisy: torch.Tensor, t: torch.Tensor, class_labels: torch.Tensor, return_dict: bool) -> tuple:
-        calls.append((noisy, t, class_labels))
+    def unet(noisy: torch.Tensor, *_: object, **__: object) -> tuple:
         return (predict(noisy),)
 
     unet.device, unet.dtype = torch.device("cpu"), torch.float32
     scheduler = DDPMScheduler(T, trained_betas=[BETA] * T, prediction_type="sample")
     parts = {"unet": unet, "conditioner": conditioner, "scheduler": scheduler}
-    return SimpleNamespace(**parts, scaling_factor=scaling_factor, calls=calls)
-
-
-def noise_images(count: int) -> SpriteTensors:
-    types = torch.arange(2 * count).view(count, 2) % 18
-    images = torch.randint(256, (count, 3, 8, 8), generator=torch.Generator().manual_seed(0)).byte()
-    return SpriteTensors(images, {"type": types, "color": torch.zeros(count)})
+    return SimpleNamespace(**parts, scaling_factor=scaling_factor)
 
 
 @pytest.mark.parametrize("s", [1.0, 0.5])
@@ -59,7 +46,7 @@ def test_all_terms_of_white_images(prediction: float, s: float, monkeypatch: pyt
     between = 0.5 * s**2 * (1 - mean) ** 2 * sum(weights) / math.log(2)
     prior = 0.5 * (bar[-1] * (s**2 - 1) - math.log(1 - bar[-1])) / math.log(2)
     expected = {"bound": prior + between + decoder, "L_T": prior, "L_1 to L_{T-1}": between, "L_0": decoder}
-    assert {name: each["value"] for name, each in found.items()} == pytest.approx(expected, rel=1e-4)
+    assert {name: part["value"] for name, part in found.items()} == pytest.approx(expected, rel=1e-4)
     assert found["bound"]["high"] - found["bound"]["low"] < 1e-9 and found["bound"]["n"] == 4
 
 

@@ -58,8 +58,6 @@ STUDENT = "--distill_from a --distill_teacher_steps 32"
     ("flags", "message"),
     [
         ("--learning_rat 3", "unknown argument --learning_rat. Did you mean --learning_rate?"),
-        ("--eval_batch_size 8", "unknown argument --eval_batch_size. Did you mean --train_batch_size?"),
-        ("--seed 1 pikachu", "unknown argument pikachu."),
         ("missing.yaml", "cannot read missing.yaml: "),
         ("--resolution 30", "resolution must be a multiple of 8 to 1024"),
         ("--train_batch_size 1000000000", "--train_batch_size must be at most 100000, but is 1000000000."),
@@ -76,7 +74,6 @@ STUDENT = "--distill_from a --distill_teacher_steps 32"
         ("--lr_scheduler constant --lr_warmup_steps 7", "use constant_with_warmup."),
         ("--prediction_type epsilon --snr_floor 0.3", "--snr_floor cannot be used with --prediction_type epsilon"),
         ("--ddpm_num_inference_steps 1001", "--ddpm_num_inference_steps must be at most 1000, but is 1001."),
-        ("--hub_model_id a/b", "error: --hub_model_id needs --push_to_hub."),
     ],
 )
 def test_a_mistake_in_the_flags_is_one_line(capsys, flags, message):
@@ -90,7 +87,7 @@ def test_a_mistake_in_the_flags_is_one_line(capsys, flags, message):
     ("content", "message"),
     [
         ("resolutoin: 64\n", "unknown argument --resolutoin. Did you mean --resolution?"),
-        ("", "run.yaml must contain flags and their values, such as `resolution: 32`."),
+        ("", "It needs flags and values, as `resolution: 32`."),
         ("conditions: [type, {a: b}]\n", "--conditions: unknown attribute"),
         ("seed: !!python/object/apply:os.abort []\n", "argument --seed: expected one argument"),
         ("resolution: 64\n  seed: [\n", "cannot read "),

@@ -13,7 +13,7 @@ from pokemon_ddpm.training import run as module
 from pokemon_ddpm.training.run import load_splits
 from tests.training.runs import AUGMENTED, nan_in, tiny_flags, trainer
 
-NAN = math.nan
+NAN, MUON = math.nan, "--optimizer=muon"
 
 
 def test_the_meter_has_the_means_and_the_speed_of_an_interval(monkeypatch):
@@ -34,7 +34,7 @@ def test_the_meter_has_the_means_and_the_speed_of_an_interval(monkeypatch):
         assert values["images_per_second"] == 8 * len(updates) / 4
 
 
-@pytest.mark.parametrize("more", [[], ["--mixed_precision=bf16", "--gradient_accumulation_steps=2"]])
+@pytest.mark.parametrize("more", [[], ["--mixed_precision=bf16", "--gradient_accumulation_steps=2", MUON]])
 def test_a_skipped_update_leaves_weights_and_moments_bit_by_bit(tmp_path, more):
     with trainer([*tiny_flags(tmp_path), *more, *AUGMENTED], sample_batch=nan_in(0, 2)) as run:
 

@@ -64,7 +64,7 @@ def test_only_embeddings_of_tags_and_new_ones_learn_faster(name: str) -> None:
         assert factors[id(parameter)] == faster.get(table, 1), key
 
 
-def test_a_second_update_has_the_momentum_of_the_first_and_one_that_is_not_finite_is_skipped() -> None:
+def test_a_second_update_has_the_momentum_of_the_first() -> None:
     model = denoiser()
     parameter = model.unet.mid_block.resnets[0].conv1.weight
     optimizer = make_optimizer(configured("muon", adam_weight_decay=0.0), model)
@@ -77,11 +77,3 @@ def test_a_second_update_has_the_momentum_of_the_first_and_one_that_is_not_finit
         expected = nearest_orthogonal(0.05 * gradient + 0.95 * momentum)
         change = (before - parameter.detach()).double().flatten()
         assert torch.cosine_similarity(change, expected.flatten(), dim=0) > 0.98
-    before = copy.deepcopy((model.state_dict(), [dict(each) for each in optimizer.state.values()]))
-    for parameter in model.parameters():
-        parameter.grad = torch.full_like(parameter, torch.nan)
-    optimizer.found_inf = torch.tensor(1.0)
-    optimizer.step()
-    assert all(torch.equal(values, before[0][name]) for name, values in model.state_dict().items())
-    for old, new in zip(before[1], optimizer.state.values(), strict=True):
-        assert all(torch.equal(old[name], new[name]) for name in old if name != "step")

@@ -140,7 +140,7 @@ def test_the_conditions_of_a_network(tmp_path):
 
 @pytest.mark.parametrize(
     ("given", "images", "updates"),
-    [({}, 40, 500), ({}, 400, 500), ({}, 4000, 782), ({"num_epochs": 2}, 40, 3), ({"max_train_steps": 7}, 40, 7)],
+    [({}, 40, 500), ({}, 400, 500), ({}, 4000, 782), ({"max_train_steps": 7}, 40, 7)],
 )
 def test_fine_tuning_plans_itself(tmp_path, given, images, updates):
     folder = str(folder_of_classes(tmp_path, {"apple": 1, "pear": 1}))
