@@ -24,6 +24,7 @@ from .sampling import (
     one_each,
     postprocess,
     predicted_original_sample,
+    require,
     set_timesteps,
 )
 from .sprite_preprocessing import model_pixels
@@ -153,8 +154,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         Raises:
             ValueError: If a value is out of its range, before anything is generated.
         """
-        if class_labels is not None and pokemon_type is not None:
-            raise ValueError("class_labels and pokemon_type are the same argument; pass only one.")
+        is_one = class_labels is None or pokemon_type is None
+        require(is_one, "class_labels and pokemon_type are the same argument; pass only one.")
         pokemon_type = class_labels if pokemon_type is None else pokemon_type
         names = getattr(callback_on_step_end, "tensor_inputs", callback_on_step_end_tensor_inputs)
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
@@ -194,8 +195,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                     break
 
         # 4. From samples to images.
-        if not latents.isfinite().all():
-            raise ValueError("The samples are NaN or infinite: the weights are damaged, or too large for their dtype.")
+        damaged = "the weights are damaged, or too large for their dtype"
+        require(bool(latents.isfinite().all()), f"The samples are NaN or infinite: {damaged}.")
         images = latents if output_type == "latent" else self.postprocess(latents, output_type)
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=images) if return_dict else (images,)
@@ -217,20 +218,18 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         trained, own = self._trained_scheduler, self.config.num_inference_steps
         check_scheduler(self.scheduler, trained, self.unet.config.out_channels > self.unet.config.in_channels)
         self._check_sampling(num_inference_steps, guidance_scale)
-        if is_distilled(trained) and not (is_distilled(self.scheduler) and num_inference_steps == own):
-            raise ValueError(
-                f"This model was distilled to {own} steps of its own scheduler; leave out num_inference_steps and "
-                "keep the scheduler, or use its teacher."
-            )
-        if image is None and strength is not None:
-            raise ValueError("strength needs an image; pass image as well.")
-        if strength is not None:
-            check_number("strength", strength, 0, 1)
-        if output_type not in OUTPUT_TYPES:
-            raise ValueError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, not {output_type!r}.")
-        if not isinstance(tensor_inputs, (list, tuple)) or not all(name in CALLBACK_TENSORS for name in tensor_inputs):
-            known = ", ".join(CALLBACK_TENSORS)
-            raise ValueError(f"callback_on_step_end_tensor_inputs must be a list of {known}, not {tensor_inputs!r}.")
+        require(
+            not is_distilled(trained) or is_distilled(self.scheduler) and num_inference_steps == own,
+            f"This model was distilled to {own} steps of its own scheduler; leave out num_inference_steps and keep "
+            "the scheduler, or use its teacher.",
+        )
+        require(image is not None or strength is None, "strength needs an image; pass image as well.")
+        check_number("strength", 0 if strength is None else strength, 0, 1)
+        known = ", ".join(OUTPUT_TYPES)
+        require(output_type in OUTPUT_TYPES, f"output_type must be one of {known}, not {output_type!r}.")
+        is_list, known = isinstance(tensor_inputs, (list, tuple)), ", ".join(CALLBACK_TENSORS)
+        are_known = is_list and all(name in CALLBACK_TENSORS for name in tensor_inputs)
+        require(are_known, f"callback_on_step_end_tensor_inputs must be a list of {known}, not {tensor_inputs!r}.")
 
     def check_defaults(self) -> None:
         """Raises some exception if the defaults of a call, or the components, do not fit each other."""
@@ -278,11 +277,10 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         argument, defaults = self.conditioner.argument, {**self.config.default_conditions}
         if class_embeddings is None:
             types = pokemon_type if isinstance(pokemon_type, list) else [pokemon_type]
-            if not types:
-                raise ValueError(f"{argument} is an empty list; pass at least one, or None for any.")
+            require(len(types) > 0, f"{argument} is an empty list; pass at least one, or None for any.")
         else:
-            if pokemon_type is not None or given:
-                raise ValueError(f"class_embeddings replaces {argument} and all other conditions; pass only one.")
+            is_one = pokemon_type is None and not given
+            require(is_one, f"class_embeddings replaces {argument} and all other conditions; pass only one.")
             count = max(1, len(class_embeddings)) if getattr(class_embeddings, "ndim", 0) == 2 else 1
             check_tensor("class_embeddings", class_embeddings, (count, self.unet.time_embedding.linear_2.out_features))
             types, defaults = [None] * count, {}

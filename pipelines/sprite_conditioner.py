@@ -282,10 +282,9 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         given = [tags] if isinstance(tags, str) else [] if tags is None else tags
         if not (isinstance(given, list | tuple | set) and all(isinstance(word, str) for word in given)):
             raise ValueError(f"{TAGS} must be words, a list of words, or None, not {short_repr(tags)}.")
-        words = " ".join(given).replace(",", " ").split()
-        known = self.config.vocabulary.get(TAGS, [])
+        words, known = " ".join(given).replace(",", " ").split(), self.config.vocabulary.get(TAGS, [])
         if words and not known:
-            raise ValueError(f"{TAGS} is no condition of this model; its conditions are {', '.join(self.vocabulary)}.")
+            self.attribute_id(TAGS, None)  # says which conditions there are
         ids = [_position("tag", word, [*known, ANY]) for word in words]
         return sorted({*ids} - {len(known)})
 

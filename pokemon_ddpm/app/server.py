@@ -1,13 +1,10 @@
 """Starts and stops the app, and refuses what must not reach a handler, beside what Gradio refuses itself."""
 
-import asyncio
 import logging
 import os
-import secrets
 import signal
 import tempfile
 import threading
-import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,12 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.data_classes import PredictBodyInternal
-from gradio.queueing import Queue
 from starlette.middleware import Middleware
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_FREE_MODEL, RELEASED_MODEL
 from pokemon_ddpm.app import handlers
@@ -32,8 +26,6 @@ from pokemon_ddpm.models import model_name
 MAX_SESSIONS = 100  # visitors with sprites in memory: at most 17 MB each at 64x64 px, usually 1 MB
 MAX_BODY_SIZE = 2**16  # bytes of a request; no image is uploaded
 QUEUE_SIZE = 32  # jobs that can wait in Gradio's queue for the one that runs
-QUEUE_SIZE_OF_ADDRESS = 8
-LISTEN_SECONDS = 30  # then a job is removed whose client does not listen
 LOCAL = ("127.0.0.1", "localhost", "::1", "[::1]")
 
 
@@ -83,11 +75,8 @@ def launch(
     os.environ["GRADIO_TEMP_DIR"] = str(cache)
     page = build_page(loaded, handlers.Handlers(loaded, cache), LimitedBlocks)
     page.queue(max_size=QUEUE_SIZE, api_open=False)
-    page._queue.__class__ = LimitedQueue  # Gradio always makes its own.
     if not allowed_hosts and (host or os.environ.get("GRADIO_SERVER_NAME", LOCAL[0])) not in LOCAL:
         allowed_hosts = ["*"]
-    if "SPACE_ID" in os.environ:  # only the proxy of Hugging Face reaches a Space, and says who a client is
-        os.environ.setdefault("FORWARDED_ALLOW_IPS", "*")
     names = [*allowed_hosts, *LOCAL, *(["*.gradio.live"] if share else [])]
     middleware = [
         Middleware(TrustedHostMiddleware, allowed_hosts=names),
@@ -131,44 +120,6 @@ class LimitedBlocks(gr.Blocks):
             if any(frame.filename == handlers.__file__ for frame in traceback.extract_tb(error.__traceback__)):
                 raise
             raise handlers.Refused(f"The request is not valid: {error}") from None
-
-
-class _Messages(asyncio.Queue):
-    """The messages for a client. Gradio gets one, or waits ten seconds for one, again and again while it listens."""
-
-    last_get = 0.0
-
-    async def get(self) -> Any:
-        self.last_get = time.monotonic()
-        return await super().get()
-
-
-class LimitedQueue(Queue):
-    """An address has a share of the places, and jobs to whose session nobody listens are removed.
-
-    Gradio itself removes a job when its listener leaves, but not one that never had any.
-    """
-
-    async def push(self, body: PredictBodyInternal, request: Request, username: str | None) -> tuple:
-        queues = self.event_queue_per_concurrency_id.values()
-        waiting = [event.request.client.host for queue in queues for event in queue.queue]
-        if waiting.count(request.client.host) >= QUEUE_SIZE_OF_ADDRESS:
-            return False, f"At most {QUEUE_SIZE_OF_ADDRESS} jobs of an address can wait.", "queue_full"
-        session = body.session_hash = body.session_hash or secrets.token_hex(16)
-        pushed, event, state = await super().push(body, request, username)
-        if pushed:
-            self.pending_messages_per_session[session].__class__ = _Messages
-            task = asyncio.create_task(self._remove_if_unheard(session, event))
-            self._asyncio_tasks.add(task)
-            task.add_done_callback(self._asyncio_tasks.discard)
-        return pushed, event, state
-
-    async def _remove_if_unheard(self, session: str, event: str) -> None:
-        while event in self.event_ids_to_events:
-            await asyncio.sleep(LISTEN_SECONDS)
-            messages = self.pending_messages_per_session.get(session)
-            if messages is None or time.monotonic() - messages.last_get > LISTEN_SECONDS:
-                await self.clean_events(session_hash=session)
 
 
 def log_one_line(record: logging.LogRecord) -> bool:

@@ -17,7 +17,7 @@ from pokemon_ddpm.models import LICENSE_FILE, check_files, locate_model, model_n
 from pokemon_ddpm.pipelines import sprite_conditioner
 from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.pipelines.sampling import is_distilled
+from pokemon_ddpm.pipelines.sampling import is_distilled, require
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.publishing.cards import license_of
 from pokemon_ddpm.publishing.onnx_export import CONDITIONER_FILE, CONFIG_FILE, UNET_FILE, check_export, export_onnx
@@ -90,8 +90,7 @@ def write_pages(
         rankers[name] = read_ranker(pipeline, locate_model(name))
     places = {Path(name).resolve().name: "" for name in pipelines}  # model -> its folder in the first one's
     places |= {name: f"{name}/" for name in [*places][1:]}
-    if len(places) < len(pipelines):
-        raise ValueError("The page needs models with different names.")
+    require(len(places) == len(pipelines), "The page needs models with different names.")
     if copied:
         runtime = "runtime"
         (folder / runtime).mkdir(exist_ok=True)
@@ -109,25 +108,22 @@ def write_pages(
 def runtime_files(runtime: str) -> list[Path]:
     """The files that a page copies from a runtime folder, none from a URL; raises ValueError if it is neither."""
     files = [] if "://" in runtime else [Path(runtime, name) for name in RUNTIME_FILES]
-    if missing := [path.name for path in files if not path.is_file()]:
-        raise ValueError(
-            f"The runtime {runtime} is neither a URL nor the dist folder of onnxruntime-web, which has {missing[0]}."
-        )
+    wanted = "neither a URL nor the dist folder of onnxruntime-web"
+    for path in files:
+        require(path.is_file(), f"The runtime {runtime} is {wanted}, which has {path.name}.")
     return files
 
 
 def _check(pipeline: PokemonDDPMPipeline, name: str) -> None:
-    if not is_distilled(pipeline.scheduler):
-        raise ValueError(
-            f"{name} needs many steps with guidance, and browsers are too slow for this. Distill it first: "
-            f"pokemon-ddpm train --distill_from {name} --distill_teacher_steps 8, with the flags for its images."
-        )
+    require(
+        is_distilled(pipeline.scheduler),
+        f"{name} needs many steps with guidance, and browsers are too slow for this. Distill it first: "
+        f"pokemon-ddpm train --distill_from {name} --distill_teacher_steps 8, with the flags for its images.",
+    )
     channels, height, width = pipeline.sample_shape
-    if channels != 4 or height != width or width not in SIDES:
-        sides, shape = " or ".join(map(str, SIDES)), f"{width}x{height} pixels in {channels} channels"
-        raise ValueError(
-            f"{name} is not a model of transparent sprites with a side of {sides} pixels: its images have {shape}."
-        )
+    wanted = f"transparent sprites with a side of {' or '.join(map(str, SIDES))} pixels"
+    fits, shape = channels == 4 and height == width in SIDES, f"{width}x{height} pixels in {channels} channels"
+    require(fits, f"{name} is not a model of {wanted}: its images have {shape}.")
 
 
 def _write_page(
