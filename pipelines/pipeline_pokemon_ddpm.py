@@ -244,7 +244,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         with suppress(ValueError):
             check_scheduler(self.scheduler, self._trained_scheduler, learns_variance=True)
             first, *_ = set_timesteps(self.scheduler, config.num_inference_steps, "cpu")
-            self._alpha_bar(first)
+            self._original_sample(prediction, first, sample)
             self._step(prediction, first, sample, [torch.Generator()])
 
     def _check_sampling(self, num_inference_steps: int, guidance_scale: float) -> None:
@@ -263,8 +263,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
 
     def expand_conditions(
         self,
-        pokemon_type: PokemonType | list[PokemonType],
-        attributes: Mapping[str, AttributeValue | list[AttributeValue]],
+        pokemon_type: Any,
+        attributes: Mapping,
         class_embeddings: Tensor | None = None,
         num_images_per_type: int = 1,
     ) -> tuple[list[PokemonType], dict[str, list[AttributeValue]]]:
@@ -294,12 +294,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             values[name] = [value for value in used for _ in range(num_images_per_type)]
         return [kind for kind in types for _ in range(num_images_per_type)], values
 
-    def encode_conditions(
-        self,
-        types: list[PokemonType],
-        values: dict[str, list[AttributeValue]],
-        generators: Sequence[torch.Generator] = (),
-    ) -> Tensor:
+    def encode_conditions(self, types: list, values: dict, generators: Sequence[torch.Generator] = ()) -> Tensor:
         """The class embeddings (N, D) of what `expand_conditions` returns.
 
         With the generators of the images, attributes that are not given are drawn by their seeds into `values`, see
@@ -341,7 +336,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
     def prepare_latents(self, generators: list[torch.Generator], latents: Tensor | None = None) -> Tensor:
         """Initial unit Gaussian noise, float32 (N, C, S, S) on the device."""
         if latents is None:
-            noise = [torch.randn(self.sample_shape, generator=each, device=each.device).cpu() for each in generators]
+            noise = [torch.randn(self.sample_shape, generator=one, device=one.device).cpu() for one in generators]
             latents = torch.stack(noise)
         check_tensor("latents", latents, (len(generators), *self.sample_shape))
         # float32 whatever the network computes in: a seed is the same noise for every dtype, and many small steps
@@ -351,12 +346,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
     def predict(self, sample: Tensor, t: Tensor, unconditional: Tensor, embeddings: Tensor, scale: float) -> Tensor:
         """The network's prediction for a sample (N, C, S, S) at timestep t, float32, with classifier-free guidance.
 
-        It is uncond + s (cond - uncond), equation 6 of Ho & Salimans 2022 with s = w + 1. With a learned variance it
-        is (N, 2C, S, S), and only the mean is guided.
-
-        Args:
-            unconditional, embeddings: Class embeddings (N, D) without and with the conditions.
-            scale: The guidance scale s; 1 is the conditional model.
+        It is uncond + s (cond - uncond), equation 6 of Ho & Salimans 2022 with s = w + 1, of embeddings (N, D) without
+        and with the conditions. With a learned variance it is (N, 2C, S, S), and only the mean is guided.
         """
         sample = sample.to(self.unet.dtype)
         if scale == 1:
@@ -381,11 +372,9 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             return result.pred_original_sample
         return result.prev_sample
 
-    def _alpha_bar(self, t: Tensor) -> float:
-        return self.scheduler.alphas_cumprod[int(t.round())].item()  # some solvers have timesteps between two
-
     def _original_sample(self, prediction: Tensor, t: Tensor, sample: Tensor) -> Tensor:
-        alpha_bar, kind = self._alpha_bar(t), self.scheduler.config.prediction_type
+        alpha_bar = self.scheduler.alphas_cumprod[int(t.round())].item()  # some solvers have timesteps between two
+        kind = self.scheduler.config.prediction_type
         prediction = prediction[:, : sample.shape[1]]  # without a learned variance
         return predicted_original_sample(kind, prediction, sample, math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar))
 

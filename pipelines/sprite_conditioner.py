@@ -230,9 +230,8 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
     def type_ids(self, pokemon_type: str | int | tuple | None) -> tuple[int, int]:
         """The ids of the two type slots.
 
-        Args:
-            pokemon_type: A name ("fire": one of the types is fire), "fire/flying" or a pair (both), "fire/none" (fire
-                only), an id, or None (any type).
+        Of a name ("fire": one of the types is fire), "fire/flying" or a pair (both), "fire/none" (fire only), an id,
+        or None (any type).
         """
         given = tuple(pokemon_type.split("/")) if isinstance(pokemon_type, str) else pokemon_type
         parts = given if isinstance(given, tuple) else (ANY if given is None else given,)
@@ -295,12 +294,8 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         2022, section 2.2; Li et al. 2024). Among the rows that meet most of what is given, of `MIN_LINES` evolution
         lines or more, the color comes from one line and all else from another, so that no species is copied. The color
         is that of `COLOR_LINES` lines that is most typical of these rows: it is more frequent there than in all rows.
-        Of tags `DRAWN_TAGS` come from a third one, and as many words for the build from the second.
-
-        Args:
-            pokemon_type: As in `type_blend`; of a blend the part with the largest weight counts.
-            given: Attribute -> its value, or None, as in `attribute_id`. "any" is given, too.
-            seed: Of the image; from 0.
+        Of tags `DRAWN_TAGS` come from a third one, and as many words for the build from the second. Of a blend the
+        type with the largest weight counts; "any" is given, too.
 
         Returns:
             Attribute -> value, perhaps "any" where it is unknown; empty for models without training conditions.
@@ -348,12 +343,8 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
     def encode(self, types: Sequence, /, **attributes: Sequence) -> Tensor:
         """The class embeddings (N, D) of conditions, on the conditioner's device.
 
-        Args:
-            types: One entry per image, as in `type_blend`. A blend is the weighted mean of its parts' embeddings.
-            **attributes: Attribute -> one value an image, as in `attribute_id`; of "tags" as in `tag_ids`.
-
-        Raises:
-            TypeError: If something has no entries.
+        There is one entry per image: of types as in `type_blend`, of attributes as in `attribute_id`, of tags as in
+        `tag_ids`. A blend is the weighted mean of its parts' embeddings.
         """
         for name, entries in {"types": types, **attributes}.items():
             if isinstance(entries, (str, Mapping)):  # whose letters or keys would be the entries
@@ -379,10 +370,8 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
     def forward(self, labels: Mapping[str, Tensor], augmentation: Tensor | None = None) -> Tensor:
         """The network's `class_labels`, (B, D).
 
-        Args:
-            labels: int64; "type" (B, 2), every other attribute (B,), but "tags" bool (B, V); at least one. What is
-                left out is `any`.
-            augmentation: Augmentation parameters of the images, (B, augmentation_dim); None for zeros.
+        Labels are int64, "type" (B, 2) and every other attribute (B,), but "tags" bool (B, V); at least one. What is
+        left out is `any`. Augmentation parameters are (B, augmentation_dim), by default zeros.
         """
         batch = next(iter(labels.values()))
         total: Tensor | float = 0.0

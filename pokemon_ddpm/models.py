@@ -33,7 +33,7 @@ LICENSE_FILE = "LICENSE"  # in the folder of a model with a license of its own
 PLAIN_WEIGHTS = "diffusion_pytorch_model.safetensors"
 COMPONENTS = ("unet", "conditioner", "scheduler")
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-NETWORKS = {each.__name__: each for each in (UNet2DModel, SpriteUNet2DModel)}
+NETWORKS = {kind.__name__: kind for kind in (UNet2DModel, SpriteUNet2DModel)}
 MAX_LAYERS, MAX_TENSORS = 100, 10_000  # of a network on its way down; of a file with weights
 # Values of configurations that could fill the memory, or make a loop endless.
 POSSIBLE = {

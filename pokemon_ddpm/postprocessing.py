@@ -157,7 +157,7 @@ def color_areas(lab: np.ndarray, visible: np.ndarray, palette: np.ndarray) -> tu
     half = np.indices(visible.shape).sum(axis=0) % 2
 
     def distances() -> np.ndarray:  # (K, H, W); a sum along a last axis of three is slow
-        return sum(np.square(each - mean[:, None, None]) for each, mean in zip(channels, means.T, strict=True))
+        return sum(np.square(channel - mean[:, None, None]) for channel, mean in zip(channels, means.T, strict=True))
 
     chosen, before = distances().argmin(axis=0), None
     for _ in range(12):  # at most; few are needed

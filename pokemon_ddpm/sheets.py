@@ -75,7 +75,7 @@ def sheet_description(
     columns: int,
     names: Sequence[str],
     metadata: Sequence[Mapping[str, Any]],
-    sheet_metadata: Mapping[str, Any] | None = None,
+    **sheet_metadata: Any,
 ) -> dict[str, Any]:
     """The content of the JSON file beside a game sheet, as TexturePacker's "JSON (Array)".
 
@@ -83,21 +83,15 @@ def sheet_description(
     """
     width, height = size
     whole = {"x": 0, "y": 0, "w": width, "h": height}
-    frames = [
-        {
-            "filename": name,
-            "frame": {**whole, "x": i % columns * width, "y": i // columns * height},
-            "rotated": False,
-            "trimmed": False,
-            "spriteSourceSize": whole,
-            "sourceSize": {"w": width, "h": height},
-            **about,
-        }
-        for i, (name, about) in enumerate(zip(names, metadata, strict=True))
-    ]
+    untrimmed = {"rotated": False, "trimmed": False, "spriteSourceSize": whole}
+    untrimmed |= {"sourceSize": {"w": width, "h": height}}
+    frames = []
+    for i, (name, about) in enumerate(zip(names, metadata, strict=True)):
+        place = {**whole, "x": i % columns * width, "y": i // columns * height}
+        frames.append({"filename": name, "frame": place, **untrimmed, **about})
     sheet_size = {"w": columns * width, "h": -(-len(names) // columns) * height}
     meta = {"app": "pokemon-ddpm", "image": image_name, "format": "RGBA8888", "size": sheet_size, "scale": "1"}
-    return {"frames": frames, "meta": {**meta, **(sheet_metadata or {})}}
+    return {"frames": frames, "meta": {**meta, **sheet_metadata}}
 
 
 def check_animation(width: int, height: int, count: int) -> None:

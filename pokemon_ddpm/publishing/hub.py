@@ -66,7 +66,7 @@ def upload_model(folder: Path, name: str, private: bool | None = None, **commit:
     check_files(folder, *patterns, limit=math.inf)
     with hub_errors(f"The push to {name}"), tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary)
-        for file in (each for pattern in patterns for each in folder.glob(pattern)):
+        for file in (path for pattern in patterns for path in folder.glob(pattern)):
             (copy / file.relative_to(folder)).parent.mkdir(exist_ok=True)
             shutil.copyfile(file, copy / file.relative_to(folder))
         hub_mixin.complete_folder(copy, pipeline)
@@ -110,7 +110,7 @@ def upload_space(name: str, model: str | None = None, page: bool = False, privat
     """
     if model and not page and Path(locate_model(model)).exists():
         raise ValueError(f"A Space cannot read {model}. Push the model (pokemon-ddpm push) and give its name.")
-    pipelines = {each: GenerationSettings(each).load("cpu") for each in ([model] if model else RANKING_MODELS)}
+    pipelines = {name: GenerationSettings(name).load("cpu") for name in ([model] if model else RANKING_MODELS)}
     own = not next(iter(pipelines.values())).conditioner.has_types
     with tempfile.TemporaryDirectory() as folder:
         if page:

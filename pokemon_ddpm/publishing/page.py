@@ -37,7 +37,7 @@ PALETTES = "SLACK COST BLACK BLACK_COST DARK DARKEST LEAST LIGHT SHADING SAME_AR
 DESCRIPTION = "LONGEST PLURALS LEFT_OUT MISTAKES SHORTEST_PART USUAL EYE SKETCH_STRENGTH DRAWN_STRENGTH"
 # The numbers of the rules that stand in Python and in the page, see docs/development.md.
 RULES: dict[str, dict[str, Any]] = {
-    name: {each.lower(): getattr(module, each) for each in names.split()}
+    name: {number.lower(): getattr(module, number) for number in names.split()}
     for name, module, names in (
         ("conditions", sprite_conditioner, "MIN_LINES COLOR_LINES DRAWN_TAGS"),
         ("creature", creature, "ATTEMPTS BACK_STRENGTH NEXT_STRENGTH ENLARGEMENT"),
@@ -67,23 +67,17 @@ def write_pages(
 ) -> None:
     """Writes a page for each model, with links to the others, and compares its export with the model.
 
+    Nothing is written if a model cannot be used. Where its classes are no types, its page is not about Pokémon, and
+    shows its license.
+
     Args:
         pipelines: By name or folder, distilled models for RGBA sprites with a side of `SIDES`, in float32, on the CPU.
-            Where the classes of a model are no types, its page is not about Pokémon, and shows its license.
         folder: It exists. The first page is in it, those of the other models are in folders of their names in it.
-            Files of earlier pages are replaced.
         report: As of `check_export`.
-        runtime: The dist folder of onnxruntime-web: a URL, or a folder here, of which the page gets what it needs
-            (41 MB).
+        runtime: The dist folder of onnxruntime-web: a URL, or a folder here, of which the page gets its part (41 MB).
         url: The public address of the page, for the previews that other sites show of a link to it.
-
-    Raises:
-        ValueError: If a model is another one or they have the same name, or the runtime is neither; nothing is
-            written then.
-        OSError: If a file cannot be written.
     """
-    copied = runtime_files(runtime)
-    rankers = {}
+    copied, rankers = runtime_files(runtime), {}
     for name, pipeline in pipelines.items():
         _check(pipeline, model_name(name))
         check_files(Path(locate_model(name)), LICENSE_FILE)  # the page gets a copy
@@ -127,13 +121,7 @@ def _check(pipeline: PokemonDDPMPipeline, name: str) -> None:
 
 
 def _write_page(
-    pipeline: PokemonDDPMPipeline,
-    folder: Path,
-    name: str,
-    ranker: SpriteRanker | None,
-    links: Mapping[str, str],
-    runtime: str,
-    url: str | None,
+    pipeline: Any, folder: Path, name: str, ranker: SpriteRanker | None, links: dict, runtime: str, url: str | None
 ) -> None:
     own, types = not pipeline.conditioner.has_types, pipeline.conditioner.vocabulary["type"]
     for path in SOURCE.iterdir():
@@ -154,7 +142,7 @@ def _write_page(
     _render(folder / STYLE, frames=intro.width // intro.height)
     save_image(intro.quantize(INTRO_COLORS), folder / INTRO_FILE)
     # A color for each class, of the lightness of the types' colors.
-    colors = {each: TYPE_COLORS.get(each, f"oklch(53% 0.12 {360 * i // len(types)})") for i, each in enumerate(types)}
+    colors = {kind: TYPE_COLORS.get(kind, f"oklch(53% 0.12 {360 * i // len(types)})") for i, kind in enumerate(types)}
     entries = {"type_colors": colors, "rules": RULES, "own_classes": own}
     name = Path(name).resolve().name if Path(name).is_dir() else name  # without a path on this machine
     runtime = runtime.removesuffix("/") + "/"
@@ -169,20 +157,14 @@ def _write_service_worker(folder: Path, runtime: str) -> None:
     copied = sorted(path for path in (folder / runtime).glob("*") if path.name in RUNTIME_FILES)
     for path in (*(folder / name for name in (*page, UNET_FILE, CONDITIONER_FILE)), *copied):
         version.update(path.read_bytes())
-    _render(
-        folder / SERVICE_WORKER, page={"version": version.hexdigest()[:16], "files": ["./", *page], "runtime": runtime}
-    )
+    kept = {"version": version.hexdigest()[:16], "files": ["./", *page], "runtime": runtime}
+    _render(folder / SERVICE_WORKER, page=kept)
 
 
 def _render(path: Path, **values: Any) -> None:
     """Writes a file of the page, whose source is a template; its HTML has values escaped, its JavaScript as JSON."""
-    environment = jinja2.Environment(
-        autoescape=True,
-        keep_trailing_newline=True,
-        lstrip_blocks=True,
-        trim_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    options = {"keep_trailing_newline": True, "lstrip_blocks": True, "trim_blocks": True}
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, **options)
     source = (SOURCE / path.name).read_text(encoding="utf-8")
     write_file(path, environment.from_string(source).render(values))
 
@@ -204,7 +186,7 @@ def preview(pipeline: PokemonDDPMPipeline, ranker: SpriteRanker | None = None) -
     types, candidates = pipeline.conditioner.vocabulary["type"], CANDIDATES if ranker else 1
     requests = [SpriteRequest(SEED, types[i % len(types)], number=i) for i in range(PREVIEW_COUNT)]
     image, (width, height) = Image.new("RGB", PREVIEW_SIZE, "white"), PREVIEW_SIZE
-    sprites = [to_sprite(each.sample) for each in generate_sprites(pipeline, requests, candidates, ranker)]
+    sprites = [to_sprite(sprite.sample) for sprite in generate_sprites(pipeline, requests, candidates, ranker)]
     sheet = sheets.sprite_sheet(sprites, PREVIEW_COLUMNS, scale=192 // sprites[0].width)
     image.paste(sheet, ((width - sheet.width) // 2, (height - sheet.height) // 2))
     return image
