@@ -45,8 +45,7 @@ def remove_background(image: Image.Image) -> Image.Image:
 def remove_fragments(image: Image.Image, min_pixels: int = MIN_FRAGMENT) -> Image.Image:
     """Removes the parts of a sprite, RGBA, that have fewer than `min_pixels` pixels, but not the largest one.
 
-    A part is what is connected horizontally, vertically or diagonally. Raises ValueError if `min_pixels` is not from 1
-    to 1000.
+    A part is what is connected horizontally, vertically or diagonally.
     """
     check_number("The size of a fragment", min_pixels, 1, 1000, Integral)
     pixels = np.array(image)
@@ -62,8 +61,7 @@ def remove_fragments(image: Image.Image, min_pixels: int = MIN_FRAGMENT) -> Imag
 def reduce_palette(image: Image.Image, colors: int = PALETTE_SIZE) -> Image.Image:
     """Reduces an image, RGB or RGBA, to at most `colors` colors: `color_areas` of half as many more, `merge_colors`.
 
-    Pixels with alpha 0 do not count and are not changed, neither is an image of few colors. Raises ValueError if
-    `colors` is not from 1 to 256.
+    Pixels with alpha 0 do not count and are not changed, neither is an image of few colors.
     """
     check_number("The number of colors", colors, 1, 256, Integral)
     pixels = np.array(image)
@@ -194,11 +192,10 @@ def merge_colors(means: np.ndarray, weights: np.ndarray, colors: int, distinct: 
     for common in commons:
         near = np.linalg.norm(means - common, axis=1) < distinct
         means[near], weights[near] = common, 1e9  # it stays where it is
-    groups = _merge(
-        means,
-        weights,
-        lambda group: np.linalg.norm(means - means[group], axis=1),
-        lambda count, least: count <= colors and least >= distinct,
-    )
+
+    def distances(group: int) -> np.ndarray:
+        return np.linalg.norm(means - means[group], axis=1)
+
+    groups = _merge(means, weights, distances, lambda count, least: count <= colors and least >= distinct)
     five_bits = (from_oklab(means) * (31 / 255)).round().astype(int)
     return (five_bits * 255 // 31).astype(np.uint8)[groups]

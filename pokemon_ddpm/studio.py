@@ -33,11 +33,9 @@ ROW_SIZE = 16  # at most
 
 
 class DenoisingStep(NamedTuple):
-    """One step of a sprite: its timestep, the sample after it, and the clean sample predicted in it."""
-
     timestep: int
-    sample: Image.Image
-    pred_original_sample: Image.Image
+    sample: Image.Image  # after it
+    pred_original_sample: Image.Image  # the clean sample predicted in it
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +128,6 @@ def generate_sprites(
         with_steps: Whether sprites have their denoising steps.
         watch: Gets the steps so far of the samples that are being generated, after each step the step of every one.
         rows: For each request the processed sprites of its row, which the chosen one joins; by default `empty_rows`.
-        arguments: As of `generate`.
     """
     if candidates > 1 and (ranker := ranker or ranker_for(pipeline)) is None:
         names = " and ".join(Path(model).name for model in RANKING_MODELS)

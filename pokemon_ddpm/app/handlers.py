@@ -51,10 +51,7 @@ class Refused(gr.Error):
 
 
 def offered(models: Models, model: str) -> dict[str, tuple[list[str], str | list[str]]]:
-    """Types and attributes -> the values that a model has, of all attributes of all models, and the one at first.
-
-    Of tags several can be chosen, at first none.
-    """
+    """Types and attributes -> the values that a model has, of all attributes of all models, and the one at first."""
     pipeline = models[model]
     known, usual = pipeline.conditioner.vocabulary, {**USUAL, **pipeline.config.default_conditions}
     second = [NONE, *known["type"]] if pipeline.conditioner.has_types else []  # a sprite has only one class
@@ -227,7 +224,6 @@ class Handlers:
         return [gr.update(**changed[name]) if name in changed else gr.skip() for name in (*settings, "attributes")]
 
     def select(self, event: gr.SelectData) -> int:
-        """The number of the sprite that was clicked."""
         return number("index", event.index, 0, MAX_IMAGES - 1) + 1
 
     def finish(self, result: Generation) -> tuple[str, int]:

@@ -40,11 +40,7 @@ NAMES = {"sprites": ("Pokémon sprites", "pokemon"), "starter": ("Starter creatu
 def run_card(
     pipeline: PokemonDDPMPipeline, config: Any, name: str, step: int, counts: Mapping[str, int], metrics: Numbers
 ) -> ModelCard:
-    """The card of the model of a training run.
-
-    `config` is its `TrainingConfig`, `step` the number of updates, `counts` that of images by split, and `metrics` are
-    losses by name, such as "validation_loss".
-    """
+    """The card of the model of a training run, with the number of images by split, and losses by name."""
     base, (data, kind) = config.initial_weights, _data(config)
     metadata: dict[str, Any] = dict(LICENSES.get(kind, {}))
     if base and kind != "sprites":  # weights do not become free by updates on other images
@@ -105,10 +101,7 @@ def folder_card(folder: Path) -> ModelCard | None:
 
 
 def write_metrics(folder: Path, numbers: Numbers, data: str, split: str, sentences: Sequence[str]) -> None:
-    """Writes the content of report.json and the summary in place of earlier ones into the card in a model's folder.
-
-    `data` is what the images are called. Without a card, nothing is written.
-    """
+    """Writes the content of report.json and the summary in place of earlier ones into the card of a folder, if any."""
     card, about = folder_card(folder), numbers["about"]
     if card is None:
         return

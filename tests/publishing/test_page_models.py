@@ -5,14 +5,12 @@ import os
 import re
 import shutil
 
-import numpy as np
 import pytest
 from safetensors.torch import save_file
 
 from pokemon_ddpm import SpriteConditioner
-from pokemon_ddpm.creature import CreatureSettings, generate_creature
-from pokemon_ddpm.description import DRAWN_STRENGTH, SKETCHES, sketch_image
-from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
+from pokemon_ddpm.description import SKETCHES
+from pokemon_ddpm.generation import SpriteRequest
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.publishing.hub import ISOLATED
 from pokemon_ddpm.publishing.page import write_pages
@@ -36,29 +34,11 @@ from tests.publishing.page_visits import (
     wait_until_kept,
     wish,
 )
-from tests.test_package import ROOT
 from tests.tiny_models import ranking_student, seeded
 from tests.training.runs import wait_until
 
 WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]  # computed on the CPU
 pytestmark = PAGE_MARKS
-
-
-def test_the_lines_for_phaser_play_the_idle_animation(browser, pipeline, tmp_path):
-    """Those of docs/generation.md, with the sheet of `pokemon-ddpm creature --idle`."""
-    (lines,) = re.findall(r"```js\n(.*?)```", (ROOT / "docs" / "generation.md").read_text(encoding="utf-8"), re.DOTALL)
-    shutil.copy(npm_package("phaser@3.90.0", tmp_path) / "dist" / "phaser.min.js", tmp_path)
-    list(generate_creature(pipeline, GenerationSettings("tiny"), CreatureSettings("fire", 7), tmp_path, idle=True))
-    preload, create = lines.split("\n\n")
-    scene = f"{{ preload() {{\n{preload}\n}}, create() {{\n{create}\n}} }}"
-    start = f"const game = new Phaser.Game({{ pixelArt: true, scene: {scene} }});"
-    (tmp_path / "index.html").write_text(f'<script src="phaser.min.js"></script><script>{start}</script>')
-    with served(tmp_path) as url, browser.new_context() as context:
-        page = context.new_page()
-        page.goto(url)
-        for name in ("1-front.png", "1-front-idle.png", "1-front.png"):
-            shown = f"game.scene.scenes[0]?.children.list[0]?.frame.name === '{name}'"
-            assert page.wait_for_function(shown).json_value()
 
 
 def test_it_is_accessible_and_fits(visit, url, tmp_path):
@@ -173,16 +153,9 @@ def test_what_fails_can_be_tried_again(browser, url, monkeypatch):
         click(page, "Try again")
         ready(page)
         expect(page.locator("#generate")).to_be_enabled()
-        for pattern, answer, message in (
-            ("**/gif.js", lambda route: route.abort(), "A part of the page cannot be loaded. Check the connection."),
-            ("**/unet.onnx", lambda route: route.fulfill(body=b"no model"), "unet.onnx is damaged, or this browser"),
-        ):
-            context.route(pattern, answer)
-            page.goto(url)
-            expect(page.locator("#status")).to_contain_text(message)
-            context.unroute(pattern)
-            click(page, "Try again")
-            ready(page)
+        context.route("**/unet.onnx", lambda route: route.fulfill(body=b"no model"))
+        page.goto(url)
+        expect(page.locator("#status")).to_contain_text("unet.onnx is damaged, or this browser")
 
 
 def test_what_never_answers_is_not_waited_for(browser, url):
@@ -350,15 +323,6 @@ def test_poses_are_drawn_for_half_of_the_candidates(browser, folder, tmp_path):
         strengths = page.evaluate("requests.map(({ image, strength }) => image ? strength : 1)")
         assert strengths == 2 * [1, 1, *4 * [0.75], 1, 1]
         posed = [each.split() for each in titles(page) if each.split()[-2] in SKETCHES]
-        for name, color, shape, pose, seed in posed[:2]:
-            assert shape == SKETCHES[pose]["shape"] and name in SKETCHES[pose]["types"].split()
-            given = {"color": color, "shape": shape, "generator": seeded(int(seed))}
-            sketch = sketch_image(pose, given, SIDE, int(seed))
-            image = student(name, image=sketch, strength=DRAWN_STRENGTH, **given).images[0]
-            page.goto(f"{url}?type={name}&color={color}&shape={shape}&pose={pose}&seed={seed}")
-            expect_sprite(page, f"{name} {color} {shape} {pose} {seed}")
-            shown, wanted = pixels_of(page, "#large").astype(int), np.asarray(to_sprite(image)).astype(int)
-            assert (shown[..., 3] == wanted[..., 3]).mean() > 0.99
-            # Of noise, one gray level can make another palette; another strength is 39 apart.
-            assert np.abs(shown - wanted)[wanted[..., 3] > 0].mean() < 20
         assert posed
+        for name, _, shape, pose, _ in posed:
+            assert shape == SKETCHES[pose]["shape"] and name in SKETCHES[pose]["types"].split()
