@@ -66,12 +66,7 @@ def game_sheet(images: Sequence[Image.Image], columns: int) -> Image.Image:
 
 
 def sheet_description(
-    image_name: str,
-    size: tuple[int, int],
-    columns: int,
-    names: Sequence[str],
-    metadata: Sequence[Any],
-    **of_sheet: Any,
+    image: str, size: tuple[int, int], columns: int, names: Sequence[str], metadata: Sequence[Any], **of_sheet: Any
 ) -> dict[str, Any]:
     """The content of the JSON file beside a game sheet, as TexturePacker's "JSON (Array)", with metadata."""
     width, height = size
@@ -83,7 +78,7 @@ def sheet_description(
         place = {**whole, "x": i % columns * width, "y": i // columns * height}
         frames.append({"filename": name, "frame": place, **untrimmed, **about})
     sheet_size = {"w": columns * width, "h": -(-len(names) // columns) * height}
-    meta = {"app": "pokemon-ddpm", "image": image_name, "format": "RGBA8888", "size": sheet_size, "scale": "1"}
+    meta = {"app": "pokemon-ddpm", "image": image, "format": "RGBA8888", "size": sheet_size, "scale": "1"}
     return {"frames": frames, "meta": {**meta, **of_sheet}}
 
 

@@ -13,7 +13,7 @@ from pokemon_ddpm.postprocessing import enlarge, remove_background, to_sprite
 from pokemon_ddpm.preprocessing import on_white
 from pokemon_ddpm.studio import Job, generate_files, generate_sprites
 from pokemon_ddpm.vocabulary import CONDITIONS
-from tests.tiny_models import network_calls, tiny_pipeline
+from tests.tiny_models import network_calls, seeded, tiny_pipeline
 
 REQUESTS = [
     SpriteRequest(0, "fire"),
@@ -60,11 +60,16 @@ def test_chunks_are_whole_and_yielded_when_they_are_finished(known, chunk_size, 
 def test_steps_contain_the_sample_and_the_predicted_clean_image(known):
     requests = [REQUESTS[3], REQUESTS[1], *REQUESTS[1:4]]
     made = generate_sprites(known, requests, with_steps=True, guidance_scale=1)
+    predicted, names = [], ["pred_original_sample"]
+    keep = {"callback_on_step_end": lambda *given: predicted.append(given[3][names[0]]) or {}}
+    keep |= {"callback_on_step_end_tensor_inputs": names, "generator": seeded(3)}
+    known({"fire": 0.7, "water": 0.3}, guidance_scale=1, **keep)  # the first of them
     for sprite, expected in zip(made, contents(known, requests, guidance_scale=1), strict=True):
-        # At the last step the prediction is the sample, but for rounding.
-        last, predicted = (np.asarray(image).astype(int) for image in sprite.steps[-1][1:])
-        assert sprite.sample.tobytes() == last.astype(np.uint8).tobytes() == expected
-        assert np.abs(predicted - last).max() <= 1 and [step.timestep for step in sprite.steps] == [999, 666, 332]
+        assert sprite.sample.tobytes() == sprite.steps[-1].sample.tobytes() == expected
+        assert [step.timestep for step in sprite.steps] == [999, 666, 332]
+        for step, tensor in zip(sprite.steps, predicted, strict=True) if sprite.request is requests[0] else ():
+            (image,) = known.postprocess(tensor, "pil")
+            assert np.abs(np.asarray(step.pred_original_sample, dtype=int) - image).max() <= 1
 
 
 def test_a_sample_becomes_the_image_of_a_file(known):
