@@ -165,10 +165,7 @@ def open_repository(
 
 
 def push_folder(folder: Path, name: str, token: str | None = None, private: bool | None = None, **commit: Any) -> str:
-    """Pushes a folder that holds nothing but a pipeline with a card, and returns the URL of the commit.
-
-    Its card gets the name of the repository. `commit` are `commit_message`, `commit_description` and `create_pr`.
-    """
+    """Pushes a folder with nothing but a pipeline and its card, which gets the new name; returns the URL."""
     api, info = open_repository(name, private, token)
     card = RepoCard(read_card(folder / CARD_FILE)[0])
     card.text = re.sub(r'(from_pretrained\(")[^"]*"', rf'\g<1>{info.id}"', card.text)

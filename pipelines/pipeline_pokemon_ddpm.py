@@ -268,10 +268,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         class_embeddings: Tensor | None = None,
         num_images_per_type: int = 1,
     ) -> tuple[list[PokemonType], dict[str, list[AttributeValue]]]:
-        """The type of each image, and attribute -> its value for each; arguments as of `__call__`.
-
-        Values that are not given are the default ones.
-        """
+        """The type of each image, and attribute -> its value for each, by default the usual one; see `__call__`."""
         check_number("num_images_per_type", num_images_per_type, 1, MAX_IMAGES, Integral)
         given = {name: value for name, value in attributes.items() if value is not None}
         argument, defaults = self.conditioner.argument, {**self.config.default_conditions}
@@ -307,10 +304,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         return self.conditioner.encode(types, **values)
 
     def _start(self, noise: Tensor, clean: Tensor | None, strength: float) -> tuple[Tensor, Tensor]:
-        """The timesteps, and the sample (N, C, S, S) at the first: noise, or noised clean images.
-
-        With these, they are the share `strength` of the scheduler's timesteps, rounded down, at least one.
-        """
+        """The timesteps, and the sample at the first: noise, or clean images noised to a share of the timesteps."""
         timesteps = self.scheduler.timesteps
         if clean is None:
             return timesteps, noise * self.scheduler.init_noise_sigma

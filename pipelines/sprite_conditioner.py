@@ -55,10 +55,10 @@ def check_vocabulary(vocabulary: Mapping[str, Sequence[str]]) -> None:
         raise ValueError("The vocabulary must contain 'type' with at least one value.")
     wrong = [repr(name)[:MAX_LENGTH] for name in vocabulary if not is_attribute_name(name)]
     if wrong or len(vocabulary) > MAX_ATTRIBUTES:
+        rule = f"Python identifiers of at most {MAX_LENGTH} characters and no arguments of the pipeline"
+        given = ", ".join(wrong[:3]) or len(vocabulary)
         raise ValueError(
-            f"A model can have {MAX_ATTRIBUTES} attributes, whose names are Python identifiers of at most "
-            f"{MAX_LENGTH} characters and no arguments of the pipeline, but there are "
-            f"{', '.join(wrong[:3]) or len(vocabulary)}."
+            f"A model can have {MAX_ATTRIBUTES} attributes, whose names are {rule}, but there are {given}."
         )
     for attribute, values in vocabulary.items():
         what = "class names" if attribute == "type" else f"values of {attribute}"
@@ -67,11 +67,11 @@ def check_vocabulary(vocabulary: Mapping[str, Sequence[str]]) -> None:
             raise ValueError(f"There are {len(values):,} {what}, but at most {MAX_VALUES:,} are possible.")
         space = " " * (attribute == TAGS)  # between tags
         forms = [unicodedata.normalize("NFC", value).lower() for value in values]  # as `_position` compares them
-        count, wrong = Counter(forms), []
+        unusable = {form for form, count in Counter(forms).items() if count > 1} | {"", *reserved}
+        wrong = []
         for value, form in zip(values, forms, strict=True):
-            usable = value.isprintable() and value == value.strip()
-            usable = usable and not set(value) & set(RESERVED_CHARACTERS + space)
-            if not usable or form in ("", *reserved) or count[form] > 1 or len(value) > MAX_LENGTH:
+            is_plain = value.isprintable() and value == value.strip() and len(value) <= MAX_LENGTH
+            if not is_plain or form in unusable or {*value} & {*RESERVED_CHARACTERS, *space}:
                 wrong.append(repr(value)[:MAX_LENGTH])
         if wrong:
             raise ValueError(
@@ -228,11 +228,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         return {attribute: self.tables[_table(attribute)].num_embeddings - 1 for attribute in self.vocabulary}
 
     def type_ids(self, pokemon_type: str | int | tuple | None) -> tuple[int, int]:
-        """The ids of the two type slots.
-
-        Of a name ("fire": one of the types is fire), "fire/flying" or a pair (both), "fire/none" (fire only), an id,
-        or None (any type).
-        """
+        """The ids of the two slots: of a type, two ("fire/flying" or a pair), "fire/none", an id, or None for any."""
         given = tuple(pokemon_type.split("/")) if isinstance(pokemon_type, str) else pokemon_type
         parts = given if isinstance(given, tuple) else (ANY if given is None else given,)
         ids, any_id = [self._type_id(part) for part in parts], self.none_id + 1
@@ -264,10 +260,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         return [(float(weight / total), self.type_ids(part)) for part, weight in pokemon_type.items()]
 
     def attribute_id(self, attribute: str, value: str | bool | None) -> int:
-        """The id of a value of an attribute other than type and tags.
-
-        The value is one of its values, "any" or None for `any`, or a bool where the values are "no" and "yes".
-        """
+        """The id of a value of an attribute other than type and tags; None is `any`, and a bool "no" or "yes"."""
         if attribute in ("type", TAGS) or attribute not in self.config.vocabulary:
             known = ", ".join(self.argument if name == "type" else name for name in self.vocabulary)
             raise ValueError(f"{attribute[:MAX_LENGTH]} is no condition of this model; its conditions are {known}.")

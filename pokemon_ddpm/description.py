@@ -203,10 +203,7 @@ def _phrases(
 
 
 def drawn_sketch(types: Iterable[str], shape: str | None, seed: int) -> str | None:
-    """A sketch for one of these types, by chance, or one of a shape that is asked for; None where none is known.
-
-    A network likes one pose best, and makes it of most noise. Without types all sketches count.
-    """
+    """A sketch for one of these types, or any, or one of a given shape, by chance: a network likes one pose best."""
     chosen = {*types}
     names = [name for name, sketch in SKETCHES.items() if not chosen or chosen & {*sketch["types"].split()}]
     if shape not in (None, ANY):

@@ -76,10 +76,7 @@ def default_settings(models: Models, model: str) -> dict[str, Any]:
 
 
 def controls(models: Models, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Setting, or "attributes" for all -> arguments of its Gradio component, if they depend on the chosen model.
-
-    The guidance scale, and what the model does not know or what is any, get its defaults.
-    """
+    """Setting, or "attributes" for all -> arguments of its Gradio component, if they depend on the chosen model."""
     pipeline, arguments = models[settings["model"]], {}
     for name, (values, first) in offered(models, settings["model"]).items():
         kept = values if name in SETTINGS else [value for value in values if value != ANY]  # as what a model lacked is

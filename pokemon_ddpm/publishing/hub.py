@@ -56,10 +56,7 @@ def open_repository(name: str, private: bool | None, repo_type: str = "model", *
 
 
 def upload_model(folder: Path, name: str, private: bool | None = None, **commit: str) -> str:
-    """Pushes pipeline, current code, card, license and newest sheet of a folder, and returns the URL of the commit.
-
-    The folder, of a training run or `save_pretrained`, is only read; for `commit` see `push_folder`.
-    """
+    """Pushes pipeline, code, card, license and newest sheet of a folder, which is only read; returns the URL."""
     pipeline, card = PokemonDDPMPipeline.from_pretrained(folder), cards.folder_card(folder)
     parts = [f"{part}/{file}" for part in pipeline.components for file in ("*.json", PLAIN_WEIGHTS)]
     patterns = [INDEX_FILE, CARD_FILE, LICENSE_FILE, cards.newest_sheet(folder) or CARD_FILE, *parts]
@@ -76,10 +73,7 @@ def upload_model(folder: Path, name: str, private: bool | None = None, **commit:
 
 
 def upload_dataset(name: str, data_dir: str | None, public: bool) -> tuple[Any, str]:
-    """Pushes a card, then the starter set or the archive as Parquet files, one commit a configuration.
-
-    Returns the repository before the push, see `HfApi.repo_info`, and the URL of the last commit.
-    """
+    """Pushes a card, then Parquet files, a commit a configuration; returns the repository before, and the last URL."""
     api, info = open_repository(name, not public, "dataset")
     is_visible = f"{name} is public already. Make it private in its settings, or push with --public."
     require(public or info.private is not False, is_visible)
@@ -102,10 +96,7 @@ def upload_dataset(name: str, data_dir: str | None, public: bool) -> tuple[Any, 
 
 
 def upload_space(name: str, model: str | None = None, page: bool = False, private: bool | None = None) -> str:
-    """Pushes the app, or the page, as a Space, and returns the URL of the commit; its README is replaced.
-
-    For `model` see `write_space`; the page has the project's distilled models by default.
-    """
+    """Pushes the app, or the page, as a Space, and returns the URL of the commit; for `model` see `write_space`."""
     can_read = not model or page or not Path(locate_model(model)).exists()
     require(can_read, f"A Space cannot read {model}. Push the model (pokemon-ddpm push) and give its name.")
     pipelines = {name: GenerationSettings(name).load("cpu") for name in ([model] if model else RANKING_MODELS)}

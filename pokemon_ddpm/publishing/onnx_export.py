@@ -178,10 +178,7 @@ def sampling_config(pipeline: PokemonDDPMPipeline) -> dict[str, Any]:
 
 
 def check_export(pipeline: PokemonDDPMPipeline, folder: Path, report: Callable[[str], None]) -> None:
-    """Compares an export with its pipeline: the embedding of a condition, and whole sprites.
-
-    `report` gets a sentence of each comparison. Raises ValueError if sprites differ by more than one gray level.
-    """
+    """Compares an export with its pipeline, and reports it; ValueError if sprites differ by more than a gray level."""
     conditioner, unet = (
         onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"])
         for name in (CONDITIONER_FILE, UNET_FILE)

@@ -23,7 +23,7 @@ from pokemon_ddpm.app.server import App
 from pokemon_ddpm.cli import app as command_line
 from pokemon_ddpm.files import read_png
 from pokemon_ddpm.generation import read_settings
-from pokemon_ddpm.studio import Job, generate_files, sample_seed
+from pokemon_ddpm.studio import Job, generate_files
 from tests.app.running import DOCS, Network, expected_images, free_port, running
 from tests.training.runs import wait_until
 
@@ -58,16 +58,6 @@ def test_a_downloaded_png_can_be_repeated_to_the_byte(client, models, tmp_path):
         assert again.read_bytes() == png.read_bytes() and settings.model == model
         finished = {"transparent": True, "palette": 16, "min_fragment": 256, "scale": settings.scale}
         assert read_png(png).postprocessing == finished
-
-
-def test_visitors_have_their_own_sprites(client: Client, app: App) -> None:
-    other = Client(app.url, verbose=False)
-    client.predict("fire", "any", 1, False, 5, api_name="/generate")
-    with pytest.raises(AppError, match="^There are no sprites in memory"):
-        other.predict(api_name="/png")
-    other.predict("water", "any", 1, False, 9, api_name="/generate")
-    seeds = [read_settings(each.predict(api_name="/png"))[1].seed for each in (client, other)]
-    assert seeds == [sample_seed(5, 0), sample_seed(9, 0)]
 
 
 @pytest.mark.parametrize(("values", "message"), [

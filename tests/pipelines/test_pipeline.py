@@ -250,22 +250,12 @@ def test_images_of_other_formats_are_converted():
     torch.testing.assert_close(pipeline.prepare_image("image", large, 1), expected)
     assert pipeline.prepare_image("image", SPRITE.convert("P"), 1).shape == (1, *SHAPE)
     assert (pipeline.prepare_image("image", Image.new("RGBA", (16, 16), (0, 0, 0, 0)), 1) == 1).all()  # on white
-    kept, fitted = (transparent.prepare_image("image", large, 1, keep) for keep in (True, False))
-    assert torch.equal(kept, fitted)
-
-
-@pytest.mark.parametrize(("side", "zoom", "mode"), [(12, 1, "RGB"), (12, 1, "RGBA"), (12, 8, "RGB"), (40, 1, "RGB")])
-def test_a_sprite_is_prepared_as_for_training(side, zoom, mode):
-    """A square with a black outline, and white inside that is no background."""
-    pixels = np.full((side + 6, side + 8, 4), (255, 255, 255, 0), dtype=np.uint8)
-    pixels[2 : side + 2, 3 : side + 3] = (0, 0, 0, 255)
-    pixels[3 : side + 1, 4 : side + 2] = (200, 40, 60, 255)
-    pixels[5:7, 6:8] = 255
-    image = Image.fromarray(pixels if mode == "RGBA" else pixels[..., :3])
-    image = image.resize((image.width * zoom, image.height * zoom), Image.Resampling.NEAREST)
-    found = tiny_pipeline(channels=4).prepare_image("image", [image], 1)[0]
-    expected = preprocess(image.convert("RGB"), 16)
-    assert np.array_equal(((found + 1) * 127.5).round().byte().permute(1, 2, 0).numpy(), expected)
+    boxed = Image.new("RGBA", (20, 18), (255, 255, 255, 0))  # an outline, and white inside that is no background
+    for color, box in (("black", (3, 2, 15, 14)), ("red", (4, 3, 14, 13)), ("white", (6, 5, 8, 7))):
+        boxed.paste(color, box)
+    for image in (boxed, boxed.resize((160, 144), Image.Resampling.NEAREST)):  # as for training
+        found = (transparent.prepare_image("image", image, 1)[0] + 1) * 127.5
+        assert np.array_equal(found.round().byte().permute(1, 2, 0), preprocess(image.convert("RGB"), 16))
 
 
 def test_callbacks_of_diffusers():

@@ -513,13 +513,6 @@ def test_slips_of_a_visitor(visit, url):
         expect(other.locator("#dex-list .heart[aria-pressed=true]")).to_have_count(1)
         expect(other.locator("#heart")).to_have_attribute("aria-pressed", "true")
         other.close()
-        for names in (("Shiny", "Back"), ("Back", "Shiny")):
-            for name in names:
-                click(page, name)
-                ready(page)
-            expect_sprite(page, "water 5 back shiny")
-            page.locator("#made button[title='water 5']").click()
-        expect(page.locator("#made .shiny")).to_have_count(2)
         click(page, "Evolve")
         expect(page.locator("#status")).to_have_text(re.compile(r"^\w+ evolved into \w+!$"))
         click(page, "Delete")

@@ -158,29 +158,6 @@ def test_what_fails_can_be_tried_again(browser, url, monkeypatch):
         expect(page.locator("#status")).to_contain_text("unet.onnx is damaged, or this browser")
 
 
-def test_what_never_answers_is_not_waited_for(browser, url):
-    with browser.new_context(service_workers="block") as context:
-        page = context.new_page()
-        page.add_init_script("const { timeout } = AbortSignal; AbortSignal.timeout = timeout.bind(AbortSignal, 500);")
-
-        def hurry(route) -> None:
-            response = route.fetch()
-            route.fulfill(response=response, body=response.text().replace("PATIENCE = 30_000", "PATIENCE = 500"))
-
-        context.route("**/worker.js", hurry)
-        for pattern, message in {
-            "**/words.json": "config.json cannot be downloaded. Check the connection.",
-            "**/ort.*.mjs": "The runtime cannot be loaded from 127.0.0.1",
-            "**/unet.onnx": "unet.onnx cannot be downloaded: the server does not answer. Check the connection.",
-        }.items():
-            context.route(pattern, lambda _: None)
-            page.goto(url)
-            expect(page.locator("#status")).to_contain_text(message)
-            context.unroute(pattern)
-        click(page, "Try again")
-        ready(page)
-
-
 def test_webgpu(browser, url, pipeline):
     with browser.browser_type.launch(executable_path=CHROMIUM, args=[FAST, *WEBGPU]) as gpu:
         page = gpu.new_page(reduced_motion="reduce")  # #large is the sprite, not a frame of its idle animation
