@@ -230,14 +230,11 @@ def test_the_creature_of_a_day_cries_and_surprise_shinies_follow_from_date_and_s
     code = """(types) => {
         const dates = Array.from({ length: 60 }, (_, day) => new Date(864e5 * (20000 + day)).toISOString());
         const days = dates.map((date) => ofDay(date.slice(0, 10), types));
-        const cries = days.map(({ seed }) => notesOf({ seed, makes: [] }, "tiny"));
         const shinies = Array.from({ length: 6400 }, (_, seed) => seed).filter(isSurprise).length;
-        return [days, cries, shinies, notesOf({ seed: 5, makes: [] }), notesOf({ seed: 5, makes: [] })];
+        return [days, shinies, ...[5, 5, 6].map((seed) => notesOf({ seed, makes: [] }, "tiny"))];
     }"""
     modules = {"cry": "notesOf", "recipe": "isSurprise, ofDay"}
-    days, cries, shinies, one, again = run(modules, code, TYPES)
+    days, shinies, one, again, other = run(modules, code, TYPES)
     assert 70 < shinies < 130  # 100 are expected, with a standard deviation of 10
     assert len({day["seed"] for day in days}) == 60 and len({day["type"] for day in days}) > 12
-    assert one == again and len({json.dumps(each) for each in cries}) == 60
-    assert all(0.1 < sum(note[1] for note in each) < 0.9 for each in cries)
-    assert all(150 < value < 5000 for each in cries for note in each for value in note[2:])
+    assert one == again != other
