@@ -72,7 +72,7 @@ class SpriteUNet2DModel(UNet2DModel):
     def forward(
         self, sample: Tensor, timestep: Tensor | float, class_labels: Tensor | None = None, return_dict: bool = True
     ) -> UNet2DOutput | tuple[Tensor]:
-        """The prediction, (B, out_channels, S, S), for x_t (B, C, S, S), t or (B,) of them, and embeddings (B, D)."""
+        """The prediction (B, out_channels, S, S) for x_t (B, C, S, S), t, a number or (B,), and embeddings (B, D)."""
         packed = functional.pixel_unshuffle(sample, self.config.patch_size)
         prediction = super().forward(packed, timestep, class_labels, return_dict=False)[0]
         prediction = functional.pixel_shuffle(prediction, self.config.patch_size)
