@@ -24,6 +24,7 @@ from .sampling import (
     one_each,
     postprocess,
     predicted_original_sample,
+    require,
     set_timesteps,
 )
 from .sprite_preprocessing import model_pixels
@@ -153,8 +154,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         Raises:
             ValueError: If a value is out of its range, before anything is generated.
         """
-        if class_labels is not None and pokemon_type is not None:
-            raise ValueError("class_labels and pokemon_type are the same argument; pass only one.")
+        is_one = class_labels is None or pokemon_type is None
+        require(is_one, "class_labels and pokemon_type are the same argument; pass only one.")
         pokemon_type = class_labels if pokemon_type is None else pokemon_type
         names = getattr(callback_on_step_end, "tensor_inputs", callback_on_step_end_tensor_inputs)
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
@@ -194,8 +195,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                     break
 
         # 4. From samples to images.
-        if not latents.isfinite().all():
-            raise ValueError("The samples are NaN or infinite: the weights are damaged, or too large for their dtype.")
+        damaged = "the weights are damaged, or too large for their dtype"
+        require(bool(latents.isfinite().all()), f"The samples are NaN or infinite: {damaged}.")
         images = latents if output_type == "latent" else self.postprocess(latents, output_type)
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=images) if return_dict else (images,)
@@ -217,20 +218,18 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         trained, own = self._trained_scheduler, self.config.num_inference_steps
         check_scheduler(self.scheduler, trained, self.unet.config.out_channels > self.unet.config.in_channels)
         self._check_sampling(num_inference_steps, guidance_scale)
-        if is_distilled(trained) and not (is_distilled(self.scheduler) and num_inference_steps == own):
-            raise ValueError(
-                f"This model was distilled to {own} steps of its own scheduler; leave out num_inference_steps and "
-                "keep the scheduler, or use its teacher."
-            )
-        if image is None and strength is not None:
-            raise ValueError("strength needs an image; pass image as well.")
-        if strength is not None:
-            check_number("strength", strength, 0, 1)
-        if output_type not in OUTPUT_TYPES:
-            raise ValueError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, not {output_type!r}.")
-        if not isinstance(tensor_inputs, (list, tuple)) or not all(name in CALLBACK_TENSORS for name in tensor_inputs):
-            known = ", ".join(CALLBACK_TENSORS)
-            raise ValueError(f"callback_on_step_end_tensor_inputs must be a list of {known}, not {tensor_inputs!r}.")
+        require(
+            not is_distilled(trained) or is_distilled(self.scheduler) and num_inference_steps == own,
+            f"This model was distilled to {own} steps of its own scheduler; leave out num_inference_steps and keep "
+            "the scheduler, or use its teacher.",
+        )
+        require(image is not None or strength is None, "strength needs an image; pass image as well.")
+        check_number("strength", 0 if strength is None else strength, 0, 1)
+        known = ", ".join(OUTPUT_TYPES)
+        require(output_type in OUTPUT_TYPES, f"output_type must be one of {known}, not {output_type!r}.")
+        is_list, known = isinstance(tensor_inputs, (list, tuple)), ", ".join(CALLBACK_TENSORS)
+        are_known = is_list and all(name in CALLBACK_TENSORS for name in tensor_inputs)
+        require(are_known, f"callback_on_step_end_tensor_inputs must be a list of {known}, not {tensor_inputs!r}.")
 
     def check_defaults(self) -> None:
         """Raises some exception if the defaults of a call, or the components, do not fit each other."""
@@ -245,7 +244,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         with suppress(ValueError):
             check_scheduler(self.scheduler, self._trained_scheduler, learns_variance=True)
             first, *_ = set_timesteps(self.scheduler, config.num_inference_steps, "cpu")
-            self._alpha_bar(first)
+            self._original_sample(prediction, first, sample)
             self._step(prediction, first, sample, [torch.Generator()])
 
     def _check_sampling(self, num_inference_steps: int, guidance_scale: float) -> None:
@@ -264,25 +263,21 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
 
     def expand_conditions(
         self,
-        pokemon_type: PokemonType | list[PokemonType],
-        attributes: Mapping[str, AttributeValue | list[AttributeValue]],
+        pokemon_type: Any,
+        attributes: Mapping,
         class_embeddings: Tensor | None = None,
         num_images_per_type: int = 1,
     ) -> tuple[list[PokemonType], dict[str, list[AttributeValue]]]:
-        """The type of each image, and attribute -> its value for each; arguments as of `__call__`.
-
-        Values that are not given are the default ones.
-        """
+        """The type of each image, and attribute -> its value for each, by default the usual one; see `__call__`."""
         check_number("num_images_per_type", num_images_per_type, 1, MAX_IMAGES, Integral)
         given = {name: value for name, value in attributes.items() if value is not None}
         argument, defaults = self.conditioner.argument, {**self.config.default_conditions}
         if class_embeddings is None:
             types = pokemon_type if isinstance(pokemon_type, list) else [pokemon_type]
-            if not types:
-                raise ValueError(f"{argument} is an empty list; pass at least one, or None for any.")
+            require(len(types) > 0, f"{argument} is an empty list; pass at least one, or None for any.")
         else:
-            if pokemon_type is not None or given:
-                raise ValueError(f"class_embeddings replaces {argument} and all other conditions; pass only one.")
+            is_one = pokemon_type is None and not given
+            require(is_one, f"class_embeddings replaces {argument} and all other conditions; pass only one.")
             count = max(1, len(class_embeddings)) if getattr(class_embeddings, "ndim", 0) == 2 else 1
             check_tensor("class_embeddings", class_embeddings, (count, self.unet.time_embedding.linear_2.out_features))
             types, defaults = [None] * count, {}
@@ -296,12 +291,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             values[name] = [value for value in used for _ in range(num_images_per_type)]
         return [kind for kind in types for _ in range(num_images_per_type)], values
 
-    def encode_conditions(
-        self,
-        types: list[PokemonType],
-        values: dict[str, list[AttributeValue]],
-        generators: Sequence[torch.Generator] = (),
-    ) -> Tensor:
+    def encode_conditions(self, types: list, values: dict, generators: Sequence[torch.Generator] = ()) -> Tensor:
         """The class embeddings (N, D) of what `expand_conditions` returns.
 
         With the generators of the images, attributes that are not given are drawn by their seeds into `values`, see
@@ -314,10 +304,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         return self.conditioner.encode(types, **values)
 
     def _start(self, noise: Tensor, clean: Tensor | None, strength: float) -> tuple[Tensor, Tensor]:
-        """The timesteps, and the sample (N, C, S, S) at the first: noise, or noised clean images.
-
-        With these, they are the share `strength` of the scheduler's timesteps, rounded down, at least one.
-        """
+        """The timesteps, and the sample at the first: noise, or clean images noised to a share of the timesteps."""
         timesteps = self.scheduler.timesteps
         if clean is None:
             return timesteps, noise * self.scheduler.init_noise_sigma
@@ -343,7 +330,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
     def prepare_latents(self, generators: list[torch.Generator], latents: Tensor | None = None) -> Tensor:
         """Initial unit Gaussian noise, float32 (N, C, S, S) on the device."""
         if latents is None:
-            noise = [torch.randn(self.sample_shape, generator=each, device=each.device).cpu() for each in generators]
+            noise = [torch.randn(self.sample_shape, generator=one, device=one.device).cpu() for one in generators]
             latents = torch.stack(noise)
         check_tensor("latents", latents, (len(generators), *self.sample_shape))
         # float32 whatever the network computes in: a seed is the same noise for every dtype, and many small steps
@@ -353,12 +340,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
     def predict(self, sample: Tensor, t: Tensor, unconditional: Tensor, embeddings: Tensor, scale: float) -> Tensor:
         """The network's prediction for a sample (N, C, S, S) at timestep t, float32, with classifier-free guidance.
 
-        It is uncond + s (cond - uncond), equation 6 of Ho & Salimans 2022 with s = w + 1. With a learned variance it
-        is (N, 2C, S, S), and only the mean is guided.
-
-        Args:
-            unconditional, embeddings: Class embeddings (N, D) without and with the conditions.
-            scale: The guidance scale s; 1 is the conditional model.
+        It is uncond + s (cond - uncond), equation 6 of Ho & Salimans 2022 with s = w + 1, of embeddings (N, D) without
+        and with the conditions. With a learned variance it is (N, 2C, S, S), and only the mean is guided.
         """
         sample = sample.to(self.unet.dtype)
         if scale == 1:
@@ -383,11 +366,9 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             return result.pred_original_sample
         return result.prev_sample
 
-    def _alpha_bar(self, t: Tensor) -> float:
-        return self.scheduler.alphas_cumprod[int(t.round())].item()  # some solvers have timesteps between two
-
     def _original_sample(self, prediction: Tensor, t: Tensor, sample: Tensor) -> Tensor:
-        alpha_bar, kind = self._alpha_bar(t), self.scheduler.config.prediction_type
+        alpha_bar = self.scheduler.alphas_cumprod[int(t.round())].item()  # some solvers have timesteps between two
+        kind = self.scheduler.config.prediction_type
         prediction = prediction[:, : sample.shape[1]]  # without a learned variance
         return predicted_original_sample(kind, prediction, sample, math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar))
 

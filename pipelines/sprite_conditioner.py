@@ -55,10 +55,10 @@ def check_vocabulary(vocabulary: Mapping[str, Sequence[str]]) -> None:
         raise ValueError("The vocabulary must contain 'type' with at least one value.")
     wrong = [repr(name)[:MAX_LENGTH] for name in vocabulary if not is_attribute_name(name)]
     if wrong or len(vocabulary) > MAX_ATTRIBUTES:
+        rule = f"Python identifiers of at most {MAX_LENGTH} characters and no arguments of the pipeline"
+        given = ", ".join(wrong[:3]) or len(vocabulary)
         raise ValueError(
-            f"A model can have {MAX_ATTRIBUTES} attributes, whose names are Python identifiers of at most "
-            f"{MAX_LENGTH} characters and no arguments of the pipeline, but there are "
-            f"{', '.join(wrong[:3]) or len(vocabulary)}."
+            f"A model can have {MAX_ATTRIBUTES} attributes, whose names are {rule}, but there are {given}."
         )
     for attribute, values in vocabulary.items():
         what = "class names" if attribute == "type" else f"values of {attribute}"
@@ -67,11 +67,11 @@ def check_vocabulary(vocabulary: Mapping[str, Sequence[str]]) -> None:
             raise ValueError(f"There are {len(values):,} {what}, but at most {MAX_VALUES:,} are possible.")
         space = " " * (attribute == TAGS)  # between tags
         forms = [unicodedata.normalize("NFC", value).lower() for value in values]  # as `_position` compares them
-        count, wrong = Counter(forms), []
+        unusable = {form for form, count in Counter(forms).items() if count > 1} | {"", *reserved}
+        wrong = []
         for value, form in zip(values, forms, strict=True):
-            usable = value.isprintable() and value == value.strip()
-            usable = usable and not set(value) & set(RESERVED_CHARACTERS + space)
-            if not usable or form in ("", *reserved) or count[form] > 1 or len(value) > MAX_LENGTH:
+            is_plain = value.isprintable() and value == value.strip() and len(value) <= MAX_LENGTH
+            if not is_plain or form in unusable or {*value} & {*RESERVED_CHARACTERS, *space}:
                 wrong.append(repr(value)[:MAX_LENGTH])
         if wrong:
             raise ValueError(
@@ -228,12 +228,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         return {attribute: self.tables[_table(attribute)].num_embeddings - 1 for attribute in self.vocabulary}
 
     def type_ids(self, pokemon_type: str | int | tuple | None) -> tuple[int, int]:
-        """The ids of the two type slots.
-
-        Args:
-            pokemon_type: A name ("fire": one of the types is fire), "fire/flying" or a pair (both), "fire/none" (fire
-                only), an id, or None (any type).
-        """
+        """The ids of the two slots: of a type, two ("fire/flying" or a pair), "fire/none", an id, or None for any."""
         given = tuple(pokemon_type.split("/")) if isinstance(pokemon_type, str) else pokemon_type
         parts = given if isinstance(given, tuple) else (ANY if given is None else given,)
         ids, any_id = [self._type_id(part) for part in parts], self.none_id + 1
@@ -265,10 +260,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         return [(float(weight / total), self.type_ids(part)) for part, weight in pokemon_type.items()]
 
     def attribute_id(self, attribute: str, value: str | bool | None) -> int:
-        """The id of a value of an attribute other than type and tags.
-
-        The value is one of its values, "any" or None for `any`, or a bool where the values are "no" and "yes".
-        """
+        """The id of a value of an attribute other than type and tags; None is `any`, and a bool "no" or "yes"."""
         if attribute in ("type", TAGS) or attribute not in self.config.vocabulary:
             known = ", ".join(self.argument if name == "type" else name for name in self.vocabulary)
             raise ValueError(f"{attribute[:MAX_LENGTH]} is no condition of this model; its conditions are {known}.")
@@ -282,10 +274,9 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         given = [tags] if isinstance(tags, str) else [] if tags is None else tags
         if not (isinstance(given, list | tuple | set) and all(isinstance(word, str) for word in given)):
             raise ValueError(f"{TAGS} must be words, a list of words, or None, not {short_repr(tags)}.")
-        words = " ".join(given).replace(",", " ").split()
-        known = self.config.vocabulary.get(TAGS, [])
+        words, known = " ".join(given).replace(",", " ").split(), self.config.vocabulary.get(TAGS, [])
         if words and not known:
-            raise ValueError(f"{TAGS} is no condition of this model; its conditions are {', '.join(self.vocabulary)}.")
+            self.attribute_id(TAGS, None)  # says which conditions there are
         ids = [_position("tag", word, [*known, ANY]) for word in words]
         return sorted({*ids} - {len(known)})
 
@@ -297,12 +288,8 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         lines or more, the color comes from one line and all else from another, so that no species is copied. The color
         is that of `COLOR_LINES` lines that is most typical of these rows: it is more frequent there than in all rows.
         Of tags as many as `DRAWN_TAGS` come from a row of the drawn shape, since few bodies have them all, and as many
-        words for the build from the second line.
-
-        Args:
-            pokemon_type: As in `type_blend`; of a blend the part with the largest weight counts.
-            given: Attribute -> its value, or None, as in `attribute_id`. "any" is given, too.
-            seed: Of the image; from 0.
+        words for the build from the second line. Of a blend the type with the largest weight counts; "any" is given,
+        too.
 
         Returns:
             Attribute -> value, perhaps "any" where it is unknown; empty for models without training conditions.
@@ -352,12 +339,8 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
     def encode(self, types: Sequence, /, **attributes: Sequence) -> Tensor:
         """The class embeddings (N, D) of conditions, on the conditioner's device.
 
-        Args:
-            types: One entry per image, as in `type_blend`. A blend is the weighted mean of its parts' embeddings.
-            **attributes: Attribute -> one value an image, as in `attribute_id`; of "tags" as in `tag_ids`.
-
-        Raises:
-            TypeError: If something has no entries.
+        There is one entry per image: of types as in `type_blend`, of attributes as in `attribute_id`, of tags as in
+        `tag_ids`. A blend is the weighted mean of its parts' embeddings.
         """
         for name, entries in {"types": types, **attributes}.items():
             if isinstance(entries, (str, Mapping)):  # whose letters or keys would be the entries
@@ -383,10 +366,8 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
     def forward(self, labels: Mapping[str, Tensor], augmentation: Tensor | None = None) -> Tensor:
         """The network's `class_labels`, (B, D).
 
-        Args:
-            labels: int64; "type" (B, 2), every other attribute (B,), but "tags" bool (B, V); at least one. What is
-                left out is `any`.
-            augmentation: Augmentation parameters of the images, (B, augmentation_dim); None for zeros.
+        Labels are int64, "type" (B, 2) and every other attribute (B,), but "tags" bool (B, V); at least one. What is
+        left out is `any`. Augmentation parameters are (B, augmentation_dim), by default zeros.
         """
         batch = next(iter(labels.values()))
         total: Tensor | float = 0.0

@@ -70,20 +70,9 @@ class SpriteUNet2DModel(UNet2DModel):
             self.preconditioning.bias.copy_(is_scale)  # c_skip 0, c_out 1
 
     def forward(
-        self,
-        sample: Tensor,
-        timestep: Tensor | float | int,
-        class_labels: Tensor | None = None,
-        return_dict: bool = True,
+        self, sample: Tensor, timestep: Tensor | float, class_labels: Tensor | None = None, return_dict: bool = True
     ) -> UNet2DOutput | tuple[Tensor]:
-        """The prediction, (B, out_channels, S, S).
-
-        Args:
-            sample: x_t, (B, C, S, S).
-            timestep: t, one number or (B,).
-            class_labels: Class embeddings (B, D).
-            return_dict: Whether to return an output object instead of a tuple.
-        """
+        """The prediction (B, out_channels, S, S) for x_t (B, C, S, S), t, a number or (B,), and embeddings (B, D)."""
         packed = functional.pixel_unshuffle(sample, self.config.patch_size)
         prediction = super().forward(packed, timestep, class_labels, return_dict=False)[0]
         prediction = functional.pixel_shuffle(prediction, self.config.patch_size)

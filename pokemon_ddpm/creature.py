@@ -71,40 +71,28 @@ def parts_of_stage(stage: int, pipeline: PokemonDDPMPipeline) -> list[Part]:
 
 @dataclass(frozen=True)
 class CreatureSettings:
-    """What decides about a creature, beside the model.
+    """What decides about a creature, beside the model."""
 
-    Attributes:
-        pokemon_type: Of the first stage.
-        seed: Of the creature; its parts have their own, see `studio.sample_seed`.
-        stages: From 1 to 3.
-        stage_types: Of the second and of the third stage; by default the type of the stage before.
-        drawn: Conditions of all parts, drawn for the first front.
-        shared_palette: Whether backs have the colors of their fronts, and next stages those of the stage before.
-    """
-
-    pokemon_type: PokemonType
-    seed: int
-    stages: int = 1
-    stage_types: tuple[PokemonType, ...] = ()
-    shared_palette: bool = True
-    drawn: Mapping[str, str] = field(default_factory=dict)
+    pokemon_type: PokemonType  # of the first stage
+    seed: int  # of the creature; its parts have their own, see `studio.sample_seed`
+    stages: int = 1  # to 3
+    stage_types: tuple[PokemonType, ...] = ()  # of the next ones; by default that of the stage before
+    shared_palette: bool = True  # whether backs have the colors of their fronts, and next stages those before them
+    drawn: Mapping[str, str] = field(default_factory=dict)  # conditions of all parts, for the first front
 
     def parts(self, pipeline: PokemonDDPMPipeline) -> list[Part]:
-        """The parts of all stages that a model knows."""
         return [part for stage in range(1, self.stages + 1) for part in parts_of_stage(stage, pipeline)]
 
     def type_of(self, part: Part) -> PokemonType:
-        """The type of a sprite."""
         return [self.pokemon_type, *self.stage_types][: part.stage][-1]
 
     def conditions(self, part: Part, pipeline: PokemonDDPMPipeline) -> dict[str, str]:
         """The attributes of a sprite, of those that the model knows."""
-        size = STAGE_SIZES[self.stages][part.stage - 1]
-        wanted = {"view": part.view, "finish": part.finish, "size": size}
+        wanted = {"view": part.view, "finish": part.finish, "size": STAGE_SIZES[self.stages][part.stage - 1]}
         known = pipeline.conditioner.vocabulary
-        found = {name: value for name, value in wanted.items() if value is not None and name in known}
+        own = {name: value for name, value in wanted.items() if value is not None and name in known}
         drawn = self.drawn or pipeline.conditioner.nothing_drawn  # the conditions of a given front are unknown
-        return {name: value for name, value in drawn.items() if (name, part.finish) != ("color", "shiny")} | found
+        return {name: value for name, value in drawn.items() if (name, part.finish) != ("color", "shiny")} | own
 
 
 def generate_stage(
@@ -117,14 +105,8 @@ def generate_stage(
 ) -> tuple[dict[str, Image.Image], dict[str, dict[str, Any]]]:
     """The sprites of a stage, RGBA with alpha 0 or 255, and what the description says of each; both by name.
 
-    Args:
-        given: Name -> sprite, in the format of the model: the front of the stage before, and any that are not
-            generated.
-        ranker: Chooses among the attempts without a fault (see `SEVERITY`); without it the first is taken.
-        **arguments: Further ones of the pipeline.
-
-    Raises:
-        ValueError: If the model does not know the type.
+    Given are the front of the stage before and any sprites that are not generated, in the format of the model. The
+    ranker chooses among the attempts without a fault (see `SEVERITY`); without it the first is taken.
     """
     sprites, notes, conditioner = dict(given), {}, pipeline.conditioner
     slots = [number for _, ids in conditioner.type_blend(creature.pokemon_type) for number in ids]
@@ -143,13 +125,13 @@ def generate_stage(
         samples = _samples(pipeline, creature, part, seeds, before, **arguments)
         made = [_processed(sample, creature, before) for sample in samples]
         if part.relation == "same":
-            made = [close_outline(each) for each in made]
+            made = [*map(close_outline, made)]
         pairs = zip(map(remove_background, samples), made, strict=True)
         faults, scores = [fault(*pair, before, part.relation) for pair in pairs], None
         if ranker:
             scores, faces = _scores(ranker, made, before, part, creature)
-            faults = [each or ("face" if face else None) for each, face in zip(faults, faces, strict=True)]
-        chosen = studio.best(made, scores, [SEVERITY[each] for each in faults])
+            faults = [known or ("face" if face else None) for known, face in zip(faults, faces, strict=True)]
+        chosen = studio.best(made, scores, [SEVERITY[name] for name in faults])
         sprites[name] = made[chosen]
         notes[name] = {"seed": seeds[chosen], "attempt": chosen, "faults": faults}
     return {name: sprites[name] for name in notes}, notes
@@ -224,15 +206,9 @@ def generate_creature(
 ) -> Iterator[str]:
     """Writes a PNG of each sprite, a sheet of all and its description, and yields the names as they are finished.
 
-    Args:
-        settings: Those that `pipeline` was loaded with.
-        folder: Exists; the files in it are replaced.
-        front: A sprite of any origin, in RGB or RGBA, to begin with; prepared as an image of the training.
-        idle: Whether the sheet has the second frame of each sprite's idle animation as well, which becomes a GIF.
-
-    Raises:
-        ValueError: If the model cannot make one.
-        OSError: If a file cannot be written.
+    The pipeline was loaded with the settings; the folder exists, and files in it are replaced. A front is a sprite of
+    any origin, in RGB or RGBA, to begin with; it is prepared as an image of the training. With `idle` the sheet has
+    the second frame of each sprite's idle animation as well, which becomes a GIF.
     """
     notes, parts = {}, creature.parts(pipeline)
     if front is None:
@@ -281,7 +257,7 @@ def generate_creature(
         "enlargement": ENLARGEMENT,
         "front": digest,  # of a sprite that is given
     }
-    size, more = pipeline.sample_shape[:0:-1], {"creature": about}
-    description = sheet_description(SHEET_FILE, size, GAME_COLUMNS, [*frames], metadata * (1 + idle), more)
+    size, metadata = pipeline.sample_shape[:0:-1], metadata * (1 + idle)
+    description = sheet_description(SHEET_FILE, size, GAME_COLUMNS, [*frames], metadata, creature=about)
     write_file(folder / DESCRIPTION_FILE, json.dumps(description, indent=2) + "\n")
     save_image(game_sheet([*frames.values()], GAME_COLUMNS), folder / SHEET_FILE)

@@ -203,18 +203,11 @@ def _phrases(
 
 
 def drawn_sketch(types: Iterable[str], shape: str | None, seed: int) -> str | None:
-    """A sketch for one of these types, by chance, or one of a shape that is asked for; None where none is known.
-
-    A network likes one pose best, and makes it of most noise.
-
-    Args:
-        types: Without any, all sketches are for them.
-        seed: From 0; the same in page/sketch.js.
-    """
+    """A sketch for one of these types, or any, or one of a given shape, by chance: a network likes one pose best."""
     chosen = {*types}
-    names = [name for name, each in SKETCHES.items() if not chosen or chosen & {*each["types"].split()}]
+    names = [name for name, sketch in SKETCHES.items() if not chosen or chosen & {*sketch["types"].split()}]
     if shape not in (None, ANY):
-        of_shape = [name for name, each in SKETCHES.items() if each["shape"] == shape]
+        of_shape = [name for name, sketch in SKETCHES.items() if sketch["shape"] == shape]
         names = [name for name in of_shape if name in names] or of_shape
     return names[seed // 5**3 % len(names)] if names else None
 
@@ -228,10 +221,8 @@ def usual_conditions(name: str, types: Iterable[str] = ()) -> dict[str, str]:
 def sketch_image(name: str, conditions: Mapping[str, Any], side: int, seed: int) -> Image.Image:
     """A sketch for the pipeline's `image`: RGBA, transparent around it, with `side` pixels a side.
 
-    Args:
-        name: A key of `SKETCHES`.
-        conditions: Attribute -> value; "color" and "size" count, see `usual_conditions`.
-        seed: Another one, from 0, gives it up to 20 % less width and height, and leans it.
+    Of the conditions color and size count, see `usual_conditions`. Another seed, from 0, gives it up to 20 % less
+    width and height, and leans it.
     """
     usual = usual_conditions(name)
     color = ImageColor.getrgb(TABLE["colors"].get(conditions.get("color"), TABLE["colors"][usual["color"]]))

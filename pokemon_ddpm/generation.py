@@ -44,11 +44,9 @@ class SpriteRequest:
 
     @property
     def name(self) -> str:
-        """The seed, and the number if there is one: "7-0"."""
         return str(self.seed) if self.number is None else f"{self.seed}-{self.number}"
 
     def picture(self, side: int) -> Image.Image:
-        """What it begins from, if it has a sketch."""
         return sketch_image(self.sketch, self.attributes, side, self.seed)
 
     @property
@@ -65,21 +63,14 @@ class SpriteRequest:
 
 
 def generate(
-    pipeline: PokemonDDPMPipeline,
-    requests: Sequence[SpriteRequest],
-    *,
-    chunk_size: int = CHUNK_SIZE,
-    **arguments: Any,
+    pipeline: PokemonDDPMPipeline, requests: Sequence[SpriteRequest], *, chunk_size: int = CHUNK_SIZE, **arguments: Any
 ) -> Iterator[Image.Image]:
     """Generates sprites in the order of their requests.
 
     They are generated in chunks, the last one filled up, so that on one machine a request gives the same image bit by
     bit, alone or among others. (A request without any condition: within one gray level, since a chunk of such requests
     needs no guidance.) A chunk begins from sketches with one strength, or from noise. The further arguments of the
-    pipeline are the same for all.
-
-    Args:
-        chunk_size: Samples of a batch. Kernels differ in their last bits between batch sizes.
+    pipeline are the same for all. Kernels differ in their last bits between chunk sizes.
     """
     names = {name for request in requests for name in request.attributes}
     for strength, group in groupby(requests, lambda request: request.strength if request.sketch else None):
@@ -175,12 +166,6 @@ class GenerationSettings:
 def full_condition(pipeline: PokemonDDPMPipeline, request: SpriteRequest) -> dict[str, Any]:
     """Type and attributes of a request, with those that the model has by default."""
     return {"type": request.pokemon_type, **pipeline.config.default_conditions, **request.attributes}
-
-
-def repeated_by(pipeline: PokemonDDPMPipeline, request: SpriteRequest) -> dict[str, Any]:
-    """What gives a sample again, for the description of a sheet: its conditions, seed and sketch."""
-    start = {"sketch": request.sketch, "strength": request.strength} if request.sketch else {}
-    return {"condition": full_condition(pipeline, request), "seed": request.seed, **start}
 
 
 def read_settings(path: Path) -> tuple[GenerationSettings, SpriteRequest]:

@@ -63,10 +63,7 @@ def silhouettes(images: torch.Tensor) -> torch.Tensor:
 
 
 def overlaps(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Intersection over union of each `silhouettes` of K sprites with each of N, the better facing, float64 (K, N).
-
-    Of two that show nothing it is 1.
-    """
+    """Intersection over union of the `silhouettes` of K and of N sprites, the better facing, float64 (K, N)."""
     # Whole numbers below 2^24 are exact in float32.
     first, second, mirrored = (silhouettes(sprites).flatten(1).float() for sprites in (one, other, other.flip(3)))
     common = torch.maximum(first @ second.T, first @ mirrored.T).double()
@@ -207,10 +204,7 @@ class Area(NamedTuple):
 
 
 def shaded_areas(image: Image.Image, most: int = MAIN_AREAS) -> list[Area]:
-    """The areas of a sprite, RGBA, the largest first; a color is of the area whose center is nearest.
-
-    Of more than `most` that are large the others are parts of these.
-    """
+    """The areas of a sprite, RGBA, the largest first; of more than `most` the others are parts of these."""
     pixels = np.asarray(image)
     shown = pixels[pixels[..., 3] > 0][:, :3]
     colors, counts = np.unique(shown, axis=0, return_counts=True)

@@ -23,6 +23,7 @@ from pokemon_ddpm.pipelines.sampling import is_distilled
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.preprocessing import as_tensor, open_image, with_8_bits
 from pokemon_ddpm.ranking import RANKING_MODELS, SpriteRanker, ranker_for
+from pokemon_ddpm.sheets import game_sheet, sheet_description
 
 CANDIDATES = 8  # by default, where a sample takes a few passes of the network only
 # What a candidate gains for its overlap with the sketch that was asked for, and loses for the largest with those
@@ -32,11 +33,9 @@ ROW_SIZE = 16  # at most
 
 
 class DenoisingStep(NamedTuple):
-    """One step of a sprite: its timestep, the sample after it, and the clean sample predicted in it."""
-
     timestep: int
-    sample: Image.Image
-    pred_original_sample: Image.Image
+    sample: Image.Image  # after it
+    pred_original_sample: Image.Image  # the clean sample predicted in it
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,12 +68,8 @@ def default_candidates(pipeline: PokemonDDPMPipeline) -> int:
 def sample_seed(seed: int, part: int | str, candidate: int = 0) -> int:
     """The first 31 bits of the SHA-256 of "seed/part/candidate", so that neighboring seeds share nothing.
 
-    The same in page/random.js, whose noise is that of PyTorch on a CPU, which uses 32 bits of a seed.
-
-    Args:
-        part: The number of a sprite, from 0, or the name of a creature's sprite, such as "2-back", so that no part
-            depends on which others are made.
-        candidate: From 0.
+    The same in page/random.js, whose noise is that of PyTorch on a CPU, which uses 32 bits of a seed. A part is the
+    number of a sprite, from 0, or the name of a creature's sprite, such as "2-back".
     """
     return int.from_bytes(hashlib.sha256(f"{seed}/{part}/{candidate}".encode()).digest()[:4], "big") >> 1
 
@@ -133,7 +128,6 @@ def generate_sprites(
         with_steps: Whether sprites have their denoising steps.
         watch: Gets the steps so far of the samples that are being generated, after each step the step of every one.
         rows: For each request the processed sprites of its row, which the chosen one joins; by default `empty_rows`.
-        arguments: As of `generate`.
     """
     if candidates > 1 and (ranker := ranker or ranker_for(pipeline)) is None:
         names = " and ".join(Path(model).name for model in RANKING_MODELS)
@@ -224,10 +218,26 @@ class Job:
         chosen = f"_best-of-{self.candidates}" * (self.candidates > 1)
         return f"{request.stem}{chosen}.{hashlib.sha256(content.encode()).hexdigest()[:8]}.png"
 
+    def images(self, sprites: Sequence[Sprite]) -> list[Image.Image]:
+        """What a file of each sprite shows."""
+        return [self.settings.postprocess(sprite.sample) for sprite in sprites]
+
     def sprites(self, **options: Any) -> Iterator[Sprite]:
         """The chosen candidate of each request; for the options see `generate_sprites`."""
         options |= {"chunk_size": self.settings.chunk_size, **self.settings.arguments()}
         return generate_sprites(self.pipeline, self.requests, self.candidates, **options)
+
+
+def game_files(job: Job, sprites: Sequence[Sprite], columns: int, image_name: str) -> tuple[Image.Image, str]:
+    """A sheet of sprites for game engines, and as JSON where each is on it, and what gives its sample again."""
+    images, metadata = job.images(sprites), []
+    for chosen in (sprite.chosen for sprite in sprites):
+        start = {"sketch": chosen.sketch, "strength": chosen.strength} if chosen.sketch else {}
+        condition = full_condition(job.pipeline, chosen)
+        metadata.append({"model": job.settings.model, "condition": condition, "seed": chosen.seed, **start})
+    names = [f"{i}_{sprite.request.stem}.png" for i, sprite in enumerate(sprites, 1)]
+    description = sheet_description(image_name, images[0].size, columns, names, metadata)
+    return game_sheet(images, columns), json.dumps(description, indent=2) + "\n"
 
 
 def generate_files(job: Job, folder: Path, raw: bool = False) -> Iterator[Path]:

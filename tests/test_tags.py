@@ -55,7 +55,7 @@ def test_the_embedding_is_the_sum_over_the_root_of_the_number(conditioner):
 def test_unknown_tags_are_named_with_the_nearest(conditioner):
     with pytest.raises(ValueError, match="^Unknown tag 'wing'. Did you mean 'wings'[?] Known: fox, owl, .*, any.$"):
         conditioner.encode([None], tags=[["fox", "wing"]])
-    with pytest.raises(ValueError, match="^tags is no condition of this model; its conditions are type.$"):
+    with pytest.raises(ValueError, match="^tags is no condition of this model; its conditions are pokemon_type.$"):
         SpriteConditioner({"type": list(TYPES)}, 8).tag_ids("fox")
     for wrong in (3, 0, ["fox", None], [["fox"]], torch.tensor([1]), b"fox"):
         with pytest.raises(ValueError, match="^tags must be words, a list of words, or None, not "):

@@ -5,7 +5,6 @@ Values are checked here, whatever the page offers: they may come from any progra
 
 import asyncio
 import html
-import json
 import secrets
 import threading
 import zipfile
@@ -20,12 +19,12 @@ from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.files import write_png
-from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, repeated_by
+from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
 from pokemon_ddpm.pipelines.file_checks import is_number
 from pokemon_ddpm.pipelines.sampling import is_distilled
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE
-from pokemon_ddpm.sheets import GAME_COLUMNS, game_sheet, save_animation, sheet_description
-from pokemon_ddpm.studio import DenoisingStep, Job, Sprite, chunk_size_of, default_candidates, sample_seed
+from pokemon_ddpm.sheets import GAME_COLUMNS, save_animation
+from pokemon_ddpm.studio import DenoisingStep, Job, Sprite, chunk_size_of, default_candidates, game_files, sample_seed
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, NONE, USUAL
 
 MAX_IMAGES, MAX_SEED, MAX_SCALE = 16, 2**31 - 1, 16
@@ -52,10 +51,7 @@ class Refused(gr.Error):
 
 
 def offered(models: Models, model: str) -> dict[str, tuple[list[str], str | list[str]]]:
-    """Types and attributes -> the values that a model has, of all attributes of all models, and the one at first.
-
-    Of tags several can be chosen, at first none.
-    """
+    """Types and attributes -> the values that a model has, of all attributes of all models, and the one at first."""
     pipeline = models[model]
     known, usual = pipeline.conditioner.vocabulary, {**USUAL, **pipeline.config.default_conditions}
     second = [NONE, *known["type"]] if pipeline.conditioner.has_types else []  # a sprite has only one class
@@ -80,10 +76,7 @@ def default_settings(models: Models, model: str) -> dict[str, Any]:
 
 
 def controls(models: Models, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Setting, or "attributes" for all -> arguments of its Gradio component, if they depend on the chosen model.
-
-    The guidance scale, and what the model does not know or what is any, get its defaults.
-    """
+    """Setting, or "attributes" for all -> arguments of its Gradio component, if they depend on the chosen model."""
     pipeline, arguments = models[settings["model"]], {}
     for name, (values, first) in offered(models, settings["model"]).items():
         kept = values if name in SETTINGS else [value for value in values if value != ANY]  # as what a model lacked is
@@ -228,7 +221,6 @@ class Handlers:
         return [gr.update(**changed[name]) if name in changed else gr.skip() for name in (*settings, "attributes")]
 
     def select(self, event: gr.SelectData) -> int:
-        """The number of the sprite that was clicked."""
         return number("index", event.index, 0, MAX_IMAGES - 1) + 1
 
     def finish(self, result: Generation) -> tuple[str, int]:
@@ -250,7 +242,12 @@ def write_download(kind: str, result: Generation, sprite: Sprite, scale: int, ca
     path, settings = folder / f"{'sprites' if kind == 'zip' else sprite.request.stem}.{kind}", result.job.settings
     try:
         if kind == "zip":
-            _write_game_sheet(result, path, scale)
+            job = replace(result.job, settings=replace(settings, scale=scale))
+            sheet, text = game_files(job, result.sprites, min(GAME_COLUMNS, len(result.sprites)), "sheet.png")
+            with zipfile.ZipFile(path, "w") as archive:
+                with archive.open("sheet.png", "w") as file:
+                    sheet.save(file, "PNG")
+                archive.writestr("sheet.json", text)
         elif kind == "gif":  # the predicted image after each step, then the sprite, on white
             frames = [*(step.pred_original_sample for step in sprite.steps), sprite.sample]
             frames = list(map(settings.postprocess, frames))
@@ -261,16 +258,3 @@ def write_download(kind: str, result: Generation, sprite: Sprite, scale: int, ca
     except ValueError as error:  # it would be too large
         raise Refused(str(error)) from error
     return str(path)
-
-
-def _write_game_sheet(result: Generation, path: Path, scale: int) -> None:
-    """Writes a sheet of all sprites for games, and its description with their conditions and seeds."""
-    sprites, pipeline, model = result.sprites, result.job.pipeline, result.job.settings.model
-    images, columns = [result.image(sprite, scale) for sprite in sprites], min(GAME_COLUMNS, len(sprites))
-    metadata = [{"model": model, **repeated_by(pipeline, sprite.chosen)} for sprite in sprites]
-    names = [f"{i}_{sprite.request.stem}" for i, sprite in enumerate(sprites, 1)]
-    description = sheet_description("sheet.png", images[0].size, columns, names, metadata)
-    with zipfile.ZipFile(path, "w") as archive:
-        with archive.open("sheet.png", "w") as file:
-            game_sheet(images, columns).save(file, "PNG")
-        archive.writestr("sheet.json", json.dumps(description, indent=2) + "\n")

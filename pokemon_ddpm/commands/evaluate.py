@@ -142,7 +142,7 @@ def fit_features(
     options = {"config_name": config_name, "mode": preprocessing}
     splits = [load_tensors(data_dir, name, resolution, **options).on_white() for name in ("train", "validation")]
     report = fit(*splits, output_dir, best_device())
-    for name, each in report["accuracies"].items():
+    for name, accuracy in report["accuracies"].items():
         shown = shown_name(name, splits[0].type_names)
-        typer.echo("{}: {value:.3f} (chance {chance:.3f}, majority {majority:.3f})".format(shown, **each))
+        typer.echo("{}: {value:.3f} (chance {chance:.3f}, majority {majority:.3f})".format(shown, **accuracy))
     typer.echo(f"Network and report: {output_dir}")

@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -19,8 +18,7 @@ from pokemon_ddpm.commands import MAX_SEED, OWN, BestDtype, FastModel, Guidance,
 from pokemon_ddpm.description import SKETCHES, parse_description
 from pokemon_ddpm.files import save_image, write_file, write_png
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE, check_enlargement
-from pokemon_ddpm.sheets import check_animation, check_sheet_size, save_animation, sheet_description, sprite_sheet
-from pokemon_ddpm.sheets import game_sheet as make_game_sheet
+from pokemon_ddpm.sheets import check_animation, check_sheet_size, save_animation, sprite_sheet
 from pokemon_ddpm.vocabulary import CONDITIONS
 
 if TYPE_CHECKING:
@@ -105,9 +103,9 @@ def generate(
     settings = GenerationSettings(model, *sampler, dtype=dtype or best_dtype(), **processing)
     pipeline = settings.load()
     candidates = candidates or default_candidates(pipeline)
-    found = {} if description is None else _described(description, pipeline.conditioner, model)
-    (sketch,) = found.pop("sketch", [None])
-    given = found | {name: values for name, values in given.items() if values}
+    described = {} if description is None else _described(description, pipeline.conditioner, model)
+    (sketch,) = described.pop("sketch", [None])
+    given = described | {name: values for name, values in given.items() if values}
     requests, labels = make_requests(given, pipeline.conditioner, num_images, seed, same_seeds, candidates)
     requests = [replace(request, sketch=sketch) for request in requests]
     settings = replace(settings, chunk_size=chunk_size_of(pipeline, requests, candidates))
@@ -124,7 +122,7 @@ def generate(
     layout = functools.partial(sprite_sheet, columns=columns, row_labels=labels, scale=settings.scale, panels=panels)
     job = replace(job, settings=replace(settings, scale=1))  # the sheet is enlarged instead
     if output.suffix.lower() == ".png":
-        save_image(layout(_finished(job)[1]), output)
+        save_image(layout(job.images(_sprites(job))), output)
     else:
         _write_animation(job, layout, output)
     _report(requests, output)
@@ -150,10 +148,8 @@ def _check_output(
         commands.check_file(output, ".png", ".gif")
 
 
-def _finished(job: "Job", **options: Any) -> "tuple[list[Sprite], list[Image.Image]]":
-    """The sprites, and their processed images."""
-    sprites = list(tqdm(job.sprites(**options), "Generating", len(job.requests)))
-    return sprites, [job.settings.postprocess(sprite.sample) for sprite in sprites]
+def _sprites(job: "Job", **options: Any) -> "list[Sprite]":
+    return list(tqdm(job.sprites(**options), "Generating", len(job.requests)))
 
 
 def make_requests(
@@ -231,7 +227,8 @@ def _generate_like(like: Path, output: Path) -> None:
         commands.fail(f"{like} was made by another version of this project, or with another model.")
     # What is not recorded was not drawn.
     request = replace(request, attributes={**pipeline.conditioner.nothing_drawn, **request.attributes})
-    _, (image,) = _finished(Job(pipeline, settings, [request]))
+    job = Job(pipeline, settings, [request])
+    (image,) = job.images(_sprites(job))
     write_png(image, output, settings.provenance(pipeline, request))
     _report([request], output)
 
@@ -251,14 +248,12 @@ def _write_files(job: "Job", output_dir: Path) -> None:
 
 def _write_game_sheet(job: "Job", columns: int, output: Path) -> None:
     """The sprites without a gap, and beside them a description for game engines."""
-    from pokemon_ddpm.generation import repeated_by
+    from pokemon_ddpm.studio import game_files
 
-    (sprites, images), file = _finished(job), output.with_suffix(".json")
-    names = [f"{i}_{sprite.request.stem}.png" for i, sprite in enumerate(sprites, 1)]
-    metadata = [repeated_by(job.pipeline, sprite.chosen) for sprite in sprites]
-    description = sheet_description(output.name, images[0].size, columns, names, metadata)
-    save_image(make_game_sheet(images, columns), output)
-    write_file(file, json.dumps(description, indent=2) + "\n")
+    sprites, file = _sprites(job), output.with_suffix(".json")
+    sheet, description = game_files(job, sprites, columns, output.name)
+    save_image(sheet, output)
+    write_file(file, description)
     _report(sprites, output, file)
 
 
@@ -267,11 +262,11 @@ def _write_animation(job: "Job", layout: Callable[[Sequence[Image.Image]], Image
     pipeline, settings = job.pipeline, job.settings
     empty = layout([Image.new("RGB", pipeline.sample_shape[1:])] * len(job.requests))
     check_animation(*empty.size, settings.num_inference_steps or pipeline.config.num_inference_steps)
-    sprites, images = _finished(job, with_steps=True)
+    sprites = _sprites(job, with_steps=True)
     frames = [[settings.postprocess(step.pred_original_sample) for step in sprite.steps] for sprite in sprites]
     longest = max(map(len, frames))  # one that begins from a sketch has fewer steps
     frames = [shown[:1] * (longest - len(shown)) + shown for shown in frames]
-    save_animation([*map(layout, zip(*frames, strict=True)), layout(images)], output)
+    save_animation([*map(layout, zip(*frames, strict=True)), layout(job.images(sprites))], output)
 
 
 def _report(requests: Sequence[object], *paths: Path) -> None:

@@ -38,18 +38,9 @@ NAMES = {"sprites": ("Pokémon sprites", "pokemon"), "starter": ("Starter creatu
 
 
 def run_card(
-    pipeline: PokemonDDPMPipeline,
-    config: Any,
-    name: str,
-    step: int,
-    counts: Mapping[str, int],
-    metrics: Mapping[str, float],
+    pipeline: PokemonDDPMPipeline, config: Any, name: str, step: int, counts: Mapping[str, int], metrics: Numbers
 ) -> ModelCard:
-    """The card of the model of a training run.
-
-    `config` is its `TrainingConfig`, `step` the number of updates, `counts` that of images by split, and `metrics` are
-    losses by name, such as "validation_loss".
-    """
+    """The card of the model of a training run, with the number of images by split, and losses by name."""
     base, (data, kind) = config.initial_weights, _data(config)
     metadata: dict[str, Any] = dict(LICENSES.get(kind, {}))
     if base and kind != "sprites":  # weights do not become free by updates on other images
@@ -59,7 +50,8 @@ def run_card(
     if base and "/" in _short(base):
         metadata["base_model"] = base
     if metrics:
-        results = [_result("loss", _title(each), metrics[each], data, _short(config.dataset_name)) for each in metrics]
+        data_id = _short(config.dataset_name)
+        results = [_result("loss", _title(loss), value, data, data_id) for loss, value in metrics.items()]
         metadata |= ModelCardData(model_name=name, eval_results=results).to_dict()
     details = jinja2.Template((TEMPLATES / "run.md").read_text(encoding="utf-8")).render(
         **{"data": data, "kind": kind, "step": step, "config": config, "base": base and _short(base)},
@@ -109,18 +101,15 @@ def folder_card(folder: Path) -> ModelCard | None:
 
 
 def write_metrics(folder: Path, numbers: Numbers, data: str, split: str, sentences: Sequence[str]) -> None:
-    """Writes the content of report.json and the summary in place of earlier ones into the card in a model's folder.
-
-    `data` is what the images are called. Without a card, nothing is written.
-    """
+    """Writes the content of report.json and the summary in place of earlier ones into the card of a folder, if any."""
     card, about = folder_card(folder), numbers["about"]
     if card is None:
         return
     # Only results of an evaluation have "held_out"; those of a training run stay.
-    results = [each for each in card.data.eval_results or [] if "held_out" not in (each.metric_args or {})]
+    results = [old for old in card.data.eval_results or [] if "held_out" not in (old.metric_args or {})]
     measured = {"samples": about["samples"], "held_out": about["held out"], "features": about["features"]}
     measured = {key: value for key, value in measured.items() if value}
-    results += [_result(*each, data, dataset_split=of, metric_args=measured) for *each, of in _metrics(numbers, split)]
+    results += [_result(*new, data, dataset_split=of, metric_args=measured) for *new, of in _metrics(numbers, split)]
     card.data.model_name, card.data.eval_results = card.data.model_name or numbers["name"], results
     introduction = (
         f"{about['samples']:,} samples in comparison with {data}; held out is the {split} split. Measured by "
@@ -135,15 +124,15 @@ def write_metrics(folder: Path, numbers: Numbers, data: str, split: str, sentenc
 def _metrics(numbers: Numbers, split: str) -> Iterator[tuple[str, str, float, str]]:
     """Type, name and value of what was measured, and the split of the images."""
     splits = {"train": "train", "held-out": split}
-    for row in (each for each in numbers["distances"] if each["name"] == "all samples"):
+    for row in (row for row in numbers["distances"] if row["name"] == "all samples"):
         for key in ("kid", "precision", "recall"):
             if row[key]["value"] is not None:
                 yield key, f"{_title(key)} to {row['to']} images", row[key]["value"], splits[row["to"]]
-    for by, found in numbers["memorization"].items():
-        yield "memorization", f"samples nearer than 5 % of held-out images, {by}", found["nearer"]["value"], split
-    for name, found in numbers["condition_accuracy"].items():
+    for by, copies in numbers["memorization"].items():
+        yield "memorization", f"samples nearer than 5 % of held-out images, {by}", copies["nearer"]["value"], split
+    for name, row in numbers["condition_accuracy"].items():
         word = numbers["class_word"] if name == "type" else name
-        yield "condition_accuracy", f"condition accuracy, {word}", found["accuracy"]["value"], split
+        yield "condition_accuracy", f"condition accuracy, {word}", row["accuracy"]["value"], split
 
 
 def license_of(model: str) -> dict[str, str]:
@@ -178,14 +167,11 @@ def dataset_card(name: str, sprites: Mapping[str, datasets.DatasetDict]) -> Data
     """The card of a data set; the first configuration is the default. `Dataset.push_to_hub` adds further metadata."""
     starter = STARTER in sprites
     pretty_name, tag = NAMES["starter" if starter else "sprites"]
-    types = [each.dtype if isinstance(each, datasets.Value) else type(each).__name__ for each in FEATURES.values()]
+    types = [kind.dtype if isinstance(kind, datasets.Value) else type(kind).__name__ for kind in FEATURES.values()]
+    metadata = {"pretty_name": pretty_name, "tags": ["sprites", "pixel-art", tag]}
+    metadata["task_categories"] = ["unconditional-image-generation", "image-classification"]
     return DatasetCard.from_template(
-        DatasetCardData(
-            **LICENSES["starter" if starter else "sprites"],
-            pretty_name=pretty_name,
-            tags=["sprites", "pixel-art", tag],
-            task_categories=["unconditional-image-generation", "image-classification"],
-        ),
+        DatasetCardData(**LICENSES["starter" if starter else "sprites"], **metadata),
         template_path=str(TEMPLATES / "dataset.md"),
         **{"name": name, "starter": starter, "facts_license": FACTS_LICENSE, "note": NOTE, "sprites": sprites},
         **{"descriptions": CONFIGS, "splits": SPLITS, "columns": COLUMNS, "types": types},

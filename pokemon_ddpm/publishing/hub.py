@@ -23,6 +23,7 @@ from pokemon_ddpm.models import LICENSE_FILE, PLAIN_WEIGHTS, check_files, locate
 from pokemon_ddpm.pipelines import hub_mixin
 from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, INDEX_FILE, NOTE
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.pipelines.sampling import require
 from pokemon_ddpm.publishing import cards
 from pokemon_ddpm.ranking import RANKING_MODELS
 
@@ -55,18 +56,14 @@ def open_repository(name: str, private: bool | None, repo_type: str = "model", *
 
 
 def upload_model(folder: Path, name: str, private: bool | None = None, **commit: str) -> str:
-    """Pushes pipeline, current code, card, license and newest sheet of a folder, and returns the URL of the commit.
-
-    The folder, of a training run or `save_pretrained`, is only read; for `commit` see `push_folder`. Raises OSError or
-    ValueError if it holds no complete model, or the push fails; it can be repeated.
-    """
+    """Pushes pipeline, code, card, license and newest sheet of a folder, which is only read; returns the URL."""
     pipeline, card = PokemonDDPMPipeline.from_pretrained(folder), cards.folder_card(folder)
     parts = [f"{part}/{file}" for part in pipeline.components for file in ("*.json", PLAIN_WEIGHTS)]
     patterns = [INDEX_FILE, CARD_FILE, LICENSE_FILE, cards.newest_sheet(folder) or CARD_FILE, *parts]
     check_files(folder, *patterns, limit=math.inf)
     with hub_errors(f"The push to {name}"), tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary)
-        for file in (each for pattern in patterns for each in folder.glob(pattern)):
+        for file in (path for pattern in patterns for path in folder.glob(pattern)):
             (copy / file.relative_to(folder)).parent.mkdir(exist_ok=True)
             shutil.copyfile(file, copy / file.relative_to(folder))
         hub_mixin.complete_folder(copy, pipeline)
@@ -76,14 +73,10 @@ def upload_model(folder: Path, name: str, private: bool | None = None, **commit:
 
 
 def upload_dataset(name: str, data_dir: str | None, public: bool) -> tuple[Any, str]:
-    """Pushes a card, then the starter set or the archive as Parquet files, one commit a configuration.
-
-    Returns the repository before the push, see `HfApi.repo_info`, and the URL of the last commit. Raises ValueError if
-    the archive cannot be used, the repository holds something else or is public, or the push fails.
-    """
+    """Pushes a card, then Parquet files, a commit a configuration; returns the repository before, and the last URL."""
     api, info = open_repository(name, not public, "dataset")
-    if not public and info.private is False:
-        raise ValueError(f"{name} is public already. Make it private in its settings, or push with --public.")
+    is_visible = f"{name} is public already. Make it private in its settings, or push with --public."
+    require(public or info.private is not False, is_visible)
     configs = ("front", "all") if data_dir else (cards.STARTER,)
     sprites = {config: load_sprites(data_dir, config) for config in configs}
     message = {"commit_message": "Upload the sprites"}
@@ -103,14 +96,10 @@ def upload_dataset(name: str, data_dir: str | None, public: bool) -> tuple[Any, 
 
 
 def upload_space(name: str, model: str | None = None, page: bool = False, private: bool | None = None) -> str:
-    """Pushes the app, or the page, as a Space, and returns the URL of the commit; its README is replaced.
-
-    For `model` see `write_space`; the page has the project's distilled models by default. Raises ValueError or OSError
-    if the Space cannot be written, there is no such model, or the push fails; it can be repeated.
-    """
-    if model and not page and Path(locate_model(model)).exists():
-        raise ValueError(f"A Space cannot read {model}. Push the model (pokemon-ddpm push) and give its name.")
-    pipelines = {each: GenerationSettings(each).load("cpu") for each in ([model] if model else RANKING_MODELS)}
+    """Pushes the app, or the page, as a Space, and returns the URL of the commit; for `model` see `write_space`."""
+    can_read = not model or page or not Path(locate_model(model)).exists()
+    require(can_read, f"A Space cannot read {model}. Push the model (pokemon-ddpm push) and give its name.")
+    pipelines = {name: GenerationSettings(name).load("cpu") for name in ([model] if model else RANKING_MODELS)}
     own = not next(iter(pipelines.values())).conditioner.has_types
     with tempfile.TemporaryDirectory() as folder:
         if page:

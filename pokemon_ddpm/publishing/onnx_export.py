@@ -76,9 +76,7 @@ class _RankingUNet(nn.Module):
 
 
 def number_of_ids(conditioner: nn.Module) -> int:
-    """Of the exported conditioner, for one sample."""
-    vocabulary = conditioner.vocabulary
-    return 1 + len(vocabulary.keys() - {TAGS}) + len(vocabulary.get(TAGS, ()))
+    return 1 + len(conditioner.vocabulary.keys() - {TAGS}) + len(conditioner.vocabulary.get(TAGS, ()))
 
 
 def export_onnx(
@@ -180,16 +178,13 @@ def sampling_config(pipeline: PokemonDDPMPipeline) -> dict[str, Any]:
 
 
 def check_export(pipeline: PokemonDDPMPipeline, folder: Path, report: Callable[[str], None]) -> None:
-    """Compares an export with its pipeline: the embedding of a condition, and whole sprites.
-
-    `report` gets a sentence of each comparison. Raises ValueError if sprites differ by more than one gray level.
-    """
+    """Compares an export with its pipeline, and reports it; ValueError if sprites differ by more than a gray level."""
     conditioner, unet = (
         onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"])
         for name in (CONDITIONER_FILE, UNET_FILE)
     )
-    names = [name for name in pipeline.conditioner.vocabulary if name != TAGS]
     ids = np.zeros((2, number_of_ids(pipeline.conditioner)), dtype=np.int32)
+    names = pipeline.conditioner.vocabulary.keys() - {TAGS}
     labels = {name: torch.zeros((2, 2) if name == "type" else 2, dtype=torch.int32) for name in names}
     expected = pipeline.conditioner(labels).numpy(force=True)
     difference = np.abs(conditioner.run(None, {"ids": ids})[0] - expected).max()

@@ -30,11 +30,7 @@ def open_run_repository(config: Any) -> str | None:
 def save_run(
     pipeline: PokemonDDPMPipeline, config: Any, step: int, counts: Mapping[str, int], metrics: Mapping[str, float]
 ) -> None:
-    """Saves a pipeline with card and license into the output folder; for the arguments see `run_card`.
-
-    Raises:
-        ValueError: If it cannot be written.
-    """
+    """Saves a pipeline with card and license into the output folder; for the arguments see `run_card`."""
     folder, base = Path(config.output_dir), config.initial_weights
     try:
         card = run_card(pipeline, config, folder.resolve().name, step, counts, metrics)

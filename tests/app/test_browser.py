@@ -19,7 +19,6 @@ TIMEOUT_MS = 60_000
 DESKTOP = {"viewport": {"width": 1280, "height": 900}}
 PHONE = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"}
 FOLDED = ("Settings", "Attributes", "Download")
-ROLES = {"button", "checkbox", "combobox", "link", "radio", "slider", "spinbutton", "tab", "textbox"}
 expect.set_options(timeout=TIMEOUT_MS)
 
 
@@ -148,19 +147,3 @@ def test_phone(page: Page) -> None:
     generate(page)
     expect(page.locator("#sprites button").first).to_be_in_viewport()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-
-
-def test_keyboard_and_screen_reader(page: Page) -> None:
-    page.locator("body").focus()
-    for _ in range(30):
-        if page.evaluate("document.activeElement.id") == "generate":
-            break
-        page.keyboard.press("Tab")
-    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
-    page.keyboard.press("Enter")
-    expect(page.locator("#status")).to_contain_text("4 sprites by")
-    unfold(page, *FOLDED)
-    session = page.context.new_cdp_session(page)
-    nodes = [node for node in session.send("Accessibility.getFullAXTree")["nodes"] if not node["ignored"]]
-    assert not ROLES & {node["role"]["value"] for node in nodes if not node["name"]["value"].strip()}
-    assert page.locator("img:not([alt])").count() == 0

@@ -121,6 +121,6 @@ def test_game_sheet(tmp_path: Path, result: Generation) -> None:
     assert sheet.mode == "RGBA" and sheet.size == (128, 64)
     condition = {"type": "fire", "view": "front", "finish": "normal"}
     expected = {"model": "full", "condition": condition, "seed": sample_seed(7, 1)}
-    expected |= {"filename": "2_fire_front_normal_7-1", "frame": {"x": 32, "y": 0, "w": 32, "h": 32}}
+    expected |= {"filename": "2_fire_front_normal_7-1.png", "frame": {"x": 32, "y": 0, "w": 32, "h": 32}}
     assert expected.items() <= frames[1].items() and len(frames) == 5 and "sketch" not in frames[1]
     assert (frames[4]["sketch"], frames[4]["strength"]) == ("cat", 0.75)  # what gives it again

@@ -102,22 +102,15 @@ def test_every_attribute_is_passed_on(files, tmp_path: Path) -> None:
     assert read_png(tmp_path / "files" / name).condition == {"type": "fire", **attributes}
 
 
-def test_arguments_of_the_pipeline(files) -> None:
+def test_options_reach_the_pipeline_and_the_processing(files) -> None:
     options = ["--guidance-scale", 4, "--scheduler", "unipc", "--dtype", "bfloat16", "--num-inference-steps", 4]
-    (image,) = files("--type", "fire", "--num-images", 1, *options).values()
+    options += ["--palette", 4, "--min-fragment", 9, "--scale", 3, "--num-images", 1]
+    (image,) = files("--type", "fire", *options).values()
     pipeline, sampling = full_pipeline().to(dtype=torch.bfloat16), {"num_inference_steps": 4, "chunk_size": 1}
     pipeline.scheduler = make_sampler("unipc", pipeline.scheduler)
     made = [generate_sprites(pipeline, [FIRE], **sampling, guidance_scale=scale) for scale in (4, 2)]
-    four, two = (to_sprite(next(each).sample) for each in made)
+    four, two = (enlarge(to_sprite(next(sprites).sample, 4, 9), 3) for sprites in made)
     assert four == image != two
-
-
-@pytest.mark.parametrize(("palette", "fragment", "scale"), [(4, 9, 3), (0, 0, 1)])
-def test_postprocessing(files, palette: int, fragment: int, scale: int) -> None:
-    options = ["--palette", palette, "--min-fragment", fragment, "--scale", scale]
-    (image,) = files("--type", "fire", "--num-images", 1, *options).values()
-    (sprite,) = generate_sprites(full_pipeline(), [FIRE], chunk_size=1)
-    assert image == enlarge(to_sprite(sprite.sample, palette or None, fragment or 1), scale)
 
 
 def test_a_description_gives_conditions_that_options_change(model: Path, tmp_path: Path) -> None:
@@ -248,13 +241,11 @@ def last(images: torch.Tensor, asked: dict[str, str]) -> torch.Tensor:
 MISTAKES = [
     (["--type", "fire=0.7,water"], "'fire=0.7,water' is not a blend; write a blend like fire=0.7,water=0.3."),
     (["--type", "bug", "--type", "fire/fire"], "must be one type, two different ones"),
-    (["--type", "x" * 99_999], "Unknown type 'xxxxxxxxxxxx...xxxxxxxxxxxxx'. Known: "),
     (["--color", "redd"], "Unknown color 'redd'. Did you mean 'red'?"),
     (["--attribute", "mood"], "--attribute takes NAME=VALUE with a name that has no flag of its own, not 'mood'"),
     (["--guidance-scale", "nan"], "Invalid value for '--guidance-scale'"),
     (["--num-inference-steps", 1001], "from 1 to 1000, not 1001"),
     (["--scheduler", "x" * 9999], "Unknown scheduler 'xxxxxxxxxxxx...xxxxxxxxxxxxx'. Known: "),
-    (["--scheduler", "euler"], "Unknown scheduler 'euler'. Known: ddpm, ddim,"),
     (["--dtype", "int8"], "'int8' is not one of 'float32', 'bfloat16', 'float16'"),
     (["--type", "all", "--color", "all", "--num-images", 10**6], "180,000,000 sprites are too many"),
     (["--num-images", 10**4, "--candidates", 101], "10,000 sprites with 101 candidates each are too many"),
@@ -265,8 +256,6 @@ MISTAKES = [
     (["--game-sheet", "--output", "taken.png"], "--output taken.json is a folder."),
     (["--game-sheet", "--output-dir", "new"], "--game-sheet has no effect with --output-dir; leave it out."),
     (["--attribute", "relation=same"], "relation is no condition of this model; its conditions are color, "),
-    (["--attribute", "sketch=yes"], "sketch is no condition of this model; its conditions are color, "),
-    (["--output-dir", "/dev/null/folder"], "/dev/null/folder: Not a directory."),
     (["--num-images", 30_000], "A sheet of 30,000 sprites with sides of 64 pixels is too large"),
     (["--output", "x.gif", "--num-inference-steps", 1000, "--num-images", 99], "are too many for an animation"),
     (["dragon", "--like", "foreign.png"], "description has no effect with --like; leave it out."),
@@ -298,12 +287,9 @@ def test_a_mistake_is_one_message_and_no_file(model, tmp_path, monkeypatch, argu
 @pytest.mark.parametrize(("changed", "expected"), [
     ({"condition": {"output_type": "latent"}}, "made by another version"),
     ({"postprocessing": IMPOSSIBLE}, "enlargement must be a whole number from 1"),
-    ({"postprocessing": {}}, "made by another version"),
     ({"chunk_size": 0}, "made by another version"),
-    ({"backend": "onnx"}, "made by another version of this project (backend 'onnx')"),
     ({"backend": "x" * 9999}, "(backend 'xxxxxxxxxxxx...xxxxxxxxxxxxx')"),
     ({"dtype": "float8_e4m3fn"}, "error: dtype must be one of torch.float32, "),
-    ({"chunk_size": 10**9}, "made by another version"),
     ({"weights": "0" * 16}, f"than the model that made the sprite ({'0' * 16})"),
 ])  # fmt: skip
 def test_a_file_with_impossible_settings(files, tmp_path: Path, changed: dict, expected: str) -> None:

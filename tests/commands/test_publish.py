@@ -117,12 +117,3 @@ class TestPushDataset:
         shutil.copytree(small, tmp_path / "bare", ignore=shutil.ignore_patterns("*.png"))
         assert "contains no images" in refusal("push-dataset", NAME, "--data-dir", tmp_path / "bare")
         assert not hub.requests
-
-
-def test_push_space(hub):
-    tiny_pipeline().push_to_hub("ash/tiny")
-    status, message = run("push-space", "app", "--model", "ash/tiny", "--private")
-    repository = hub.repository("ash/app", "space")
-    assert status == 0 and f"{hub.endpoint}/spaces/ash/app/commit/{repository.at().id}" in message
-    assert repository.private and repository.sdk == "gradio"
-    assert "There is no model folder" in refusal("push-space", "ash/app", "--model", "a/b/c")

@@ -69,16 +69,6 @@ def wish(page: Page, text: str) -> None:
     page.get_by_label("Description").press("Enter")
 
 
-def observe(page: Page, place: str) -> None:
-    """Keeps in `said` each text that an element has from now on."""
-    code = """(place) => {
-        const found = document.querySelector(place);
-        window.said = [];
-        new MutationObserver(() => said.push(found.textContent)).observe(found, { childList: true });
-    }"""
-    page.evaluate(code, place)
-
-
 def copied_link(page: Page) -> str:
     click(page, "Copy link")
     expect(page.locator("#status")).to_have_text("The link is copied.")

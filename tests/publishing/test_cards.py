@@ -160,10 +160,7 @@ class TestEvaluation:
         assert "# Pokémon" in text and "- One." in text and metadata(text)["model-index"][0]["name"] == "pokemon-ddpm"
         for broken in (b"---\na: [\n---\n", b"---\na: %s\n---\n" % (b"x" * 2**16), b"\xff\xfe"):
             (tmp_path / "README.md").write_bytes(broken)
-            with pytest.raises(
-                ValueError,
-                match="cannot be used; repair them: (while|.*larger than 64 KiB|.*utf-8)",
-            ):
+            with pytest.raises(ValueError, match="cannot be used; repair them: (while|.*larger than 64|.*utf-8)"):
                 folder_card(tmp_path)
             with pytest.raises(ValueError, match="repair|utf-8"):
                 write_card(tmp_path, ModelCard("New."))

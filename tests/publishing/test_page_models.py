@@ -5,14 +5,12 @@ import os
 import re
 import shutil
 
-import numpy as np
 import pytest
 from safetensors.torch import save_file
 
 from pokemon_ddpm import SpriteConditioner
-from pokemon_ddpm.creature import CreatureSettings, generate_creature
-from pokemon_ddpm.description import DRAWN_STRENGTH, SKETCHES, sketch_image
-from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
+from pokemon_ddpm.description import SKETCHES
+from pokemon_ddpm.generation import SpriteRequest
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.publishing.hub import ISOLATED
 from pokemon_ddpm.publishing.page import write_pages
@@ -30,35 +28,15 @@ from tests.publishing.page_visits import (
     expect,
     expect_sprite,
     forget,
-    observe,
     ready,
     titles,
     wait_until_kept,
     wish,
 )
-from tests.test_package import ROOT
 from tests.tiny_models import ranking_student, seeded
-from tests.training.runs import wait_until
 
 WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]  # computed on the CPU
 pytestmark = PAGE_MARKS
-
-
-def test_the_lines_for_phaser_play_the_idle_animation(browser, pipeline, tmp_path):
-    """Those of docs/generation.md, with the sheet of `pokemon-ddpm creature --idle`."""
-    (lines,) = re.findall(r"```js\n(.*?)```", (ROOT / "docs" / "generation.md").read_text(encoding="utf-8"), re.DOTALL)
-    shutil.copy(npm_package("phaser@3.90.0", tmp_path) / "dist" / "phaser.min.js", tmp_path)
-    list(generate_creature(pipeline, GenerationSettings("tiny"), CreatureSettings("fire", 7), tmp_path, idle=True))
-    preload, create = lines.split("\n\n")
-    scene = f"{{ preload() {{\n{preload}\n}}, create() {{\n{create}\n}} }}"
-    start = f"const game = new Phaser.Game({{ pixelArt: true, scene: {scene} }});"
-    (tmp_path / "index.html").write_text(f'<script src="phaser.min.js"></script><script>{start}</script>')
-    with served(tmp_path) as url, browser.new_context() as context:
-        page = context.new_page()
-        page.goto(url)
-        for name in ("1-front.png", "1-front-idle.png", "1-front.png"):
-            shown = f"game.scene.scenes[0]?.children.list[0]?.frame.name === '{name}'"
-            assert page.wait_for_function(shown).json_value()
 
 
 def test_it_is_accessible_and_fits(visit, url, tmp_path):
@@ -108,31 +86,6 @@ def test_it_is_accessible_and_fits(visit, url, tmp_path):
         assert boxes[0]["width"] >= 256 and all(0 <= box["y"] <= 640 - box["height"] for box in boxes), boxes
 
 
-def test_while_the_model_loads(visit, url):
-    held, words = [], []
-    with visit(None, service_workers="block") as page:
-        page.route("**/unet.onnx", lambda route: held.append(route))
-        page.goto(f"{url}?type=water&seed=5")
-        expect(page.locator("#title")).to_have_attribute("title", "water 5")
-        expect(page.locator("#intro")).to_have_class("noise")
-        wait_until(lambda: page.evaluate("1") and held)
-        page.route("**/words.json", lambda route: words.append(route))
-        page.goto(url, wait_until="commit")
-        page.locator("#wish").fill("red")
-        page.locator("#wish").press("Enter")  # before the words are there
-        wait_until(lambda: page.evaluate("1") and words)
-        words.pop().continue_()
-        page.get_by_role("radio", name="ghost").check(force=True)
-        style = page.locator("#intro").evaluate("each => ({...getComputedStyle(each)})")
-        assert style["animationName"] == "none" and style["backgroundSize"].startswith("400% 100%")  # of four images
-        assert page.evaluate("fetch('intro.png').then((found) => found.ok)")
-        wait_until(lambda: page.evaluate("1") and len(held) == 2)
-        held.pop().continue_()
-        ready(page)
-        assert len(titles(page)) == 4 and all(title.startswith("ghost red ") for title in titles(page))
-        expect(page.locator("#intro")).to_be_hidden()
-
-
 def test_what_fails_can_be_tried_again(browser, url, monkeypatch):
     """A damaged configuration, a download that breaks off, and the runtime, of another origin; where it cannot be
     reached, this is the last word. It has threads, and attributes have any name.
@@ -173,39 +126,9 @@ def test_what_fails_can_be_tried_again(browser, url, monkeypatch):
         click(page, "Try again")
         ready(page)
         expect(page.locator("#generate")).to_be_enabled()
-        for pattern, answer, message in (
-            ("**/gif.js", lambda route: route.abort(), "A part of the page cannot be loaded. Check the connection."),
-            ("**/unet.onnx", lambda route: route.fulfill(body=b"no model"), "unet.onnx is damaged, or this browser"),
-        ):
-            context.route(pattern, answer)
-            page.goto(url)
-            expect(page.locator("#status")).to_contain_text(message)
-            context.unroute(pattern)
-            click(page, "Try again")
-            ready(page)
-
-
-def test_what_never_answers_is_not_waited_for(browser, url):
-    with browser.new_context(service_workers="block") as context:
-        page = context.new_page()
-        page.add_init_script("const { timeout } = AbortSignal; AbortSignal.timeout = timeout.bind(AbortSignal, 500);")
-
-        def hurry(route) -> None:
-            response = route.fetch()
-            route.fulfill(response=response, body=response.text().replace("PATIENCE = 30_000", "PATIENCE = 500"))
-
-        context.route("**/worker.js", hurry)
-        for pattern, message in {
-            "**/words.json": "config.json cannot be downloaded. Check the connection.",
-            "**/ort.*.mjs": "The runtime cannot be loaded from 127.0.0.1",
-            "**/unet.onnx": "unet.onnx cannot be downloaded: the server does not answer. Check the connection.",
-        }.items():
-            context.route(pattern, lambda _: None)
-            page.goto(url)
-            expect(page.locator("#status")).to_contain_text(message)
-            context.unroute(pattern)
-        click(page, "Try again")
-        ready(page)
+        context.route("**/unet.onnx", lambda route: route.fulfill(body=b"no model"))
+        page.goto(url)
+        expect(page.locator("#status")).to_contain_text("unet.onnx is damaged, or this browser")
 
 
 def test_webgpu(browser, url, pipeline):
@@ -287,17 +210,8 @@ def test_a_second_model_has_own_classes(browser, pipeline, folder, tmp_path):
         page.add_init_script(SHARE)
         page.goto(url)
         ready(page)
-        wait_until_kept(page)
         page.get_by_role("link", name="units").click()
         ready(page)
-        wait_until_kept(page)
-        context.set_offline(True)  # after one visit
-        page.get_by_role("link", name="tiny").click()
-        ready(page)
-        assert page.url.split("?")[0] == url
-        page.get_by_role("link", name="units").click()
-        ready(page)
-        context.set_offline(False)
         url += "units/"
         assert page.url.split("?")[0] == url and "Pok" not in page.content() and "Nintendo" not in page.content()
         for link, start in {"card": "---\nlicense: gpl-3.0\n", "license": "Free."}.items():
@@ -305,20 +219,15 @@ def test_a_second_model_has_own_classes(browser, pipeline, folder, tmp_path):
             assert page.request.get(url + path).text().startswith(start)
         expect(page.locator("#credits")).to_contain_text("Model units, WebAssembly")
         expect(page.locator("footer")).to_contain_text("The license of the model is gpl-3.0.")
-        expect(page.locator("#types input:checked")).to_have_value(re.compile("^(orcs|elves)$"))  # by chance
-        expect(page.locator("#made button").first).to_have_attribute("title", re.compile("^(orcs|elves) "))
         expect(page.locator("[data-make]:visible")).to_have_text(["Back", "Variation"])
         expect(page.locator("#wish")).to_be_hidden()
         page.get_by_text("Attributes").click()
-        expect(page.locator("#attributes label")).to_have_count(1)
         page.locator("#types label", has_text="elves").click()  # not what stays in view above it
         page.get_by_label("action").select_option("idle")
         page.evaluate("Math.random = () => 0.25")
-        observe(page, "#title")
         click(page, "Generate")
         expect(page.locator("#made button")).to_have_count(8)
         ready(page)
-        assert {*page.evaluate("said")} == {"Hatching", page.locator("#title").inner_text()}  # of four candidates
         requests = [SpriteRequest(2**30, "elves", {"action": "idle"}, number) for number in range(4)]
         chosen = [each.chosen.seed for each in generate_sprites(student, requests, 4, ranker)]
         alone = [next(generate_sprites(student, [each], 4, ranker)).chosen.seed for each in requests]
@@ -350,15 +259,6 @@ def test_poses_are_drawn_for_half_of_the_candidates(browser, folder, tmp_path):
         strengths = page.evaluate("requests.map(({ image, strength }) => image ? strength : 1)")
         assert strengths == 2 * [1, 1, *4 * [0.75], 1, 1]
         posed = [each.split() for each in titles(page) if each.split()[-2] in SKETCHES]
-        for name, color, shape, pose, seed in posed[:2]:
-            assert shape == SKETCHES[pose]["shape"] and name in SKETCHES[pose]["types"].split()
-            given = {"color": color, "shape": shape, "generator": seeded(int(seed))}
-            sketch = sketch_image(pose, given, SIDE, int(seed))
-            image = student(name, image=sketch, strength=DRAWN_STRENGTH, **given).images[0]
-            page.goto(f"{url}?type={name}&color={color}&shape={shape}&pose={pose}&seed={seed}")
-            expect_sprite(page, f"{name} {color} {shape} {pose} {seed}")
-            shown, wanted = pixels_of(page, "#large").astype(int), np.asarray(to_sprite(image)).astype(int)
-            assert (shown[..., 3] == wanted[..., 3]).mean() > 0.99
-            # Of noise, one gray level can make another palette; another strength is 39 apart.
-            assert np.abs(shown - wanted)[wanted[..., 3] > 0].mean() < 20
         assert posed
+        for name, _, shape, pose, _ in posed:
+            assert shape == SKETCHES[pose]["shape"] and name in SKETCHES[pose]["types"].split()
