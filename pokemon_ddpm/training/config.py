@@ -34,12 +34,14 @@ LIMITS = {
     "below": ("below", operator.lt),
 }
 
+AUTOGUIDANCE_INTERVAL = [0.1, 0.8]  # where images get better, and colors not too strong
+
 # Flags that have no effect without another one, and those that another one excludes.
 NEEDED_BY = {
     "dataset_name": "image_column label_column",
     "distill_from": "distill_teacher_steps",
     "pretrained_model_name_or_path": "autoguidance_from",
-    "autoguidance_from": "autoguidance_better autoguidance_scale",
+    "autoguidance_from": "autoguidance_better autoguidance_interval autoguidance_scale",
     "push_to_hub": "hub_model_id",
 }
 EXCLUDED_BY = {
@@ -130,6 +132,9 @@ class TrainingConfig:
     # Autoguidance (Karras et al. 2024)
     autoguidance_from: str | None = _option(None, "Learn guidance with this worse model of the same conditions.")
     autoguidance_better: str | None = _option(None, "The better model. Default: the network at the start.")
+    autoguidance_interval: list[float] | None = _option(
+        None, "It guides from and below these shares of the timesteps. Default: 0.1 0.8."
+    )
     autoguidance_scale: float = _option(2.0, "Autoguidance scale; 1 means no guidance.", low=1)
 
     # Optimization
@@ -262,6 +267,9 @@ class TrainingConfig:
                 yield f"--distill_teacher_steps must be even and at most {NUM_TRAIN_TIMESTEPS}, but is {steps}."
             if self.ddpm_num_inference_steps not in (steps // 2, TrainingConfig.ddpm_num_inference_steps):
                 yield f"The student takes {steps // 2} steps; leave out --ddpm_num_inference_steps."
+        limits = [0, *(AUTOGUIDANCE_INTERVAL if self.autoguidance_interval is None else self.autoguidance_interval), 1]
+        if len(limits) != 4 or limits != sorted(limits) or limits[1] == limits[2]:
+            yield f"--autoguidance_interval must be two shares, the lower first, but is {as_text(limits[1:-1])}."
         if self.autoguidance_from and self.variance_type == "learned_range":
             yield "--autoguidance_from cannot be used with --variance_type learned_range."
         if self.prediction_type == "epsilon" and self.snr_floor:

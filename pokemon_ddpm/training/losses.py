@@ -16,10 +16,9 @@ from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sampling import is_distilled, set_timesteps
 from pokemon_ddpm.pipelines.sprite_conditioner import SOURCE, TAGS
 from pokemon_ddpm.training.batches import Batch
-from pokemon_ddpm.training.config import NUM_TRAIN_TIMESTEPS, TrainingConfig
+from pokemon_ddpm.training.config import AUTOGUIDANCE_INTERVAL, NUM_TRAIN_TIMESTEPS, TrainingConfig
 
 VLB_WEIGHT = 0.001  # of L_vlb beside L_simple (Nichol & Dhariwal 2021, equation 16)
-AUTOGUIDANCE_INTERVAL = (0.1, 0.8)  # Shares of the timesteps: from, and below.
 CLEAN = -1  # the timestep of the clean image, before the first
 # What the models of autoguidance must have as the trained one, of networks and of schedulers.
 SHARED = ("sample_size", "in_channels", "out_channels", "scaling_factor")
@@ -187,17 +186,19 @@ class AutoguidanceLoss:
 
     The target is x + (w - 1) (x_better - x_worse), where x is the prediction of a frozen copy of the network: equation
     3 of Karras et al. 2024, where x_better is x, and x_worse is that of a worse model with the same conditions, such
-    as a copy that was fine-tuned on own samples (Alemohammad et al. 2024). The better one can be another model, too.
-    Of the difference, the part along x is left out: it makes colors too strong (Sadat et al. 2024, η = 0).
+    as a copy that was fine-tuned on own samples (Alemohammad et al. 2024). Of the difference, the part along x is then
+    left out: it makes colors too strong (Sadat et al. 2024, η = 0). With another better model all of it counts: what
+    that has learned, but the worse one not (as sums of weights, Ilharco et al. 2023).
 
-    Above `AUTOGUIDANCE_INTERVAL` the target is x itself, so that the composition of images stays as it is. It is x_0,
+    Above the configured timesteps the target is x itself, so that the composition of images stays as it is. It is x_0,
     that of the plain loss, below them, since guided at all timesteps colors become too strong; and for images without
     any condition, at whose prediction classifier-free guidance starts.
     """
 
     def __init__(self, config: TrainingConfig, schedule: NoiseSchedule, denoiser: ConditionalDenoiser):
         self.config, self.schedule, self.start = config, schedule, _frozen(denoiser)
-        self.low, self.high = (share * len(schedule) for share in AUTOGUIDANCE_INTERVAL)
+        interval = config.autoguidance_interval or AUTOGUIDANCE_INTERVAL
+        self.low, self.high = (share * len(schedule) for share in interval)
         flags = [name for name in ("autoguidance_from", "autoguidance_better") if getattr(config, name)]
         self.frozen_model = nn.ModuleList([self.start, *(self._other(name, denoiser) for name in flags)])
 
@@ -246,5 +247,7 @@ class AutoguidanceLoss:
         images = [self.schedule.clean(prediction, noisy, timesteps) for prediction in predictions]
         clean, worse, better = [*images, images[0]][:3]  # Without a better model it is that of the start.
         difference = (timesteps < self.high).view(-1, 1, 1, 1) * (better - worse)
-        along, square = ((clean * other).sum(dim=(1, 2, 3), keepdim=True) for other in (difference, clean))
-        return clean + (self.config.autoguidance_scale - 1) * (difference - along / square * clean)
+        if better is clean:
+            along, square = ((clean * other).sum(dim=(1, 2, 3), keepdim=True) for other in (difference, clean))
+            difference -= along / square * clean
+        return clean + (self.config.autoguidance_scale - 1) * difference

@@ -71,6 +71,10 @@ STUDENT = "--distill_from a --distill_teacher_steps 32"
         (f"{STUDENT} --snr_gamma 16", "--snr_gamma cannot be used with --distill_from."),
         (f"{STUDENT} --ddpm_num_inference_steps 50", "The student takes 16 steps; leave out"),
         ("--autoguidance_from a", "--autoguidance_from needs --pretrained_model_name_or_path."),
+        (
+            "--pretrained_model_name_or_path a --autoguidance_from b --autoguidance_interval 0.8 0.2",
+            "--autoguidance_interval must be two shares, the lower first, but is 0.8 0.2.",
+        ),
         ("--lr_scheduler constant --lr_warmup_steps 7", "use constant_with_warmup."),
         ("--prediction_type epsilon --snr_floor 0.3", "--snr_floor cannot be used with --prediction_type epsilon"),
         ("--ddpm_num_inference_steps 1001", "--ddpm_num_inference_steps must be at most 1000, but is 1001."),
