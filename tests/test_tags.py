@@ -86,8 +86,6 @@ def test_a_request_has_its_tags_as_a_text_or_a_list(tmp_path):
     result = CliRunner().invoke(app, [*map(str, command), "--tag", "fox", "--tag", "wings"])
     (file,) = (tmp_path / "sprites").glob("*.png")
     assert result.exit_code == 0 and read_settings(file)[1].attributes["tags"] == "fox wings"
-    result = CliRunner().invoke(app, [*map(str, command), "--tag", "wing"])
-    assert result.exit_code and "Unknown tag 'wing'. Did you mean 'wings'?" in result.output
 
 
 def test_the_app_offers_several_tags_at_once():
@@ -180,7 +178,9 @@ def test_parts_and_build_are_drawn_from_two_lines_of_the_drawn_shape():
     conditioner, lines = tagged_conditioner(), Counter()
     for seed in range(400):
         drawn = conditioner.draw("electric", {}, seed)
-        part, build = (int(tag.removeprefix(kind)) for tag, kind in zip(drawn["tags"].split(), ("part", "build"), strict=False))
+        part, build = (
+            int(tag.removeprefix(kind)) for tag, kind in zip(drawn["tags"].split(), ("part", "build"), strict=False)
+        )
         assert part // 3 == build // 3 == SHAPES.index(drawn["shape"])
         lines[part, build] += 1
         assert drawn == conditioner.draw("electric", {"tags": None}, seed)
