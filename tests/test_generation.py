@@ -128,9 +128,6 @@ def test_a_hostile_value_is_refused_and_writes_nothing(tmp_path, known, text, wh
 def test_settings_load_their_model(tmp_path, known):
     known.save_pretrained(tmp_path)
     loaded = GenerationSettings(str(tmp_path)).load()
-    for unknown in ("save", "int8", "float17", "float8_e4m3fn"):
-        with pytest.raises(ValueError, match="dtype must be one of torch.float32, "):
-            GenerationSettings(str(tmp_path), dtype=unknown).load()
     assert loaded.device == generation.best_device() == torch.device("cpu")
     known.scheduler = make_sampler("dpmsolver++", known.scheduler)
     known.scheduler.register_to_config(solver_order=1)  # as a distilled model has it
@@ -142,7 +139,6 @@ def test_settings_load_their_model(tmp_path, known):
     ("device", "flags", "expected"),
     [
         ("cpu", {"avx512_bf16": True}, "bfloat16"),
-        ("cpu", {"amx_bf16": True, "avx512_bf16": False}, "bfloat16"),
         ("cpu", {"avx512_f": True, "architecture": "x86_64"}, "float32"),
         ("cpu", None, "float32"),
         ("mps", {"avx512_bf16": True}, "float32"),

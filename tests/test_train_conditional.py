@@ -116,8 +116,6 @@ def test_kinds_of_data(tmp_path, run, finished):
     parquet(tmp_path / "own", train=own)
     train([*flags, f"--dataset_name={tmp_path / 'own'}"])
     assert weights(finished) == weights(run) and not (run / "logs").exists()  # of the run that was overwritten
-    with pytest.raises(SystemExit, match="^error: --dataset_name .* train with --validation_steps 0."):
-        train([*flags, f"--dataset_name={tmp_path / 'own'}", "--validation_steps=1"])
 
 
 def test_a_wrong_flag_is_refused_before_torch_is_imported():
@@ -131,10 +129,7 @@ MISTAKES = [
     ([OVERWRITE, "--conditions", "type", "shape"], "the training images do not differ in shape"),
     (["--mixed_precision=fp16"], "fp16 needs a GPU"),
     (["--report_to=clearml"], "--report_to clearml: clearml is not installed. Install it with: pip install clearml"),
-    (["--report_to=paper"], "Unsupported logging capability: paper. Choose between"),
     (["--resume_from_checkpoint=checkpoint-7"], "there is no checkpoint-7; checkpoints in .*: checkpoint-1, "),
-    ([LATEST, "--seed=1", "--train_batch_size=4"], "--seed was 0, now 1; the batch size was 8, now 4. Keep "),
-    ([LATEST, "--model_config_name_or_path=small"], "the network's dropout was 0.1, now 0.0"),
     ([LATEST, "--dataset_config_name=front"], "the checksum of the training images and labels was .*, now"),
     ([], "already contains a run"),
 ]
@@ -229,16 +224,6 @@ def test_a_run_that_is_stopped_again_and_again_equals_an_unbroken_one(flags, run
         assert (message in capsys.readouterr().out) == (step < 3)
     train([*flags, LATEST])
     assert same(run, unbroken)
-
-
-def test_what_may_change_when_a_run_is_resumed(flags, run, tmp_path, capsys):
-    train([*flags, LATEST, "--max_train_seconds=1e-9", "--save_images_steps=1000"])
-    assert "](samples/step-000001.png)" in (run / "README.md").read_text()  # of a run that time ends
-    moved = shutil.copytree(runs.shared() / "small", tmp_path / "moved")
-    other = [f"--train_data_dir={moved}", "--checkpointing_steps=2", "--max_train_steps=5"]
-    train([*flags, LATEST, *other, "--train_batch_size=4", "--gradient_accumulation_steps=2"])
-    assert names(run) == ["checkpoint-1", "checkpoint-2", "checkpoint-4", "checkpoint-5"]
-    assert "starting from the beginning" in capsys.readouterr().out
 
 
 def test_a_batch_can_be_divided_over_accumulation_and_processes(tmp_path):
@@ -401,7 +386,7 @@ def test_the_model_is_pushed_at_the_end(hub, pushing, run):
 
 
 def test_a_push_that_fails_costs_neither_the_run_nor_the_model(hub, pushing, run):
-    hub.fail("/preupload/", 403)
+    hub.failures["/preupload/"] = 403
     with pytest.raises(SystemExit, match="^error: The push to ash/model failed"):
         train(pushing)
     assert names(run) == ["checkpoint-2", "checkpoint-4"] and (run / "model_index.json").is_file()

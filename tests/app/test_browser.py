@@ -17,7 +17,6 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium (Debian: apt-get install chromium)")
 TIMEOUT_MS = 60_000
 DESKTOP = {"viewport": {"width": 1280, "height": 900}}
-PHONE = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"}
 FOLDED = ("Settings", "Attributes", "Download")
 expect.set_options(timeout=TIMEOUT_MS)
 
@@ -49,8 +48,8 @@ def visitor(browser: Browser, **options):
 
 
 @pytest.fixture
-def page(browser: Browser, url: str, request: pytest.FixtureRequest):
-    with visitor(browser, reduced_motion="reduce", **getattr(request, "param", DESKTOP)) as page:
+def page(browser: Browser, url: str):
+    with visitor(browser, reduced_motion="reduce", **DESKTOP) as page:
         page.goto(url)
         expect(page.locator("#status")).to_contain_text("These are examples by")
         for control in ("#type", "#generate", "#sprites button"):
@@ -137,13 +136,3 @@ def test_models_errors_and_downloads(page: Page, models: tuple[str, str, str]) -
         files[download.value.suggested_filename] = Path(download.value.path())
     assert list(files) == ["fire_front_normal_7-0.png", "fire_front_normal_7-0.gif"]
     assert [Image.open(files["fire_front_normal_7-0.png"]).tobytes()] == expected_images(models[0], "fire", 7, 1)
-
-
-@pytest.mark.parametrize("page", [PHONE], indirect=True)
-def test_phone(page: Page) -> None:
-    results, button = (page.locator(each).bounding_box() for each in ("#results", "#generate"))
-    assert results["y"] + results["height"] <= button["y"]  # above the controls
-    unfold(page, *FOLDED)
-    generate(page)
-    expect(page.locator("#sprites button").first).to_be_in_viewport()
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390

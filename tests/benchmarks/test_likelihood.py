@@ -1,17 +1,15 @@
-"""Bits per dimension against closed forms, and a run."""
+"""Bits per dimension against closed forms."""
 
 import math
 from types import SimpleNamespace
 
 import pytest
 import torch
-from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
+from diffusers import DDPMScheduler
 
 from benchmarks import likelihood
 from pokemon_ddpm import SpriteConditioner, SpriteTensors
-from pokemon_ddpm.diffusion import make_scheduler, student_scheduler
 from pokemon_ddpm.vocabulary import TYPES
-from tests.tiny_models import tiny_pipeline
 
 T, BETA = 40, 0.1
 
@@ -60,22 +58,3 @@ def test_sampled_terms_are_one_of_each_part_and_add_up_to_all_terms_on_average()
     error = estimates.std().item() / math.sqrt(count)
     assert estimates.mean().item() == pytest.approx(values.sum().item(), abs=4.5 * error)
     assert likelihood.sampled_terms(3, T - 1, T - 1, generator).tolist() == [list(range(1, T))] * 3
-
-
-@pytest.mark.parametrize(("scheduler", "message"), [
-    (DPMSolverMultistepScheduler(T), "variance_type of fixed_small, fixed_large, learned_range, not None"),
-    (DDPMScheduler(T, variance_type="fixed_small_log"), "learned_range, not fixed_small_log"),
-    (student_scheduler(make_scheduler(T)), "measure the teacher of a distilled model"),
-])  # fmt: skip
-def test_other_schedulers_are_refused(scheduler, message):
-    with pytest.raises(ValueError, match=message):
-        likelihood.check_likelihood(SimpleNamespace(scheduler=scheduler))
-
-
-def test_the_table(tmp_path, monkeypatch, capsys):
-    tiny_pipeline(size=8, num_train_timesteps=20, defaults={"num_inference_steps": 2}).save_pretrained(tmp_path)
-    monkeypatch.setattr("sys.argv", ["", str(tmp_path)])
-    monkeypatch.setattr(likelihood, "NUM_TIMESTEPS", 1)
-    likelihood.main()
-    header, _, training, held_out = capsys.readouterr().out.splitlines()
-    assert "| bound |" in header and "| training |" in training and "| held-out |" in held_out

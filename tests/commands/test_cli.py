@@ -26,9 +26,7 @@ def test_every_command_has_help() -> None:
 
 @pytest.mark.parametrize(("error", "status", "output"), [
     (ValueError("seed is wrong."), 2, "error: seed is wrong.\n"),
-    (TypeError("no type"), 2, "error: no type\n"),
     (ValueError("\x1b[31m\na" + 9999 * "b"), 2, f"error: \\x1b[31m\na{2999 * 'b'}\n"),
-    (OSError("The Hub cannot be reached."), 2, "error: The Hub cannot be reached.\n"),
     (PermissionError(13, "Permission denied", "a.png"), 2, "error: a.png: Permission denied.\n"),
     (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, ""),
     (KeyboardInterrupt(), 130, "Interrupted.\n"),

@@ -60,8 +60,6 @@ def test_the_report_says_what_was_measured_and_how(model: Path, tmp_path: Path):
     options = ["--output-dir", folder, "--features", model.parent / "features"]
     status, output = run("evaluate", "--model", f"{model}/", "--num-samples", COUNT, *options)
     assert status == 0, output
-    titles = ("Distance.", "Two-sample test, raw.", "Variety.", "Memorization, pixels.")
-    assert all(title in output for title in (*titles, f"{folder / 'report.md'}"))
     numbers, about = report(folder), report(folder)["about"]
     assert numbers["name"] == "mine" and about["model"] == str(model) and about["samples"] == COUNT
     assert about["seeds"] == "0 to 49" and about["num_inference_steps"] == 2 and about["conditions"] == "type"
@@ -74,9 +72,9 @@ def test_the_report_says_what_was_measured_and_how(model: Path, tmp_path: Path):
     count = max(COUNT, len(held_out))
     for data, name, number, seed in ((train, "samples", COUNT, 0), (held_out, "held-out/samples", count, COUNT)):
         requests = row_requests(data, pipeline().conditioner, random_rows(len(data), number, seed), seed)
-        found = [read_png(path) for path in (folder / name).iterdir()]
+        made = [read_png(path) for path in (folder / name).iterdir()]
         expected = [(request.seed, list(request.pokemon_type)) for request in requests]
-        assert sorted((each.seed, each.condition["type"]) for each in found) == expected
+        assert sorted((sprite.seed, sprite.condition["type"]) for sprite in made) == expected
     tested = numbers["two_sample"]["default output"]["accuracy"]
     assert (tested["n"], tested["m"]) == (count, len(held_out)) and about["preprocessing"] == "fit"
     assert numbers["pixel_statistics"]["raw samples"]["colors"]["n"] == COUNT
@@ -97,7 +95,6 @@ def test_mistakes_are_reported_before_anything_is_generated(model, tmp_path, mon
     Path(broken, "README.md").write_text("---\nfoo: [unclosed\nbar: 1\n---\n\n# Mine\n")
     fit = "For these images, make one with pokemon-ddpm fit-features"
     for source, options, message in (
-        (model, ["--split", "train"], "'train' is not one of 'validation', 'test'."),
         (model, ["--features", "nowhere"], f"nowhere/config.json' {fit}"),
         (model, ["--preprocessing", "pixel"], "The model has 3 channels; --preprocessing pixel is not possible."),
         ("pokemon-ddpm-64", [], "pokemon-ddpm-64 was not trained on the starter sprites; give its images"),

@@ -59,10 +59,6 @@ BAD_ARCHIVES: dict[str, tuple[Spoil, list[str]]] = {
     "a comma too many": (edit_pokedex("Spearow", "Spear,ow"), ["(row 3 has not a value for each of the 13 columns"]),
     "pokedex not in UTF-8": (put("pokedex.csv", POKEDEX.replace("Paras", "Flabébé").encode("latin-1")), ["utf-8"]),
     "huge pokedex": (put("pokedex.csv", bytes(16 * 2**20 + 1)), ["pokedex.csv", "16 MiB"]),
-    "unknown type after an empty line": (
-        edit_pokedex("33,Spearow,21,Normal", "\n33,Spearow,21,Nomal"),
-        ["pokedex.csv is unusable (Spearow: unknown type1 'Nomal'", "Did you mean 'normal'?", "Known: bug, dark"],
-    ),
     "a strange name and a long type": (
         edit_pokedex("33,Spearow,21,Normal", f"33,\x1b,21,{'x' * 9999}"),
         ["pokedex.csv is unusable (\\x1b: unknown type1 'xxxxxxxxxxxx...xxxxxxxxxxxxx'"],

@@ -13,16 +13,15 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-import yaml
 from diffusers import DDIMScheduler, DDPMPipeline
 from huggingface_hub import RepoCard
 from huggingface_hub.utils import _http
 
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines import hub_mixin
-from pokemon_ddpm.pipelines.hub_mixin import NOTE, WEIGHTS_KEY, pipeline_card, push_folder
+from pokemon_ddpm.pipelines.hub_mixin import WEIGHTS_KEY, pipeline_card, push_folder
 from pokemon_ddpm.pipelines.sampling import SCHEDULERS
-from pokemon_ddpm.vocabulary import CONDITIONS, TYPES, VIEWS
+from pokemon_ddpm.vocabulary import TYPES, VIEWS
 from tests.loopback_hub import LoopbackHub, environment, stranger
 from tests.tiny_models import seeded, tiny_pipeline
 from tests.training.runs import contents as read
@@ -114,14 +113,6 @@ class TestSaving:
         assert loaded.config.default_conditions == {"view": "front"}
         assert not loaded.unet.training and not loaded.conditioner.training
         assert torch.equal(sample(loaded), sample(pipeline))
-
-    def test_a_loaded_pipeline_is_saved_as_the_same_files(self, saved, tmp_path):
-        class Mine(PokemonDDPMPipeline):
-            pass
-
-        for kind in (PokemonDDPMPipeline, Mine):
-            kind.from_pretrained(saved).save_pretrained(tmp_path / kind.__name__ / "model")
-            assert read(tmp_path / kind.__name__ / "model") == read(saved)
 
     def test_what_is_saved_replaces_the_model_in_the_folder(self, folder):
         (folder / "notes.txt").write_text("mine")
@@ -218,17 +209,15 @@ class TestLoading:
             (INDEX, b'{"_class_name": ["pipe', "model_index.json.* not a valid JSON"),
             (INDEX, {"_class_name": "DDPMPipeline"}, "is a DDPMPipeline, not a PokemonDDPMPipeline"),
             (INDEX, {"scheduler": ["diffusers", "No"]}, "a UNet2DModel and its scheduler a No, which are unknown"),
-            (INDEX, {"scheduler": ["diffusers", "SASolverScheduler"]}, "its scheduler a SASolverScheduler, which"),
             (INDEX, {"unet": ["unet", "UNet3D"]}, "its network is a UNet3D .*, which are unknown"),
             (INDEX, {"scheduler": None, "_weights": [1]}, None),
-            (INDEX, {"default_conditions": 5}, r"a file is damaged \(TypeError: 'int' object is not"),
             (INDEX, {"default_conditions": {"view": "front"}}, "view is no condition of this model"),
             (SCHEDULER, None, "scheduler_config.json"),
             (SCHEDULER, {"thresholding": True, "dynamic_thresholding_ratio": 7}, r"quantile\(\) q must be in"),
             (SCHEDULER, {"trained_betas": [0.1] * 10}, r"index -?\d+ is out of bounds"),
             (SCHEDULER, {"prediction_type": "\x1b]0;x\a"}, r"its prediction_type is '\\x1b\]0;x\\x07'"),
             ("unet/config.json", {"norm_num_groups": -4}, "Expected num groups to be greater"),
-            (INDEX, {"_class_name": "\x1b]0;x\a"}, r"it is a \\x1b\]0;x\\x07, not a PokemonDDPMPipeline"),
+            ("unet/config.json", {"reference_channels": 4}, "it is of version 1, with an input for references"),
             (SCHEDULER, b'"ash/model"', "'str' object is not a mapping"),  # diffusers would look for it on the Hub
             ("unet/config.json", {"block_out_channels": [8]}, None),
             ("unet/config.json", {"block_out_channels": [8] * 101}, "its network has 101 layers, but at most 100 are"),
@@ -416,7 +405,7 @@ class TestPulling:
         other_pipeline().save_pretrained(tmp_path)
         repository = hub.create(NAME)
         repository.names["v1"] = repository.commit(files).id
-        hub.meanwhile(INDEX, lambda: repository.commit(read(tmp_path)))
+        hub.meanwhile = INDEX, lambda: repository.commit(read(tmp_path))
         assert not is_other(load())
         assert is_other(load()) and not is_other(load(revision="v1"))
         with pytest.raises(OSError, match="ash/model is neither .*Invalid rev id: v2"):
@@ -425,10 +414,10 @@ class TestPulling:
     def test_a_hub_under_load_and_none(self, hub, files):
         hub.create(NAME).commit(files)
         for where, status in {"/revision/": 429, "/resolve/": 503}.items():
-            hub.fail(where, status)
+            hub.failures[where] = status
             with pytest.raises(OSError, match=f"^The Hub cannot give ash/model now; try again later: .*{status}.*$"):
                 load()
-            hub.heal()
+            hub.failures.clear()
         load()
         hub.stop()
         _http.close_session()
@@ -473,21 +462,9 @@ class TestPushing:
         assert len(hub.asked("^PUT ")) == 3 and names(hub.repository(NAME).files()) == FILES | {*kept}
 
 
-class TestCards:
-    def test_content(self):
-        pipeline = tiny_pipeline(vocabulary=CONDITIONS)
-        card = pipeline_card(pipeline, NAME, {"license": "mit"}, "samples/step-1.png", "## More\n\nText.")
-        data = yaml.safe_load(re.match(r"---\n(.*?)\n---\n", card.content, re.DOTALL)[1])  # where the Hub looks for it
-        assert data["library_name"] == "diffusers" and data["license"] == "mit" and NOTE in card.text
-        assert "# model\n" in card.text and "images of 16x16 pixels" in card.text
-        assert "](samples/step-1.png)\n\n## Use\n" in card.text and card.text.endswith("## More\n\nText.")
-        for name, values in CONDITIONS.items():
-            assert f"| `{'pokemon_type' if name == 'type' else name}` | {', '.join(values)} |\n" in card.text
-        assert 'DiffusionPipeline.from_pretrained("ash/model", trust_remote_code=True)' in card.text
-
-    @pytest.mark.parametrize("value", ['say "hi"', "back\\slash", "a|b", "{{ name }}"])
-    def test_strange_values(self, value):
-        text = pipeline_card(tiny_pipeline(vocabulary={"type": [value, "other"]}), NAME).text
-        assert eval(re.search(r"class_labels=(.*)\)\.images", text)[1]) == value
-        (row,) = re.findall(r"^\| `class_labels` \|.*$", text, re.MULTILINE)
-        assert len(re.findall(r"(?<!\\)\|", row)) == 3
+@pytest.mark.parametrize("value", ['say "hi"', "back\\slash", "a|b", "{{ name }}"])
+def test_strange_values_in_a_card(value):
+    text = pipeline_card(tiny_pipeline(vocabulary={"type": [value, "other"]}), NAME).text
+    assert eval(re.search(r"class_labels=(.*)\)\.images", text)[1]) == value
+    (row,) = re.findall(r"^\| `class_labels` \|.*$", text, re.MULTILINE)
+    assert len(re.findall(r"(?<!\\)\|", row)) == 3

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler
-from diffusers.callbacks import MultiPipelineCallbacks, SDCFGCutoffCallback
-from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
 from examples.interpolate import interpolate
@@ -79,15 +77,14 @@ def noise_of(*seeds: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("channels", "mode", "factor"), [(3, "RGB", 1), (4, "RGBA", 0.5)])
-def test_output_types_contain_the_same_images(channels, mode, factor, capsys):
+def test_output_types_contain_the_same_images(channels, mode, factor):
     """Samples with transparency are half of the images; as "pil" alpha is 0 or 255, with white where it is 0."""
     pipeline = tiny_pipeline(channels=channels)
-    pipeline.set_progress_bar_config(disable=False)
     pil, array, tensor, latent = (
         generate(pipeline, "fire", np.int64(3), output_type, num_images_per_type=np.int64(2), generator=seeded(0, 1))
         for output_type in ("pil", "np", "pt", "latent")
     )
-    assert capsys.readouterr().err.count("3/3") >= 4 and pipeline.scaling_factor == factor
+    assert pipeline.scaling_factor == factor
     assert [(image.mode, image.size) for image in pil] == [(mode, (16, 16))] * 2
     assert array.shape == (2, 16, 16, channels) and array.dtype == np.float32
     assert tensor.shape == latent.shape == (2, channels, 16, 16) and tensor.dtype == latent.dtype == torch.float32
@@ -100,8 +97,6 @@ def test_output_types_contain_the_same_images(channels, mode, factor, capsys):
         expected = np.where(clear, (255, 255, 255, 0), expected)
         assert 0.1 < clear.mean() < 0.9
     assert np.array_equal(np.stack([np.asarray(image) for image in pil]), expected)
-    as_tuple = pipeline("fire", 2, 3, output_type="pt", return_dict=False, generator=seeded(0, 1))
-    assert type(as_tuple) is tuple and len(as_tuple) == 1 and torch.equal(as_tuple[0], tensor)
 
 
 @pytest.mark.parametrize("channels", [3, 4])
@@ -138,12 +133,6 @@ def test_the_network_gets_the_embeddings_of_the_conditions(conditioned, defaults
     generate(pipeline, pokemon_type, 1, guidance_scale=3, **attributes)
     anything = embedding(pipeline).expand_as(rows)
     torch.testing.assert_close(inputs[0][2], torch.cat([anything, rows]) if expected != [{}] else rows)
-
-
-def test_given_embeddings(conditioned):
-    inputs, given = network_inputs(conditioned), torch.randn(2, 32)
-    generate(conditioned, None, 1, class_embeddings=given, num_images_per_type=2, guidance_scale=1)
-    assert torch.equal(inputs[0][2], given[[0, 0, 1, 1]])
 
 
 @pytest.mark.parametrize("scale", [1, 3.0, -2.0, 0.5])
@@ -236,18 +225,8 @@ def test_a_callback_gets_the_latents_and_the_predicted_clean_sample_of_each_step
         torch.testing.assert_close(prediction, (uncond + 3 * (cond - uncond)).double(), rtol=0, atol=2e-3)
 
 
-def test_class_labels_are_the_types_of_other_images():
-    pipeline = tiny_pipeline(vocabulary={"type": ["cat", "dog"]})
-    expected = generate(pipeline, ["dog", "cat"], generator=seeded(0, 1))
-    for labels in (["dog", "cat"], [1, 0]):
-        assert torch.equal(generate(pipeline, class_labels=labels, generator=seeded(0, 1)), expected)
-
-
 def test_images_of_other_formats_are_converted():
     pipeline, transparent = tiny_pipeline(), tiny_pipeline(channels=4)
-    large = SPRITE.resize((40, 40), Image.Resampling.NEAREST)
-    expected = VaeImageProcessor(vae_scale_factor=1).preprocess(large, 16, 16)
-    torch.testing.assert_close(pipeline.prepare_image("image", large, 1), expected)
     assert pipeline.prepare_image("image", SPRITE.convert("P"), 1).shape == (1, *SHAPE)
     assert (pipeline.prepare_image("image", Image.new("RGBA", (16, 16), (0, 0, 0, 0)), 1) == 1).all()  # on white
     boxed = Image.new("RGBA", (20, 18), (255, 255, 255, 0))  # an outline, and white inside that is no background
@@ -256,15 +235,6 @@ def test_images_of_other_formats_are_converted():
     for image in (boxed, boxed.resize((160, 144), Image.Resampling.NEAREST)):  # as for training
         found = (transparent.prepare_image("image", image, 1)[0] + 1) * 127.5
         assert np.array_equal(found.round().byte().permute(1, 2, 0), preprocess(image.convert("RGB"), 16))
-
-
-def test_callbacks_of_diffusers():
-    pipeline = tiny_pipeline()
-    calls, callback = network_calls(pipeline), SDCFGCutoffCallback(cutoff_step_ratio=0.25)  # of `num_timesteps`
-    generate(pipeline, ["fire", "ice"], 4, guidance_scale=3.0, callback_on_step_end=callback)
-    assert [batch for batch, _ in calls] == [4, 4, 2, 2]
-    generate(pipeline, "fire", 4, guidance_scale=1, callback_on_step_end=MultiPipelineCallbacks([callback]))
-    assert pipeline.guidance_scale == 0
 
 
 @pytest.mark.parametrize("name", FIRST_ORDER)

@@ -22,10 +22,6 @@ SHARE = """
         return post.call(this, message);
     };
 """  # a browser that shares, and what it asks the worker for
-SLOW = """
-    const post = Worker.prototype.postMessage;
-    Worker.prototype.postMessage = function (message) { setTimeout(() => post.call(this, message), 300); };
-"""
 BATCH = re.compile(r"^4 sprites in ")
 PAGE_MARKS = [pytestmark, pytest.mark.skipif(not shutil.which("npm"), reason="no npm, which downloads the runtime")]
 

@@ -83,7 +83,6 @@ class TestTraining:
         data = ModelCard(text).data
         losses = [("loss", "validation loss", 0.039812, None), ("loss", "train split loss", 0.0329, None)]
         assert data.model_name == "model" and results(text) == losses
-        assert {each.dataset_name for each in data.eval_results} == {"the starter sprites of the project"}
         assert "| validation loss | 0.0398 |\n| train split loss | 0.0329 |\n" in text
         assert "model-index" not in metadata(card_of_run()) and "## Results" not in card_of_run()
 

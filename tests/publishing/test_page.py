@@ -25,7 +25,6 @@ from tests.publishing.page_visits import (
     BATCH,
     PAGE_MARKS,
     SHARE,
-    SLOW,
     assert_made_by_pipeline,
     click,
     copied_link,
@@ -102,10 +101,6 @@ def test_the_first_visit(visit, url, monkeypatch):
         assert np.array_equal(pixels_of(page, "#large"), shown) and len(titles(page)) == 8
         expect(page.get_by_role("radio", name="ghost")).to_be_checked()
         expect(page.get_by_label("Description")).to_have_value("small")
-        click(page, "Generate")
-        expect(page.locator("#made button")).to_have_count(12)
-        ready(page)
-        assert all(title.startswith("ghost small ") for title in titles(page)[:4])
 
 
 def test_a_link_makes_the_sprite_of_the_pipeline_and_what_follows_from_it(visit, url, pipeline, weights):
@@ -163,7 +158,7 @@ def test_a_link_makes_the_sprite_of_the_pipeline_and_what_follows_from_it(visit,
         expect(page.locator("#status")).to_have_text("This link names no sprite. Here are others.")
 
 
-def test_what_is_asked_for(visit, pipeline, url, weights):
+def test_what_is_asked_for(visit, pipeline):
     with visit() as page:
         ready(page)
         page.evaluate("let last = 0; Math.random = () => (last = (last + 0.37) % 1)")  # of which no seed is a shiny
@@ -183,8 +178,8 @@ def test_what_is_asked_for(visit, pipeline, url, weights):
         given = {"image": sketch, "strength": SKETCH_STRENGTH, "generator": seeded(int(seed)), **conditions}
         assert_made_by_pipeline(page, pipeline("any", **given).images[0])
         assert "&sketch=snake&" in page.url
-        for each in ("squiggle", "large", "snake"):
-            page.get_by_role("button", name=f"Remove {each}").click()
+        for word in ("squiggle", "large", "snake"):
+            page.get_by_role("button", name=f"Remove {word}").click()
         expect(field).to_be_focused()
         field.press("Enter")  # the same description again does not bring it back
         ready(page)
@@ -202,20 +197,6 @@ def test_what_is_asked_for(visit, pipeline, url, weights):
         click(page, "Surprise me")  # of the chosen type
         ready(page)
         assert all(title.startswith("ghost ") for title in titles(page)[:4])
-        page.get_by_text("Second type and attributes").click()
-        page.get_by_role("radio", name="fire").check(force=True)
-        page.get_by_label("second type").select_option("flying")
-        page.get_by_label("color").select_option("red")
-        page.get_by_label("size").select_option("large")
-        click(page, "Generate")
-        ready(page)
-        page.locator("#made button").first.click()
-        name, seed = page.locator("#title").get_attribute("title").rsplit(" ", 1)
-        assert name == "fire/flying red large"
-        made = pipeline("fire/flying", color="red", size="large", generator=seeded(int(seed))).images[0]
-        assert_made_by_pipeline(page, made)
-        link = copied_link(page)
-        assert link == page.url == f"{url}?type=fire%2Fflying&color=red&size=large&seed={seed}&w={weights[:8]}"
 
 
 def test_a_card_is_shown_shared_and_saved(visit, url, weights):
@@ -300,9 +281,6 @@ def test_fuse_and_doodle(visit, url, pipeline, weights):
         assert_made_by_pipeline(page, made, exactly=False)
         link = f"{url}?type=fire%2Fwater&seed=6&to-type=fire%2Fwater&to-seed=5&share=0.5&make=vary-"
         assert copied_link(page).startswith(link)
-        page.reload()
-        ready(page)
-        expect(page.locator("#parents canvas")).to_have_count(2)  # kept
         page.goto(f"{url}?type=fire&seed=1&to-type=water&to-seed=2&share=0.25")  # of an earlier page
         expect_sprite(page, "fire 1 to water 2 0.25")
         between = interpolate(pipeline, ("fire", "water"), (1, 2), 5)[1]
@@ -463,17 +441,8 @@ def test_a_sprite_lives_where_nothing_can_be_kept(visit, url, weights):
         expect(page.locator("#status")).to_have_text(f"{url}?type=water&seed=5&w={weights[:8]}")
 
 
-def test_slips_of_a_visitor(visit, url):
-    with visit(None) as page:
-        page.add_init_script(f"if (!location.search) {{ {SLOW} }}")
-        page.goto(url)
-        page.locator("#made button:enabled").first.wait_for()
-        first = page.locator("#title").get_attribute("title")
-        click(page, "Delete")
-        ready(page)
-        assert first not in titles(page) and len(titles(page)) == 3
-        expect(page.locator("#gif")).to_be_enabled()  # another one is shown
-        page.goto(f"{url}?type=water&seed=5")
+def test_a_heart_is_in_all_tabs(visit):
+    with visit("?type=water&seed=5") as page:
         expect_sprite(page, "water 5")
         with page.context.expect_page() as other:
             page.evaluate("open(location.href)")
@@ -483,11 +452,3 @@ def test_slips_of_a_visitor(visit, url):
         page.get_by_role("button", name="Heart", exact=True).click()
         expect(other.locator("#dex-list .heart[aria-pressed=true]")).to_have_count(1)
         expect(other.locator("#heart")).to_have_attribute("aria-pressed", "true")
-        other.close()
-        click(page, "Evolve")
-        expect(page.locator("#status")).to_have_text(re.compile(r"^\w+ evolved into \w+!$"))
-        click(page, "Delete")
-        click(page, "PNG")
-        page.get_by_role("button", name="My Dex").click()
-        page.locator("#dex").get_by_role("button", name="Undo").click()
-        expect_sprite(page, "water 5 evolve")

@@ -5,25 +5,20 @@ import os
 import re
 import shutil
 
-import pytest
 from safetensors.torch import save_file
 
-from pokemon_ddpm import SpriteConditioner
-from pokemon_ddpm.description import SKETCHES
 from pokemon_ddpm.generation import SpriteRequest
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.publishing.hub import ISOLATED
 from pokemon_ddpm.publishing.page import write_pages
 from pokemon_ddpm.ranking import RANKER_FILE, SpriteRanker
 from pokemon_ddpm.studio import generate_sprites
-from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
-from tests.app.test_browser import CHROMIUM, TIMEOUT_MS, visitor
-from tests.publishing.conftest import FAST, PHONE
-from tests.publishing.page_runs import SIDE, Handler, assert_same, npm_package, pixels_of, served
+from pokemon_ddpm.vocabulary import TYPES
+from tests.publishing.conftest import PHONE
+from tests.publishing.page_runs import Handler, assert_same, npm_package, pixels_of, served
 from tests.publishing.page_visits import (
     PAGE_MARKS,
     SHARE,
-    assert_made_by_pipeline,
     click,
     expect,
     expect_sprite,
@@ -35,7 +30,6 @@ from tests.publishing.page_visits import (
 )
 from tests.tiny_models import ranking_student, seeded
 
-WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]  # computed on the CPU
 pytestmark = PAGE_MARKS
 
 
@@ -75,15 +69,10 @@ def test_it_is_accessible_and_fits(visit, url, tmp_path):
             page.set_viewport_size({"width": width, "height": height})
             assert page.evaluate("document.documentElement.scrollWidth") == width
             boxes = [
-                page.locator(each).bounding_box() for each in ("#large", "#link", "#surprise", "#generate", *names)
+                page.locator(name).bounding_box() for name in ("#large", "#link", "#surprise", "#generate", *names)
             ]
             assert boxes[0]["width"] >= side
             assert all(0 <= box["y"] <= height - box["height"] for box in boxes), (width, boxes)
-        page.set_viewport_size({"width": 360, "height": 640})
-        click(page, "Card")
-        expect(page.locator("#card[open]")).to_be_visible()
-        boxes = [page.locator(each).bounding_box() for each in ("#card-image", "#share", "#card .close")]
-        assert boxes[0]["width"] >= 256 and all(0 <= box["y"] <= 640 - box["height"] for box in boxes), boxes
 
 
 def test_what_fails_can_be_tried_again(browser, url, monkeypatch):
@@ -129,21 +118,6 @@ def test_what_fails_can_be_tried_again(browser, url, monkeypatch):
         context.route("**/unet.onnx", lambda route: route.fulfill(body=b"no model"))
         page.goto(url)
         expect(page.locator("#status")).to_contain_text("unet.onnx is damaged, or this browser")
-
-
-def test_webgpu(browser, url, pipeline):
-    with browser.browser_type.launch(executable_path=CHROMIUM, args=[FAST, *WEBGPU]) as gpu:
-        page = gpu.new_page(reduced_motion="reduce")  # #large is the sprite, not a frame of its idle animation
-        failures = []
-        page.on("console", lambda message: failures.append(message.text) if message.type == "error" else None)
-        page.goto(url)
-        if not page.evaluate("async () => Boolean(await navigator.gpu?.requestAdapter())"):
-            pytest.skip("this Chromium has no SwiftShader")
-        page.goto(f"{url}?type=water&seed=5")
-        expect(page.locator("#gif")).to_be_enabled(timeout=5 * TIMEOUT_MS)  # it compiles shaders
-        expect(page.locator("#credits")).to_have_text("Model tiny, WebGPU.")
-        assert_made_by_pipeline(page, pipeline("water", generator=seeded(5)).images[0], exactly=False)
-        assert not failures
 
 
 def publish_version(folder, title, page):
@@ -241,24 +215,3 @@ def test_a_second_model_has_own_classes(browser, pipeline, folder, tmp_path):
         assert_same(pixels_of(page, "#made canvas"), to_sprite(image))
         page.goto(f"{url}?type=elves&seed=5&make=evolve")
         expect(page.locator("#status")).to_have_text("This link names no sprite. Here are others.")
-
-
-def test_poses_are_drawn_for_half_of_the_candidates(browser, folder, tmp_path):
-    student = ranking_student(SIDE, CONDITIONS)
-    rows = [f"{i} {i} 18 {i % 10} {i % 14}" for i in range(18)]
-    table = {"attributes": ["color", "shape"], "drawn": ["color", "shape"], "rows": rows}
-    student.conditioner = SpriteConditioner(**student.conditioner.config | {"training_conditions": table})
-    student.save_pretrained(tmp_path / "model")
-    save_file(SpriteRanker(student).head.state_dict(), tmp_path / "model" / RANKER_FILE)
-    (tmp_path / "page").mkdir()
-    write_pages({str(tmp_path / "model"): student}, tmp_path / "page", print, str(folder / "runtime"))
-    with served(tmp_path / "page") as url, visitor(browser, service_workers="block", **PHONE) as page:
-        page.add_init_script(f"{SHARE} Math.random = () => 0.6;")
-        page.goto(url)
-        ready(page)
-        strengths = page.evaluate("requests.map(({ image, strength }) => image ? strength : 1)")
-        assert strengths == 2 * [1, 1, *4 * [0.75], 1, 1]
-        posed = [each.split() for each in titles(page) if each.split()[-2] in SKETCHES]
-        assert posed
-        for name, _, shape, pose, _ in posed:
-            assert shape == SKETCHES[pose]["shape"] and name in SKETCHES[pose]["types"].split()

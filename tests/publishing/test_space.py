@@ -115,7 +115,6 @@ class TestPush:
         for name, options, reason in (
             ("ash/app", {}, "ash/app contains other files, such as app.py"),
             ("ash/new", {"model": "ash/no"}, "ash/no is neither a folder nor a model"),
-            ("ash/new", {"model": "a/b/c"}, "There is no model folder 'a/b/c'"),
             ("ash/new", {"model": str(tmp_path)}, "A Space cannot read"),
         ):
             with pytest.raises((ValueError, OSError), match=reason):

@@ -81,8 +81,8 @@ def own_process() -> Iterator[None]:
         yield
     finally:
         run.lock_output_dir = lock
-        for each in locks:
-            each.release()
+        for held in locks:
+            held.release()
         for number, handler in handlers.items():
             signal.signal(number, handler)
         torch.set_num_threads(threads)
@@ -196,12 +196,9 @@ def contents(folder: Path) -> dict[str, Any]:
 
 def same(one: Path, other: Path) -> bool:
     """Whether two runs or checkpoints are equal bit by bit but for their configuration; prints what differs."""
-    parts = []
-    for folder in (one, other):
-        files = {**contents(folder), "training_config.json": None}
-        for name in [name for name in files if name.endswith("manifest.json")]:
-            files[name] = {**state((folder / name).parent), "config": None}
-        parts.append(files)
-    differing = [name for name in parts[0].keys() | parts[1].keys() if parts[0].get(name) != parts[1].get(name)]
+    files = [{**contents(folder), "training_config.json": None} for folder in (one, other)]
+    for folder, content in zip((one, other), files, strict=True):
+        content |= {name: state((folder / name).parent) | {"config": None} for name in content if "manifest" in name}
+    differing = {name for name in {*files[0], *files[1]} if files[0].get(name) != files[1].get(name)}
     print("differing:", differing)
     return not differing

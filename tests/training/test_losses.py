@@ -305,8 +305,6 @@ def test_which_worse_models_are_refused(tmp_path):
     for pipeline, message in (
         (tiny_pipeline("sample", 8), "sample_size"),
         (tiny_pipeline("v_prediction"), "prediction_type"),
-        (tiny_pipeline("sample", out_channels=6), "out_channels"),
-        (tiny_pipeline("sample", beta_schedule="linear"), "beta_schedule"),
         (tiny_pipeline("sample", vocabulary={"type": ["cat", "dog"]}), "conditions"),
     ):
         pipeline.save_pretrained(tmp_path)

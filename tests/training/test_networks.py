@@ -80,8 +80,7 @@ def test_other_configurations_are_refused(tmp_path, content, message):
     "wrong",
     [
         {"widths": [1]}, {"down_block_types": ["DownBlock2D", "Sideways"]}, {"norm_num_groups": 7},
-        {"layers_per_block": 0}, {"attention_head_dim": 0}, {"time_embedding_type": "fourier"},
-        {"block_out_channels": [16] * 6}, {"patch_size": 0}, {"patch_size": 16}, {"scaling_factor": 0.5},
+        {"layers_per_block": 0}, {"time_embedding_type": "fourier"}, {"patch_size": 16}, {"scaling_factor": 0.5},
     ],
     ids=str,
 )  # fmt: skip

@@ -42,18 +42,6 @@ def test_processes_that_would_train_alone_are_refused(tmp_path, monkeypatch):
         run.make_accelerator(TrainingConfig(output_dir=str(tmp_path)))
 
 
-def test_the_threads_of_a_core_count_as_one(monkeypatch):
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3, 6}, raising=False)
-    monkeypatch.setattr(run.Path, "exists", lambda _: True)
-    monkeypatch.setattr(run.Path, "read_text", lambda path: f"{int(path.parts[5][3:]) % 4}")  # of 0 to 7, each with +4
-    assert run.cores_per_process() == 4
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
-    assert run.cores_per_process() == 1
-    monkeypatch.setattr(run.Path, "exists", lambda _: False)
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
-    assert run.cores_per_process() == 5
-
-
 def test_the_weights_to_start_from_are_not_overwritten(tmp_path):
     own = {"output_dir": str(tmp_path / "." / "run"), "overwrite_output_dir": True}
     (tmp_path / "run").mkdir()
