@@ -231,8 +231,8 @@ class Trainer:
 
 def finish(trainer: Trainer, repository: str | None) -> None:
     """Saves the pipeline with its card into the output folder, and pushes it if the training is complete."""
-    from pokemon_ddpm.evaluation.memorization import count_copies
-    from pokemon_ddpm.publishing.runs import save_run, upload_model
+    from pokemon_ddpm.generation import count_copies
+    from pokemon_ddpm.publishing.hub import save_run, upload_model
 
     config, log, finished = trainer.config, trainer.log, trainer.step >= trainer.max_steps
     if config.max_train_seconds and config.save_images_steps and not finished:
@@ -244,7 +244,7 @@ def finish(trainer: Trainer, repository: str | None) -> None:
     save_run(pipeline, config, trainer.step, counts, trainer.metrics)
     log.print(f"The model is in {config.output_dir}.")
     if config.fine_tunes and held_out:
-        near, count = count_copies(pipeline, data, held_out)
+        near, count = count_copies(pipeline, data.images, held_out.images)
         usual = "at most half as far from it as held-out images usually are"
         log.print(f"Of {count} samples {near} are near a training image: {usual}.")
     if repository and finished:
@@ -252,7 +252,7 @@ def finish(trainer: Trainer, repository: str | None) -> None:
 
 
 def main() -> None:
-    from pokemon_ddpm.publishing.runs import open_run_repository
+    from pokemon_ddpm.publishing.hub import open_run_repository
 
     config = parse_config()
     stop = run.StopRequest(config.max_train_seconds)

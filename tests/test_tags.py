@@ -180,7 +180,9 @@ def test_parts_and_build_are_drawn_from_two_lines_of_the_drawn_shape():
     conditioner, lines = tagged_conditioner(), Counter()
     for seed in range(400):
         drawn = conditioner.draw("electric", {}, seed)
-        part, build = (int(tag.removeprefix(kind)) for tag, kind in zip(drawn["tags"].split(), ("part", "build"), strict=False))
+        part, build = (
+            int(tag.removeprefix(kind)) for tag, kind in zip(drawn["tags"].split(), ("part", "build"), strict=False)
+        )
         assert part // 3 == build // 3 == SHAPES.index(drawn["shape"])
         lines[part, build] += 1
         assert drawn == conditioner.draw("electric", {"tags": None}, seed)

@@ -1,4 +1,4 @@
-"""Metrics of features (KID, precision, recall, two distances), condition accuracy, pixel art, and variety.
+"""Metrics of features (KID, precision, recall, Fréchet), memorization, condition accuracy, pixel art, and variety.
 
 Features are float (N, D) of the samples and (M, D) of the reference, at least two of each, both from the same network.
 All is computed in float64 on the CPU.
@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
-from scipy import ndimage, optimize, spatial, stats
+from scipy import ndimage, stats
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
@@ -20,26 +19,24 @@ from tqdm.auto import tqdm
 
 from pokemon_ddpm.likeness import overlaps
 from pokemon_ddpm.pipelines.sprite_preprocessing import DARK, oklab, unique_colors
-from pokemon_ddpm.postprocessing import PALETTE_SIZE, reduce_palette, remove_background
 from pokemon_ddpm.preprocessing import as_arrays
 
 LEVEL = 0.95  # of all intervals
 TAIL = (1 - LEVEL) / 2
 NUM_BOOTSTRAPS = 1000
 KID_BLOCKS, KID_BLOCK_SIZE, KID_DIVISIONS = 10, 10, 10
-MAX_ASSIGNED = 1024  # images of a Wasserstein distance, whose time is cubic in them
 NEIGHBORHOOD = 3  # of precision and recall
+QUANTILE = 0.05  # of the held-out images, of memorization
 NEAR = 0.7  # the overlap from which two silhouettes are near
 CLEAR = 8  # a background pixel with a smaller alpha is invisible
 # Plain statistics of pixel art, which no network has learned -> how they are called in a report. All but the first are
-# shares or distances and are averaged.
+# shares and are averaged.
 STATISTICS = {
     "colors": "colors, median",
     "clear_background": f"background pixels with an alpha below {CLEAR}",
     "parts": "images with detached parts",
     "dark_outline": "outline pixels that are dark",
     "dark": "pixels that are dark",
-    "palette_shift": f"OKLab distance to {PALETTE_SIZE} colors",
 }
 
 
@@ -116,17 +113,6 @@ def frechet(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Es
     return Estimate(float(value), math.nan, math.nan, size, size)
 
 
-def wasserstein(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estimate:
-    """1-Wasserstein distance of equally many images, at most `MAX_ASSIGNED`, without an interval.
-
-    It is exact, the least mean Euclidean distance of all assignments, and as biased as `frechet`.
-    """
-    size = min(len(samples), len(reference), MAX_ASSIGNED)
-    (pair,) = disjoint_blocks(samples, reference, 1, size, seed)
-    costs = spatial.distance.cdist(*pair)
-    return Estimate(float(costs[optimize.linear_sum_assignment(costs)].mean()), math.nan, math.nan, size, size)
-
-
 def precision_recall(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> tuple[Estimate, Estimate]:
     """Improved precision and recall (Kynkäänniemi et al. 2019, equations 1 and 2), with Wilson's intervals.
 
@@ -140,6 +126,21 @@ def precision_recall(samples: torch.Tensor, reference: torch.Tensor, seed: int =
     counts = [round(shares[key] * size) for key in (KEY_METRIC_PRECISION, KEY_METRIC_RECALL)]
     precision, recall = (replace(share(torch.arange(size) < count), m=size) for count in counts)
     return precision, recall
+
+
+def memorization(samples: torch.Tensor, held_out: torch.Tensor) -> dict[str, Any]:
+    """Compares the distances to the nearest training image, float (N,) of samples and (M,) of held-out images.
+
+    "nearer" is the `share` of samples below the "threshold", the k-th smallest of the M held-out distances with k =
+    ceil(M / 20). "chance_low" and "chance_high" are its 95 % range if samples have the same distribution: their number
+    is then beta-binomial with parameters N, k and M + 1 - k. "identical" is the number of samples at distance 0.
+    """
+    n, m = len(samples), len(held_out)
+    k = math.ceil(QUANTILE * m)
+    threshold = held_out.kthvalue(k).values.item()
+    chance_low, chance_high = (float(end) / n for end in stats.betabinom.interval(LEVEL, n, k, m + 1 - k))
+    counts = {"nearer": share(samples < threshold), "identical": int((samples == 0).sum()), "n": n, "m": m}
+    return {"threshold": threshold, "chance_low": chance_low, "chance_high": chance_high, **counts}
 
 
 def given_values(
@@ -216,15 +217,13 @@ def _statistics_of(pixels: np.ndarray) -> dict[str, float]:
     background = ~ndimage.binary_fill_holes(foreground)
     outline = foreground & ndimage.binary_dilation(background, border_value=1)
     _, count = ndimage.label(foreground, structure=np.ones((3, 3)))
-    lab = oklab(pixels[..., :3])
-    few_colors = np.asarray(reduce_palette(remove_background(Image.fromarray(pixels)), PALETTE_SIZE))[..., :3]
+    dark = oklab(pixels[..., :3])[..., 0] < DARK
     return {
         "colors": len(unique_colors(pixels[foreground, :3])),
         "clear_background": (pixels[background, 3] < CLEAR).mean() if background.any() else np.nan,
         "parts": float(count > 1),
-        "dark_outline": (lab[outline, 0] < DARK).mean() if outline.any() else np.nan,
-        "dark": (lab[foreground, 0] < DARK).mean(),
-        "palette_shift": np.linalg.norm(lab - oklab(few_colors), axis=2)[foreground].mean(),
+        "dark_outline": dark[outline].mean() if outline.any() else np.nan,
+        "dark": dark[foreground].mean(),
     }
 
 
