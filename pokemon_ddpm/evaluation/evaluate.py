@@ -151,10 +151,8 @@ def write_report(
     settings["conditions"] = ", ".join(shown_name(key, train.type_names) for key in given)
     kind = {"resolution": samples.images.shape[-1], "class_word": shown_name("type", train.type_names)}
     numbers = as_json({**kind, **numbers, "about": {"samples": len(seeds), **settings, **about}})
-    sheets = {
-        "samples.png": sample_sheet(samples, train.type_names),
-        "closest.png": closest_sheet(samples.images, nearest, train.images, names),
-    }
+    sheets = {"samples.png": sample_sheet(samples, train.type_names)}
+    sheets["closest.png"] = closest_sheet(samples.images, nearest, train.images, names)
     if names:
         sheets["closest-names.png"] = closest_sheet(samples.images, nearest, None, names)
     for file, sheet in sheets.items():

@@ -143,9 +143,7 @@ def memorization(samples: torch.Tensor, held_out: torch.Tensor) -> dict[str, Any
     return {"threshold": threshold, "chance_low": chance_low, "chance_high": chance_high, **counts}
 
 
-def given_values(
-    conditions: Sequence[Mapping[str, Any]], vocabulary: Mapping[str, Sequence[str]]
-) -> dict[str, torch.Tensor]:
+def given_values(conditions: Sequence[Mapping], vocabulary: Mapping[str, Sequence[str]]) -> dict[str, torch.Tensor]:
     """The values that N samples were conditioned on: attribute -> bool (N, K), of the K values in the vocabulary.
 
     The conditions are of each sample attribute -> a value, or a pair of types.
@@ -164,10 +162,7 @@ def label_values(ids: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def condition_accuracy(
-    values: Sequence[str],
-    predicted: torch.Tensor,
-    given: torch.Tensor,
-    real: tuple[torch.Tensor, torch.Tensor] | None = None,
+    values: Sequence[str], predicted: torch.Tensor, given: torch.Tensor, real: tuple | None = None
 ) -> dict[str, Any]:
     """Condition accuracy of one attribute with K values: shares in which all given values are recognized.
 

@@ -33,12 +33,7 @@ NAMES = {"sprites": ("Pokémon sprites", "pokemon"), "starter": ("Starter creatu
 
 
 def run_card(
-    pipeline: PokemonDDPMPipeline,
-    config: Any,
-    name: str,
-    step: int,
-    counts: Mapping[str, int],
-    metrics: Mapping[str, float],
+    pipeline: PokemonDDPMPipeline, config: Any, name: str, step: int, counts: dict[str, int], metrics: dict[str, float]
 ) -> ModelCard:
     """The card of the model of a training run, with the number of images by split, and losses by name."""
     base, (data, kind) = config.initial_weights, _data(config)

@@ -27,7 +27,7 @@ from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.models import LICENSE_FILE, PLAIN_WEIGHTS, check_files, locate_model
 from pokemon_ddpm.pipelines import hub_mixin
 from pokemon_ddpm.pipelines.file_checks import read_file
-from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, INDEX_FILE, NOTE
+from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, INDEX_FILE, LICENSE_KEY, NOTE, license_terms
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sampling import require
 from pokemon_ddpm.publishing import cards
@@ -78,9 +78,7 @@ def save_run(
     folder, base = Path(config.output_dir), config.initial_weights
     try:
         card = cards.run_card(pipeline, config, folder.resolve().name, step, counts, metrics)
-        pipeline.conditioner.register_to_config(
-            **{hub_mixin.LICENSE_KEY: hub_mixin.license_terms(card.data.to_dict())}
-        )
+        pipeline.conditioner.register_to_config(**{LICENSE_KEY: license_terms(card.data.to_dict())})
         pipeline.save_pretrained(folder)
         if base and (source := Path(locate_model(base), LICENSE_FILE)).exists():
             write_file(folder / LICENSE_FILE, read_file(source, source.parent))

@@ -179,10 +179,8 @@ def sampling_config(pipeline: PokemonDDPMPipeline) -> dict[str, Any]:
 
 def check_export(pipeline: PokemonDDPMPipeline, folder: Path, report: Callable[[str], None]) -> None:
     """Compares an export with its pipeline, and reports it; ValueError if sprites differ by more than a gray level."""
-    conditioner, unet = (
-        onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"])
-        for name in (CONDITIONER_FILE, UNET_FILE)
-    )
+    files = (str(folder / CONDITIONER_FILE), str(folder / UNET_FILE))
+    conditioner, unet = (onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"]) for file in files)
     ids = np.zeros((2, number_of_ids(pipeline.conditioner)), dtype=np.int32)
     names = pipeline.conditioner.vocabulary.keys() - {TAGS}
     labels = {name: torch.zeros((2, 2) if name == "type" else 2, dtype=torch.int32) for name in names}

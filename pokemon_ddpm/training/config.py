@@ -4,9 +4,9 @@ import argparse
 import dataclasses
 import difflib
 import json
-import operator
 import sys
 from collections.abc import Iterator
+from operator import ge, gt, le, lt
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,12 +27,7 @@ OTHER_DATA = (
 )
 NOT_GIVEN = ("", "null", "~")  # values in a file, as texts
 NUM_TRAIN_TIMESTEPS = 1000  # T
-LIMITS = {
-    "low": ("at least", operator.ge),
-    "above": ("above", operator.gt),
-    "high": ("at most", operator.le),
-    "below": ("below", operator.lt),
-}
+LIMITS = {"low": ("at least", ge), "above": ("above", gt), "high": ("at most", le), "below": ("below", lt)}
 
 # Flags that have no effect without another one, and those that another one excludes.
 NEEDED_BY = {
@@ -93,9 +88,7 @@ class TrainingConfig:
     image_column: str = _option("image", "Column of --dataset_name with the images.")
     label_column: str | None = _option(None, "ClassLabel column of --dataset_name; it replaces all other labels.")
     other_data: list[str] | None = _option(
-        None,
-        "Further image sets, in a file: `train_data_dir`, `share` of a batch, `lowest_timestep`, `source`.",
-        card=False,
+        None, "Further sets, in a file: `train_data_dir`, `share` of a batch, `lowest_timestep`, `source`.", card=False
     )
     resolution: int = _option(64, "Side of the images in pixels; 32 and 64 are usual.")
     preprocessing: Literal["pixel", "fit", "thesis"] = _option("pixel", "pixel: whole pixels; fit: smooth, on white.")

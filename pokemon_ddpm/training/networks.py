@@ -37,7 +37,7 @@ def _blocks(*attention: int) -> dict[str, tuple[str, ...]]:
 _SMALL = {
     "block_out_channels": (32, 64, 128, 192), **_blocks(2), "layers_per_block": 1, "attention_head_dim": 32
 }  # fmt: skip
-_SPRITE = {**_SMALL, "scaling_factor": 0.5, "dropout": 0.1}  # of `SpriteUNet2DModel`
+_SPRITE = {**_SMALL, "patch_size": 1, "scaling_factor": 0.5, "dropout": 0.1}  # of `SpriteUNet2DModel`
 # One normalization group is layer normalization; SiLU stays inside the time embedding.
 _THESIS_VANILLA = {**_THESIS, **_blocks(), "add_attention": False, "act_fn": "relu", "norm_num_groups": 1}
 _THESIS_ATTENTION = {**_THESIS, **_blocks(1, 2, 3), "attention_head_dim": None}  # a single head
@@ -48,13 +48,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # 64 px on a laptop's CPU: 32x32 positions of 16 values, for which the 32 channels of `small` are too few.
     "packed": {**_SPRITE, "patch_size": 2, "block_out_channels": (64, 64, 128, 192)},
     # 64 px on one GPU: attention at 16x16 and 8x8.
-    "base": {
-        **_SPRITE,
-        "patch_size": 1,
-        "block_out_channels": (64, 128, 192, 256),
-        **_blocks(2, 3),
-        "layers_per_block": 2,
-    },
+    "base": {**_SPRITE, "block_out_channels": (64, 128, 192, 256), **_blocks(2, 3), "layers_per_block": 2},
     # The thesis's first, without EMA (--no_use_ema).
     "thesis-vanilla": {**_THESIS_VANILLA, "time_embedding_type": "learned"},
     # Its second, with sinusoidal time embedding, attention, SiLU and group normalization.
@@ -84,9 +78,7 @@ def unet_config(name_or_path: str) -> dict[str, Any]:
     return {name: value for name, value in config.items() if not name.startswith("_")}
 
 
-def build_unet(
-    config: dict[str, Any], resolution: int, channels: int = 4, learned_variance: bool = False
-) -> UNet2DModel:
+def build_unet(config: dict, resolution: int, channels: int = 4, learned_variance: bool = False) -> UNet2DModel:
     """An untrained network, which may also predict the variance of the reverse process.
 
     The configuration are arguments of `SpriteUNet2DModel` if there is a `patch_size`, otherwise of `UNet2DModel`;

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from operator import itemgetter
 from typing import Any
 
 import torch
@@ -51,10 +50,7 @@ def make_optimizer(
     parts: dict[tuple[bool, int], list[Tensor]] = defaultdict(list)
     for p in denoiser.parameters():
         parts[id(p) in matrices, tables.get(id(p), 1)].append(p)
-    groups = [
-        {"params": ps, "orthogonal": kind, "lr_factor": factor}
-        for (kind, factor), ps in sorted(parts.items(), key=itemgetter(0))
-    ]
+    groups = [{"params": parts[key], "orthogonal": key[0], "lr_factor": key[1]} for key in sorted(parts)]
     # Fused, so that an update can be skipped on the device.
     if not matrices:
         return torch.optim.AdamW(groups, fused=True, **options)

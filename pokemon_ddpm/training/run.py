@@ -211,13 +211,11 @@ def averaged(tensors: TrainingTensors) -> ConditionalDenoiser:
     return denoiser
 
 
-def make_pipeline(
-    denoiser: ConditionalDenoiser, scheduler: DDPMScheduler, config: TrainingConfig
-) -> PokemonDDPMPipeline:
-    """The pipeline of a denoiser with a few-step sampler; a student's has no guidance, which it has learned."""
-    vocabulary = denoiser.conditioner.vocabulary
+def make_pipeline(model: ConditionalDenoiser, scheduler: DDPMScheduler, config: TrainingConfig) -> PokemonDDPMPipeline:
+    """The pipeline of a model with a few-step sampler; a student's has no guidance, which it has learned."""
+    vocabulary = model.conditioner.vocabulary
     usual = {name: value for name, value in USUAL.items() if value in vocabulary.get(name, ())}
-    parts, steps = (denoiser.unet, denoiser.conditioner), config.ddpm_num_inference_steps
+    parts, steps = (model.unet, model.conditioner), config.ddpm_num_inference_steps
     if config.distill_from:
         return PokemonDDPMPipeline(*parts, student_scheduler(scheduler), steps, 1.0, usual)
     return PokemonDDPMPipeline(*parts, make_sampler(DEFAULT_SAMPLER, scheduler), steps, GUIDANCE_SCALE, usual)
@@ -291,12 +289,10 @@ class SkippedUpdates:
     def __init__(self, accelerator: Accelerator):
         self._accelerator, self.total = accelerator, torch.zeros((), device=accelerator.device)
 
-    def skip_if_not_finite(
-        self, optimizer: torch.optim.Optimizer, grad_norm: torch.Tensor, loss: torch.Tensor
-    ) -> None:
+    def skip_if_not_finite(self, optimizer: torch.optim.Optimizer, norm: torch.Tensor, loss: torch.Tensor) -> None:
         """Counts an update that is not finite, and has it skipped on the device: both are scalars there."""
         # A loss scaler skips overflowing gradients itself, to find its scale: only a bad loss counts.
-        bad = (~(loss if self._accelerator.scaler else grad_norm).isfinite()).float()
+        bad = (~(loss if self._accelerator.scaler else norm).isfinite()).float()
         if not self._accelerator.scaler:
             optimizer.found_inf = bad  # with 1 a fused optimizer does nothing
         self.total += bad
