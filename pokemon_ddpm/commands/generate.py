@@ -285,9 +285,7 @@ def creature(
     scheduler: Scheduler = None,
     dtype: BestDtype = None,
     shared_palette: Annotated[bool, typer.Option(help="Backs and next stages keep the first front's colors.")] = True,
-    idle: Annotated[
-        bool, typer.Option("--idle", help="Add a second frame of each sprite, and an idle animation as .gif.")
-    ] = False,
+    idle: Annotated[bool, typer.Option("--idle", help="Also idle animations: a second frame, and a .gif.")] = False,
 ) -> None:
     """Generates the front and back of a creature, and shiny versions of both, if the model knows them.
 

@@ -47,9 +47,7 @@ def page(
         str | None,
         typer.Option(help="dist folder of onnxruntime-web: a URL, or a folder to copy.", show_default="a public CDN"),
     ] = None,
-    url: Annotated[
-        str | None, typer.Option(help="Public address of the page, for previews of links to it.", show_default=False)
-    ] = None,
+    url: Annotated[str | None, typer.Option(help="Public address of the page, for previews of links to it.")] = None,
 ) -> None:
     """Writes a page that generates sprites in the visitor's browser.
 

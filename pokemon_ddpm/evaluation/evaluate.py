@@ -5,7 +5,7 @@ The report is `report.md`, the same numbers as `report.json`, and sheets.
 
 import dataclasses
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -185,22 +185,6 @@ def row(numbers: Numbers, name: str, to: str) -> Numbers:
     return next(distances for distances in numbers["distances"] if (distances["name"], distances["to"]) == (name, to))
 
 
-def estimate(metric: Numbers) -> str:
-    """A value with its interval: 0.18 (0.10 to 0.27)."""
-    if metric["value"] is None:
-        return "-"
-    text = digits(metric["value"])
-    return text if metric["low"] is None else f"{text} ({digits(metric['low'])} to {digits(metric['high'])})"
-
-
-def percent(share: Numbers | None) -> str:
-    """A share with its interval: 26 % (22 to 30)."""
-    if share is None or share["value"] is None:
-        return "-"
-    low, high = (share_text(share[end]).removesuffix(" %") for end in ("low", "high"))
-    return f"{share_text(share['value'])} ({low} to {high})"
-
-
 def share_text(share: float) -> str:
     """A share without interval."""
     return f"{100 * share:.1f} %" if 0 < share < 0.1 else f"{100 * share:.0f} %"
@@ -209,6 +193,17 @@ def share_text(share: float) -> str:
 def digits(value: float) -> str:
     """Three decimals below 0.1, two below 10, then one."""
     return f"{value:.{3 if abs(value) < 0.1 else 2 if abs(value) < 10 else 1}f}"
+
+
+def estimate(metric: Numbers | None, text: Callable[[float], str] = digits) -> str:
+    """A value with its interval: 0.18 (0.10 to 0.27)."""
+    if metric is None or metric["value"] is None:
+        return "-"
+    value, *ends = (text(metric[key]) for key in ("value", "low", "high") if metric[key] is not None)
+    return f"{value} ({' to '.join(end.removesuffix(' %') for end in ends)})" if ends else value
+
+
+percent = partial(estimate, text=share_text)  # of a share: 26 % (22 to 30)
 
 
 def sample_sheet(samples: SampleSet, names: Sequence[str]) -> Image.Image:

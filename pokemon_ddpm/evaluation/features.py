@@ -50,9 +50,7 @@ class SpriteFeatures(nn.Module):
     `backbone` are arguments of `RegNetConfig`, and `resolution` is that of the training images.
     """
 
-    def __init__(
-        self, backbone: dict, vocabulary: Mapping[str, list[str]], dimension: int = 64, resolution: int = RESOLUTION
-    ):
+    def __init__(self, backbone: dict, vocabulary: Mapping, dimension: int = 64, resolution: int = RESOLUTION):
         super().__init__()
         self.vocabulary = {name: tuple(values) for name, values in vocabulary.items()}
         self.dimension, self.resolution = dimension, resolution

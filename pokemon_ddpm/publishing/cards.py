@@ -19,10 +19,8 @@ from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 # Kind of the training images -> metadata of their license, where it is known.
-LICENSES = {
-    "sprites": {"license": "other", "license_name": "research-and-education-only"},
-    "starter": {"license": "apache-2.0"},
-}
+RESTRICTED = {"license": "other", "license_name": "research-and-education-only"}
+LICENSES = {"sprites": RESTRICTED, "starter": {"license": "apache-2.0"}}
 
 # The data set
 COUNTED = ("type1", "type2", "game", "view", "finish", "color", "shape")  # columns of classes
@@ -50,7 +48,7 @@ def run_card(
         teacher=config.distill_from and _short(config.distill_from),
         settings={key: _short(value) for key, value in config.reported().items()},
         metrics={key.replace("_", " "): f"{value:.4f}" for key, value in metrics.items()},
-        restricted=metadata.get("license_name") == LICENSES["sprites"]["license_name"],
+        restricted=metadata.get("license_name") == RESTRICTED["license_name"],
     )
     return pipeline_card(pipeline, name, metadata, newest_sheet(Path(config.output_dir)), details)
 

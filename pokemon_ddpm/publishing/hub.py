@@ -11,7 +11,7 @@ import math
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -71,9 +71,7 @@ def open_run_repository(config: Any) -> str | None:
     return open_repository(config.hub_model_id or Path(config.output_dir).resolve().name, None)[1].id
 
 
-def save_run(
-    pipeline: PokemonDDPMPipeline, config: Any, step: int, counts: Mapping[str, int], metrics: Mapping[str, float]
-) -> None:
+def save_run(pipeline: PokemonDDPMPipeline, config: Any, step: int, counts: dict, metrics: dict) -> None:
     """Saves a pipeline with card and license into the output folder; for the arguments see `run_card`."""
     folder, base = Path(config.output_dir), config.initial_weights
     try:

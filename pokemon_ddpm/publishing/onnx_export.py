@@ -114,21 +114,13 @@ def export_onnx(
     write_file(folder / CONFIG_FILE, json.dumps(config, indent=1, allow_nan=False) + "\n")
 
 
-def _export(
-    module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], as_float16: bool = True, **constants: Any
-) -> bytes:
+def _export(module: nn.Module, inputs: dict, outputs: list, as_float16: bool = True, **constants: Any) -> bytes:
     batch = torch.export.Dim("batch", max=63)  # only the memory layout is another from 64 on, in diffusers' upsampling
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own, about parts of PyTorch that it uses
-        program = torch.onnx.export(
-            module.eval(),
-            kwargs={**inputs, **constants},
-            input_names=list(inputs),
-            output_names=outputs,
-            dynamic_shapes={**{name: {0: batch} for name in inputs}, **dict.fromkeys(constants)},
-            dynamo=True,
-            verbose=False,
-        )
+        options = {"input_names": list(inputs), "output_names": outputs, "dynamo": True, "verbose": False}
+        shapes = {**{name: {0: batch} for name in inputs}, **dict.fromkeys(constants)}
+        program = torch.onnx.export(module.eval(), kwargs=inputs | constants, dynamic_shapes=shapes, **options)
     model = program.model_proto
     for part in (model, model.graph, *model.graph.node, *model.graph.value_info):  # stack traces, with paths
         part.ClearField("metadata_props")

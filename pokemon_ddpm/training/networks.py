@@ -34,9 +34,7 @@ def _blocks(*attention: int) -> dict[str, tuple[str, ...]]:
     return {f"{way}_block_types": tuple(names) for way, names in blocks.items()}
 
 
-_SMALL = {
-    "block_out_channels": (32, 64, 128, 192), **_blocks(2), "layers_per_block": 1, "attention_head_dim": 32
-}  # fmt: skip
+_SMALL = {"block_out_channels": (32, 64, 128, 192), **_blocks(2), "layers_per_block": 1, "attention_head_dim": 32}
 _SPRITE = {**_SMALL, "patch_size": 1, "scaling_factor": 0.5, "dropout": 0.1}  # of `SpriteUNet2DModel`
 # One normalization group is layer normalization; SiLU stays inside the time embedding.
 _THESIS_VANILLA = {**_THESIS, **_blocks(), "add_attention": False, "act_fn": "relu", "norm_num_groups": 1}
@@ -170,12 +168,10 @@ def other_values(trained: SpriteConditioner, values: Mapping[str, Sequence[str]]
     return [name for name, names in trained.vocabulary.items() if list(values.get(name, ())) != names]
 
 
-def new_attributes(
-    config: TrainingConfig, conditioner: SpriteConditioner, trained: PokemonDDPMPipeline | None
-) -> list[str]:
+def new_attributes(config: TrainingConfig, own: SpriteConditioner, trained: PokemonDDPMPipeline | None) -> list[str]:
     """The attributes that own classes give other values than the trained model has; none if it is not continued."""
-    known = trained.conditioner.vocabulary if config.fine_tunes else conditioner.vocabulary
-    return [name for name, values in conditioner.vocabulary.items() if known.get(name) != values]
+    known = trained.conditioner.vocabulary if config.fine_tunes else own.vocabulary
+    return [name for name, values in own.vocabulary.items() if known.get(name) != values]
 
 
 @torch.no_grad()

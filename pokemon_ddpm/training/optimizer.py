@@ -23,12 +23,10 @@ TAG_FACTOR = 20
 UPDATE_RMS = 0.2  # about that of AdamW, so that both take the same learning rate (Liu et al. 2025, section 2.2)
 
 
-def learning_rate_factor(
-    config: TrainingConfig, optimizer: torch.optim.Optimizer, max_steps: int
-) -> Callable[[int], float]:
+def learning_rate_factor(config: TrainingConfig, optimizer: torch.optim.AdamW, steps: int) -> Callable[[int], float]:
     """The share of the peak learning rate at a step; as a function it has no state to save."""
-    steps = {"num_warmup_steps": config.lr_warmup_steps, "num_training_steps": max_steps}
-    return get_scheduler(config.lr_scheduler, optimizer, **steps).lr_lambdas[0]
+    counts = {"num_warmup_steps": config.lr_warmup_steps, "num_training_steps": steps}
+    return get_scheduler(config.lr_scheduler, optimizer, **counts).lr_lambdas[0]
 
 
 def make_optimizer(
