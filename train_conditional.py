@@ -274,10 +274,8 @@ def main() -> None:
         trainer.accelerator.free_memory()
         log.close()
     if trainer.step < trainer.max_steps:
-        log.print(
-            f"Stopped by {stop.reason} after {trainer.step:,} updates. "
-            "Continue with the same command and --resume_from_checkpoint latest."
-        )
+        hint = "Continue with the same command and --resume_from_checkpoint latest."
+        log.print(f"Stopped by {stop.reason} after {trainer.step:,} updates. {hint}")
 
 
 if __name__ == "__main__":

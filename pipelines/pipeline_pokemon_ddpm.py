@@ -67,9 +67,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         self.register_modules(unet=unet, conditioner=conditioner, scheduler=scheduler)
         given = (num_inference_steps, guidance_scale, default_conditions)
         kept = DEFAULTS | conditioner.config.get(DEFAULTS_KEY, {})
-        self.register_to_config(
-            **{name: kept[name] if value is None else value for name, value in zip(DEFAULTS, given, strict=True)}
-        )
+        kept |= {name: value for name, value in zip(DEFAULTS, given, strict=True) if value is not None}
+        self.register_to_config(**kept)
         self._interrupt, self._guidance_scale, self._num_timesteps = False, self.config.guidance_scale, 0
         self._trained_scheduler = scheduler
 

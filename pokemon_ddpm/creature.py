@@ -246,11 +246,8 @@ def generate_creature(
         **settings.arguments(),
         "dtype": settings.dtype,
         **asdict(creature),
-        "palette": PALETTE_SIZE,
-        "back_strength": BACK_STRENGTH,
-        "view_scale": VIEW_SCALE,
-        "next_strength": NEXT_STRENGTH,
-        "enlargement": ENLARGEMENT,
+        **{"palette": PALETTE_SIZE, "back_strength": BACK_STRENGTH, "view_scale": VIEW_SCALE},
+        **{"next_strength": NEXT_STRENGTH, "enlargement": ENLARGEMENT},
         "front": digest,  # of a sprite that is given
     }
     size, metadata = pipeline.sample_shape[:0:-1], metadata * (1 + idle)

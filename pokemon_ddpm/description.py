@@ -39,13 +39,9 @@ def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tup
     understood, since no condition is the absence of something, and neither is the size or the color of a part, as in
     "big red eyes".
 
-    Args:
-        vocabulary: Of the model: attribute -> its values. With "sketch" -> names of `SKETCHES` an animal or thing is
-            also a sketch, with its color and size where the description has none.
-
-    Returns:
-        Attribute -> value in the order of the vocabulary, a pair of types as "water/dragon", tags as "fox wings"; and
-        these words.
+    The vocabulary is that of the model, attribute -> its values. With "sketch" -> names of `SKETCHES` an animal or
+    thing is also a sketch, with its color and size where the description has none. Conditions are in the order of the
+    vocabulary, a pair of types as "water/dragon", tags as "fox wings".
     """
     table = json.loads(WORDS_FILE.read_text(encoding="utf-8"))
     known = _phrases(vocabulary, _synonyms(table))

@@ -84,13 +84,9 @@ def generate(
             if strength is not None:
                 pictures = [request.picture(pipeline.sample_shape[-1]) for request in chunk]
                 columns |= {"image": pictures, "strength": strength}
-            images = pipeline(
-                [request.pokemon_type for request in chunk],
-                generator=[torch.Generator().manual_seed(request.seed) for request in chunk],
-                **columns,
-                **arguments,
-            ).images
-            yield from images[: len(alike) - start]
+            types = [request.pokemon_type for request in chunk]
+            columns["generator"] = [torch.Generator().manual_seed(request.seed) for request in chunk]
+            yield from pipeline(types, **columns, **arguments).images[: len(alike) - start]
 
 
 def save_type_sheet(pipeline: PokemonDDPMPipeline, path: Path, seed: int, columns: int = 2) -> None:

@@ -14,6 +14,7 @@ import jinja2
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
@@ -69,7 +70,7 @@ def evaluate(
     return numbers, nearest
 
 
-def comparisons(samples: torch.Tensor, train: torch.Tensor, held_out: torch.Tensor, seed: int) -> list[dict[str, Any]]:
+def comparisons(samples: Tensor, train: Tensor, held_out: Tensor, seed: int) -> list[dict[str, Any]]:
     """Metrics of features, float32 (N, D), of samples, training and held-out images, each beside another set.
 
     All but KID depend on the number of images, so the last three rows use equally many. A row has the "name" of a set,
@@ -113,7 +114,7 @@ def evaluate_pixels(
     pixels = {name: averages(metrics.pixel_statistics(images.as_rgba(part)), seed) for name, part in counted.items()}
     lines = held_out.labels.get("line", torch.full((len(held_out),), -1))
     lines = torch.cat([lines, lines[sets.other_rows]])
-    two_sample = {name: {"accuracy": two_sample_test(*four, lines, seed, device)} for name, four in compared.items()}
+    two_sample = {name: {"accuracy": two_sample_test(four, lines, seed, device)} for name, four in compared.items()}
     return {"two_sample": two_sample, "pixel_statistics": pixels}
 
 
@@ -216,9 +217,7 @@ def sample_sheet(samples: SampleSet, names: Sequence[str]) -> Image.Image:
     return sprite_sheet(cells, SHEET_COLUMNS, [names[k] for k in rows], max(1, 64 // side), SHEET_PANELS)
 
 
-def closest_sheet(
-    samples: torch.Tensor, nearest: Nearest, train: torch.Tensor | None, names: Sequence[str] | None
-) -> Image.Image:
+def closest_sheet(samples: Tensor, nearest: Nearest, train: Tensor | None, names: Sequence[str] | None) -> Image.Image:
     """The samples that are nearest to training images, with distance, name and training image if these are given."""
     closest = nearest.distance.sort(stable=True).indices[:NUM_PAIRS]
     matches = nearest.index[closest]

@@ -99,13 +99,8 @@ def export_onnx(
     else:
         network = _RankingUNet(ranker)
         exported = _export(network, inputs, ["prediction", "activations_scores"])
-        entries["ranker"] = {
-            "timestep": TIMESTEP,
-            "alpha_bar": ranker.alpha_bar,
-            "error_weights": network.layers[:, 0].tolist(),
-            "probes": network.probed,
-            "match_weight": MATCH_WEIGHT,
-        }
+        entries["ranker"] = {"timestep": TIMESTEP, "alpha_bar": ranker.alpha_bar, "match_weight": MATCH_WEIGHT}
+        entries["ranker"] |= {"error_weights": network.layers[:, 0].tolist(), "probes": network.probed}
     write_file(folder / UNET_FILE, exported)
     conditioner = _export(_Conditioner(pipeline.conditioner), ids, ["class_labels"], as_float16=False)  # it is small
     write_file(folder / CONDITIONER_FILE, conditioner)

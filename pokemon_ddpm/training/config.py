@@ -21,9 +21,8 @@ from pokemon_ddpm.preprocessing import check_preprocessing
 from pokemon_ddpm.vocabulary import CONDITIONS, nearest
 
 CONFIG_FILE = "training_config.json"
-OTHER_DATA = (
-    "An entry has train_data_dir (or dataset_name, label_column), share, and if wanted lowest_timestep, source and "
-    "dataset_config_name."
+OTHER_DATA = "train_data_dir (or dataset_name, label_column), share, lowest_timestep, source, dataset_config_name"
+    "It has train_data_dir (or dataset_name, label_column), share, lowest_timestep, source, dataset_config_name."
 )
 NOT_GIVEN = ("", "null", "~")  # values in a file, as texts
 NUM_TRAIN_TIMESTEPS = 1000  # T
@@ -198,7 +197,7 @@ class TrainingConfig:
                 parts.append((entry, part))
             except (ValueError, TypeError, KeyError, OverflowError, RecursionError, StrictDataclassError) as error:
                 reason = " ".join(str(error).split()).rstrip(".")
-                raise ValueError(f"other_data, {text}: {reason}. {OTHER_DATA}") from error
+                raise ValueError(f"other_data, {text}: {reason}. An entry has {OTHER_DATA}.") from error
         if sum(entry.share for entry, _ in parts) >= 1:
             raise ValueError("other_data: the shares must have a sum below 1; the rest is that of the first set.")
         return parts

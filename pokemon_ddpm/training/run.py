@@ -320,10 +320,8 @@ def summary(model: ConditionalDenoiser, images: int, size: int, batch_size: int,
     """What is trained, in one line."""
     vocabulary, count = model.conditioner.vocabulary, sum(p.numel() for p in model.parameters())
     conditions = ", ".join(shown_name(name, vocabulary["type"]) for name in vocabulary)
-    return (
-        f"{count / 1e6:.1f} million parameters, {images:,} images of {size}x{size}, conditioned on {conditions}, "
-        f"batch size {batch_size}, {max_steps:,} updates."
-    )
+    given = f"{images:,} images of {size}x{size}, conditioned on {conditions}"
+    return f"{count / 1e6:.1f} million parameters, {given}, batch size {batch_size}, {max_steps:,} updates."
 
 
 class LossProbe:
