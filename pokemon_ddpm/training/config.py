@@ -22,8 +22,6 @@ from pokemon_ddpm.vocabulary import CONDITIONS, nearest
 
 CONFIG_FILE = "training_config.json"
 OTHER_DATA = "train_data_dir (or dataset_name, label_column), share, lowest_timestep, source, dataset_config_name"
-    "It has train_data_dir (or dataset_name, label_column), share, lowest_timestep, source, dataset_config_name."
-)
 NOT_GIVEN = ("", "null", "~")  # values in a file, as texts
 NUM_TRAIN_TIMESTEPS = 1000  # T
 LIMITS = {"low": ("at least", ge), "above": ("above", gt), "high": ("at most", le), "below": ("below", lt)}
