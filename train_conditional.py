@@ -41,13 +41,11 @@ LOGGING_STEPS = 20  # Updates between log lines.
 MAX_GRAD_NORM = 1.0
 
 
-def plain_loss(
-    denoiser: torch.nn.Module, batch: Batch, schedule: NoiseSchedule, config: TrainingConfig
-) -> torch.Tensor:
+def plain_loss(model: torch.nn.Module, batch: Batch, schedule: NoiseSchedule, config: TrainingConfig) -> torch.Tensor:
     """The loss of each image, float32 (B,): algorithm 1 of Ho et al. 2020 with the configured prediction."""
     clean, noise, timesteps = schedule.scaling_factor * batch.clean(), batch.noise, batch.timesteps
     noisy = schedule.add_noise(clean, noise, timesteps)
-    prediction = denoiser(noisy, timesteps, batch.labels, batch.augmentation)
+    prediction = model(noisy, timesteps, batch.labels, batch.augmentation)
     return schedule.loss(prediction, clean, noise, timesteps, config.snr_gamma, config.snr_floor)
 
 
@@ -231,8 +229,8 @@ class Trainer:
 
 def finish(trainer: Trainer, repository: str | None) -> None:
     """Saves the pipeline with its card into the output folder, and pushes it if the training is complete."""
-    from pokemon_ddpm.evaluation.memorization import count_copies
-    from pokemon_ddpm.publishing.runs import save_run, upload_model
+    from pokemon_ddpm.generation import count_copies
+    from pokemon_ddpm.publishing.hub import save_run, upload_model
 
     config, log, finished = trainer.config, trainer.log, trainer.step >= trainer.max_steps
     if config.max_train_seconds and config.save_images_steps and not finished:
@@ -244,7 +242,7 @@ def finish(trainer: Trainer, repository: str | None) -> None:
     save_run(pipeline, config, trainer.step, counts, trainer.metrics)
     log.print(f"The model is in {config.output_dir}.")
     if config.fine_tunes and held_out:
-        near, count = count_copies(pipeline, data, held_out)
+        near, count = count_copies(pipeline, data.images, held_out.images)
         usual = "at most half as far from it as held-out images usually are"
         log.print(f"Of {count} samples {near} are near a training image: {usual}.")
     if repository and finished:
@@ -252,7 +250,7 @@ def finish(trainer: Trainer, repository: str | None) -> None:
 
 
 def main() -> None:
-    from pokemon_ddpm.publishing.runs import open_run_repository
+    from pokemon_ddpm.publishing.hub import open_run_repository
 
     config = parse_config()
     stop = run.StopRequest(config.max_train_seconds)
@@ -276,10 +274,8 @@ def main() -> None:
         trainer.accelerator.free_memory()
         log.close()
     if trainer.step < trainer.max_steps:
-        log.print(
-            f"Stopped by {stop.reason} after {trainer.step:,} updates. "
-            "Continue with the same command and --resume_from_checkpoint latest."
-        )
+        hint = "Continue with the same command and --resume_from_checkpoint latest."
+        log.print(f"Stopped by {stop.reason} after {trainer.step:,} updates. {hint}")
 
 
 if __name__ == "__main__":

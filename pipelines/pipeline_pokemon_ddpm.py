@@ -67,9 +67,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         self.register_modules(unet=unet, conditioner=conditioner, scheduler=scheduler)
         given = (num_inference_steps, guidance_scale, default_conditions)
         kept = DEFAULTS | conditioner.config.get(DEFAULTS_KEY, {})
-        self.register_to_config(
-            **{name: kept[name] if value is None else value for name, value in zip(DEFAULTS, given, strict=True)}
-        )
+        kept |= {name: value for name, value in zip(DEFAULTS, given, strict=True) if value is not None}
+        self.register_to_config(**kept)
         self._interrupt, self._guidance_scale, self._num_timesteps = False, self.config.guidance_scale, 0
         self._trained_scheduler = scheduler
 
@@ -262,11 +261,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         return images.float().to(self._execution_device)  # float64 does not exist on every device
 
     def expand_conditions(
-        self,
-        pokemon_type: Any,
-        attributes: Mapping,
-        class_embeddings: Tensor | None = None,
-        num_images_per_type: int = 1,
+        self, pokemon_type: Any, attributes: dict, class_embeddings: Tensor | None = None, num_images_per_type: int = 1
     ) -> tuple[list[PokemonType], dict[str, list[AttributeValue]]]:
         """The type of each image, and attribute -> its value for each, by default the usual one; see `__call__`."""
         check_number("num_images_per_type", num_images_per_type, 1, MAX_IMAGES, Integral)

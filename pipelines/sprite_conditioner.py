@@ -57,9 +57,7 @@ def check_vocabulary(vocabulary: Mapping[str, Sequence[str]]) -> None:
     if wrong or len(vocabulary) > MAX_ATTRIBUTES:
         rule = f"Python identifiers of at most {MAX_LENGTH} characters and no arguments of the pipeline"
         given = ", ".join(wrong[:3]) or len(vocabulary)
-        raise ValueError(
-            f"A model can have {MAX_ATTRIBUTES} attributes, whose names are {rule}, but there are {given}."
-        )
+        raise ValueError(f"A model can have {MAX_ATTRIBUTES} attributes, whose names are {rule}; there are {given}.")
     for attribute, values in vocabulary.items():
         what = "class names" if attribute == "type" else f"values of {attribute}"
         reserved = (*[NONE] * (attribute == "type"), ANY, "all")  # the last is of the command line

@@ -55,12 +55,7 @@ class SpriteUNet2DModel(UNet2DModel):
         **unet_arguments: Any,
     ):
         pixels = patch_size**2
-        super().__init__(
-            sample_size=sample_size // patch_size,
-            in_channels=in_channels * pixels,
-            out_channels=out_channels * pixels,
-            **unet_arguments,
-        )
+        super().__init__(sample_size // patch_size, in_channels * pixels, out_channels * pixels, **unet_arguments)
         # UNet2DModel has registered what it got; schedulers and pipelines need the shape of a sample.
         self.register_to_config(sample_size=sample_size, in_channels=in_channels, out_channels=out_channels)
         self.preconditioning = nn.Linear(self.time_embedding.linear_2.out_features, in_channels + out_channels)

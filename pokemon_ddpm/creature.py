@@ -129,7 +129,7 @@ def generate_stage(
         pairs = zip(map(remove_background, samples), made, strict=True)
         faults, scores = [fault(*pair, before, part.relation) for pair in pairs], None
         if ranker:
-            scores, faces = _scores(ranker, made, before, part, creature)
+            scores, faces = _scores(ranker, made, before, part, creature.stages)
             faults = [known or ("face" if face else None) for known, face in zip(faults, faces, strict=True)]
         chosen = studio.best(made, scores, [SEVERITY[name] for name in faults])
         sprites[name] = made[chosen]
@@ -176,11 +176,7 @@ def _processed(sample: Image.Image, creature: CreatureSettings, before: Image.Im
 
 
 def _scores(
-    ranker: SpriteRanker,
-    sprites: Sequence[Image.Image],
-    before: Image.Image | None,
-    part: Part,
-    creature: CreatureSettings,
+    ranker: SpriteRanker, sprites: Sequence[Image.Image], before: Image.Image | None, part: Part, stages: int
 ) -> tuple[torch.Tensor, list[bool]]:
     """How good sprites are as this part (N,), and whether they are backs with faces."""
     verdicts = ranker.verdicts(images := as_tensor(sprites))
@@ -191,7 +187,7 @@ def _scores(
     elif before:
         others = as_tensor([before])
         scores = scores - (growth(others, images) / USUAL_GROWTH).log().abs() + ranker.same_shape(others, images)
-    elif creature.stages > 1:
+    elif stages > 1:
         scores = scores - SIZE_WEIGHT * opaque(images).double().mean(dim=(1, 2))
     return scores, [is_back and face > MAX_FACE for face in faces.tolist()]
 
@@ -250,11 +246,8 @@ def generate_creature(
         **settings.arguments(),
         "dtype": settings.dtype,
         **asdict(creature),
-        "palette": PALETTE_SIZE,
-        "back_strength": BACK_STRENGTH,
-        "view_scale": VIEW_SCALE,
-        "next_strength": NEXT_STRENGTH,
-        "enlargement": ENLARGEMENT,
+        **{"palette": PALETTE_SIZE, "back_strength": BACK_STRENGTH, "view_scale": VIEW_SCALE},
+        **{"next_strength": NEXT_STRENGTH, "enlargement": ENLARGEMENT},
         "front": digest,  # of a sprite that is given
     }
     size, metadata = pipeline.sample_shape[:0:-1], metadata * (1 + idle)

@@ -39,13 +39,9 @@ def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tup
     understood, since no condition is the absence of something, and neither is the size or the color of a part, as in
     "big red eyes".
 
-    Args:
-        vocabulary: Of the model: attribute -> its values. With "sketch" -> names of `SKETCHES` an animal or thing is
-            also a sketch, with its color and size where the description has none.
-
-    Returns:
-        Attribute -> value in the order of the vocabulary, a pair of types as "water/dragon", tags as "fox wings"; and
-        these words.
+    The vocabulary is that of the model, attribute -> its values. With "sketch" -> names of `SKETCHES` an animal or
+    thing is also a sketch, with its color and size where the description has none. Conditions are in the order of the
+    vocabulary, a pair of types as "water/dragon", tags as "fox wings".
     """
     table = json.loads(WORDS_FILE.read_text(encoding="utf-8"))
     known = _phrases(vocabulary, _synonyms(table))
@@ -101,12 +97,8 @@ def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tup
 
 def _synonyms(table: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Phrase -> attribute -> value, of all languages; English goes before the others."""
-    synonyms = {
-        word: {name: value}
-        for name, values in table["languages"].items()
-        for value, words in values.items()
-        for word in words.split()
-    }
+    groups = [(name, *group) for name, values in table["languages"].items() for group in values.items()]
+    synonyms = {word: {name: value} for name, value, words in groups for word in words.split()}
     synonyms |= table["words"]
     for name, sketch in SKETCHES.items():
         usual = synonyms.get(name, {})
@@ -176,9 +168,7 @@ def _words(text: str) -> list[str]:
     return re.findall(r"[a-z0-9]+", _plain(text))
 
 
-def _phrases(
-    vocabulary: Mapping[str, Sequence[str]], words: Mapping[str, Mapping[str, str]]
-) -> dict[str, dict[str, str]]:
+def _phrases(vocabulary: Mapping[str, Sequence[str]], words: Mapping[str, Mapping[str, str]]) -> dict[str, dict]:
     """Phrase -> attribute -> value: the synonyms whose values the model knows, then the values themselves."""
     phrases = {}
     for phrase, values in words.items():

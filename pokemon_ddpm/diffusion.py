@@ -48,16 +48,10 @@ def make_scheduler(
     2021, equation 15).
     """
     scale = 1000 / num_train_timesteps
-    return DDPMScheduler(
-        num_train_timesteps=num_train_timesteps,
-        beta_schedule=beta_schedule,
-        beta_start=1e-4 * scale,
-        beta_end=0.02 * scale,
-        prediction_type=prediction_type,
-        variance_type=variance_type,
-        clip_sample_range=scaling_factor,
-        timestep_spacing="trailing",  # few-step sampling then starts at pure noise, where training ended
-    )
+    settings = {"beta_schedule": beta_schedule, "beta_start": 1e-4 * scale, "beta_end": 0.02 * scale}
+    settings |= {"prediction_type": prediction_type, "variance_type": variance_type}
+    settings["timestep_spacing"] = "trailing"  # few-step sampling then starts at pure noise, where training ended
+    return DDPMScheduler(num_train_timesteps, clip_sample_range=scaling_factor, **settings)
 
 
 def make_sampler(name: str, trained: SchedulerMixin) -> SchedulerMixin:
@@ -81,15 +75,9 @@ def student_scheduler(trained: SchedulerMixin) -> DPMSolverMultistepScheduler:
     First-order DPM-Solver++ is DDIM (Lu et al. 2022, section 4). diffusers' own DDIM goes back by T // n wherever the
     next timestep is, which for example for 16 steps of 1,000 is not what was trained.
     """
-    return DPMSolverMultistepScheduler.from_config(
-        full_config(trained),
-        algorithm_type="dpmsolver++",
-        solver_order=1,
-        timestep_spacing="trailing",
-        final_sigmas_type="zero",
-        thresholding=False,
-        use_karras_sigmas=False,
-    )
+    settings = {"algorithm_type": "dpmsolver++", "solver_order": 1, "timestep_spacing": "trailing"}
+    settings |= {"final_sigmas_type": "zero", "thresholding": False, "use_karras_sigmas": False}
+    return DPMSolverMultistepScheduler.from_config(full_config(trained), **settings)
 
 
 def full_config(scheduler: SchedulerMixin) -> dict[str, Any]:
@@ -267,9 +255,7 @@ class ConditionalDenoiser(nn.Module):
         """That of `NoiseSchedule`."""
         return self.unet.config.get("scaling_factor", 1.0)
 
-    def forward(
-        self, sample: Tensor, timesteps: Tensor, labels: dict[str, Tensor], augmentation: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, sample: Tensor, timesteps: Tensor, labels: dict, augmentation: Tensor | None = None) -> Tensor:
         """The prediction, (B, C, S, S), with a learned variance (B, 2C, S, S), for x_t (B, C, S, S) and t (B,).
 
         For labels and augmentation see `SpriteConditioner.forward`.

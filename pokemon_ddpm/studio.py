@@ -146,10 +146,7 @@ def generate_sprites(
 
 
 def generate_with_steps(
-    pipeline: PokemonDDPMPipeline,
-    requests: Sequence[SpriteRequest],
-    watch: Callable[[list[list[DenoisingStep]]], None] | None = None,
-    **arguments: Any,
+    pipeline: PokemonDDPMPipeline, requests: Sequence[SpriteRequest], watch: Callable | None = None, **arguments: Any
 ) -> Iterator[tuple[Image.Image, list[DenoisingStep]]]:
     """The samples of `generate` with their denoising steps; for `watch` see `generate_sprites`."""
     steps: list[list[DenoisingStep]] = []  # of the chunk that is being generated

@@ -55,10 +55,7 @@ def offered(models: Models, model: str) -> dict[str, tuple[list[str], str | list
     pipeline = models[model]
     known, usual = pipeline.conditioner.vocabulary, {**USUAL, **pipeline.config.default_conditions}
     second = [NONE, *known["type"]] if pipeline.conditioner.has_types else []  # a sprite has only one class
-    choices: dict[str, tuple[list[str], str | list[str]]] = {
-        "pokemon_type": ([RANDOM, ANY, *known["type"]], RANDOM),
-        "second_type": ([ANY, *second], ANY),
-    }
+    choices: dict = {"pokemon_type": ([RANDOM, ANY, *known["type"]], RANDOM), "second_type": ([ANY, *second], ANY)}
     names = [*ATTRIBUTES, *(name for pipeline in models.values() for name in pipeline.conditioner.vocabulary)]
     sets = pipeline.conditioner.sets
     for name in names:

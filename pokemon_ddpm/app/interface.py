@@ -24,9 +24,7 @@ PRIVATE = {**AT_ONCE, "api_visibility": "private"}
 # Gradio's plain theme with more contrast, and the fonts of the visitor's system.
 FONTS = {"font": ("system-ui", "sans-serif"), "font_mono": ("ui-monospace", "monospace")}
 THEME = gr.themes.Default(primary_hue="indigo", secondary_hue="indigo", neutral_hue="slate", **FONTS).set(
-    body_text_color_subdued="*neutral_600",
-    link_text_color_dark="*primary_300",
-    block_info_text_color="*neutral_600",
+    body_text_color_subdued="*neutral_600", link_text_color_dark="*primary_300", block_info_text_color="*neutral_600"
 )
 STARTED = """() => {
   const results = document.querySelector('#results'), top = results.getBoundingClientRect().top;

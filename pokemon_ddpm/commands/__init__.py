@@ -28,9 +28,7 @@ Scheduler = Annotated[
 DTYPES = Literal["float32", "bfloat16", "float16"]
 Dtype = Annotated[DTYPES, typer.Option(help="bfloat16 is often faster; float16 only on GPUs.")]
 BestDtype = Annotated[DTYPES | None, typer.Option(help="float16 only on GPUs.", show_default="what is fast here")]
-Split = Annotated[
-    Literal["validation", "test"], typer.Option(help="Held-out split: validation, or test once at the end.")
-]
+Split = Annotated[Literal["validation", "test"], typer.Option(help="Held-out split; test only once, at the end.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Number of denoising steps.", show_default=OWN)]
 Guidance = Annotated[
     float | None, typer.Option(min=-1000, max=1000, help="Guidance scale; 1 means no guidance.", show_default=OWN)

@@ -60,8 +60,7 @@ def evaluate(
 ) -> None:
     """Compares a model's samples with real images.
 
-    Writes a report. If the model is a folder, it also writes the results into the model card. After a stop, the same
-    command continues.
+    Writes a report. After a stop, the same command continues.
     """
     from pokemon_ddpm.models import locate_model, model_name
 
@@ -75,10 +74,8 @@ def evaluate(
     from pokemon_ddpm.evaluation.images import check_classes, generate_sets, load_images
     from pokemon_ddpm.generation import GenerationSettings, best_device
     from pokemon_ddpm.preprocessing import mode_of
-    from pokemon_ddpm.publishing.cards import folder_card, write_metrics
 
     folder = Path(model)
-    folder_card(folder)  # to fail before the evaluation if it cannot be read
     model = str(folder) if folder.is_dir() else model  # the provenance has no slash at the end
     settings = GenerationSettings(model, scheduler, num_inference_steps, guidance_scale, dtype=dtype)
     pipeline = settings.load()
@@ -112,8 +109,6 @@ def evaluate(
     about["features"] = network and f"{network.name}, {network.dimension} dimensions"
     about["pokemon-ddpm"] = version("pokemon-ddpm")
     numbers = measures.write_report(output_dir, numbers, samples, nearest, on_white, about)
-    if folder.is_dir() and folder.parent != RELEASED:
-        write_metrics(folder, numbers, data.title, split, measures.summary(numbers))
     for sentence in measures.summary(numbers):
         typer.echo(sentence.replace("**", ""))
     typer.echo(f"Report: {output_dir / measures.REPORT}")

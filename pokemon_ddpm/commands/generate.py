@@ -153,12 +153,7 @@ def _sprites(job: "Job", **options: Any) -> "list[Sprite]":
 
 
 def make_requests(
-    given: Mapping[str, Values],
-    conditioner: "SpriteConditioner",
-    num_images: int,
-    seed: int,
-    same_seeds: bool,
-    candidates: int,
+    given: Mapping[str, Values], conditioner: Any, num_images: int, seed: int, same_seeds: bool, candidates: int
 ) -> "tuple[list[SpriteRequest], list[str]]":
     """The requests of all rows, which are the combinations of the given values, and the labels of several rows.
 
@@ -290,9 +285,7 @@ def creature(
     scheduler: Scheduler = None,
     dtype: BestDtype = None,
     shared_palette: Annotated[bool, typer.Option(help="Backs and next stages keep the first front's colors.")] = True,
-    idle: Annotated[
-        bool, typer.Option("--idle", help="Add a second frame of each sprite, and an idle animation as .gif.")
-    ] = False,
+    idle: Annotated[bool, typer.Option("--idle", help="Also idle animations: a second frame, and a .gif.")] = False,
 ) -> None:
     """Generates the front and back of a creature, and shiny versions of both, if the model knows them.
 

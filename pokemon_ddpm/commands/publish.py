@@ -45,13 +45,9 @@ def page(
     ] = None,
     runtime: Annotated[
         str | None,
-        typer.Option(
-            help="The dist folder of onnxruntime-web: a URL, or a folder to copy.", show_default="a public CDN"
-        ),
+        typer.Option(help="dist folder of onnxruntime-web: a URL, or a folder to copy.", show_default="a public CDN"),
     ] = None,
-    url: Annotated[
-        str | None, typer.Option(help="Public address of the page, for previews of links to it.", show_default=False)
-    ] = None,
+    url: Annotated[str | None, typer.Option(help="Public address of the page, for previews of links to it.")] = None,
 ) -> None:
     """Writes a page that generates sprites in the visitor's browser.
 

@@ -5,7 +5,7 @@ The report is `report.md`, the same numbers as `report.json`, and sheets.
 
 import dataclasses
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,17 @@ import jinja2
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation import images, metrics
 from pokemon_ddpm.evaluation.features import SpriteFeatures, extract_features, predict
 from pokemon_ddpm.evaluation.images import GeneratedSets, RealImages, SampleSet, random_rows
-from pokemon_ddpm.evaluation.memorization import Nearest, memorization, nearest_by_pixels
-from pokemon_ddpm.evaluation.metrics import STATISTICS, averages, given_values, label_values
+from pokemon_ddpm.evaluation.metrics import STATISTICS, averages, given_values, label_values, memorization
 from pokemon_ddpm.evaluation.two_sample import two_sample_test
 from pokemon_ddpm.files import save_image, write_file
+from pokemon_ddpm.likeness import Nearest, nearest_by_pixels
 from pokemon_ddpm.preprocessing import as_arrays
 from pokemon_ddpm.sheets import sprite_sheet
 from pokemon_ddpm.vocabulary import shown_name
@@ -69,7 +70,7 @@ def evaluate(
     return numbers, nearest
 
 
-def comparisons(samples: torch.Tensor, train: torch.Tensor, held_out: torch.Tensor, seed: int) -> list[dict[str, Any]]:
+def comparisons(samples: Tensor, train: Tensor, held_out: Tensor, seed: int) -> list[dict[str, Any]]:
     """Metrics of features, float32 (N, D), of samples, training and held-out images, each beside another set.
 
     All but KID depend on the number of images, so the last three rows use equally many. A row has the "name" of a set,
@@ -89,7 +90,7 @@ def comparisons(samples: torch.Tensor, train: torch.Tensor, held_out: torch.Tens
     rows = []
     for name, one, to, other in pairs:
         precision, recall = metrics.precision_recall(one, other, seed)
-        distances = {key: getattr(metrics, key)(one, other, seed) for key in ("kid", "frechet", "wasserstein")}
+        distances = {key: getattr(metrics, key)(one, other, seed) for key in ("kid", "frechet")}
         rows.append({"name": name, "to": to, **distances, "precision": precision, "recall": recall})
     return rows
 
@@ -113,7 +114,7 @@ def evaluate_pixels(
     pixels = {name: averages(metrics.pixel_statistics(images.as_rgba(part)), seed) for name, part in counted.items()}
     lines = held_out.labels.get("line", torch.full((len(held_out),), -1))
     lines = torch.cat([lines, lines[sets.other_rows]])
-    two_sample = {name: {"accuracy": two_sample_test(*four, lines, seed, device)} for name, four in compared.items()}
+    two_sample = {name: {"accuracy": two_sample_test(four, lines, seed, device)} for name, four in compared.items()}
     return {"two_sample": two_sample, "pixel_statistics": pixels}
 
 
@@ -151,10 +152,8 @@ def write_report(
     settings["conditions"] = ", ".join(shown_name(key, train.type_names) for key in given)
     kind = {"resolution": samples.images.shape[-1], "class_word": shown_name("type", train.type_names)}
     numbers = as_json({**kind, **numbers, "about": {"samples": len(seeds), **settings, **about}})
-    sheets = {
-        "samples.png": sample_sheet(samples, train.type_names),
-        "closest.png": closest_sheet(samples.images, nearest, train.images, names),
-    }
+    sheets = {"samples.png": sample_sheet(samples, train.type_names)}
+    sheets["closest.png"] = closest_sheet(samples.images, nearest, train.images, names)
     if names:
         sheets["closest-names.png"] = closest_sheet(samples.images, nearest, None, names)
     for file, sheet in sheets.items():
@@ -187,22 +186,6 @@ def row(numbers: Numbers, name: str, to: str) -> Numbers:
     return next(distances for distances in numbers["distances"] if (distances["name"], distances["to"]) == (name, to))
 
 
-def estimate(metric: Numbers) -> str:
-    """A value with its interval: 0.18 (0.10 to 0.27)."""
-    if metric["value"] is None:
-        return "-"
-    text = digits(metric["value"])
-    return text if metric["low"] is None else f"{text} ({digits(metric['low'])} to {digits(metric['high'])})"
-
-
-def percent(share: Numbers | None) -> str:
-    """A share with its interval: 26 % (22 to 30)."""
-    if share is None or share["value"] is None:
-        return "-"
-    low, high = (share_text(share[end]).removesuffix(" %") for end in ("low", "high"))
-    return f"{share_text(share['value'])} ({low} to {high})"
-
-
 def share_text(share: float) -> str:
     """A share without interval."""
     return f"{100 * share:.1f} %" if 0 < share < 0.1 else f"{100 * share:.0f} %"
@@ -211,6 +194,17 @@ def share_text(share: float) -> str:
 def digits(value: float) -> str:
     """Three decimals below 0.1, two below 10, then one."""
     return f"{value:.{3 if abs(value) < 0.1 else 2 if abs(value) < 10 else 1}f}"
+
+
+def estimate(metric: Numbers | None, text: Callable[[float], str] = digits) -> str:
+    """A value with its interval: 0.18 (0.10 to 0.27)."""
+    if metric is None or metric["value"] is None:
+        return "-"
+    value, *ends = (text(metric[key]) for key in ("value", "low", "high") if metric[key] is not None)
+    return f"{value} ({' to '.join(end.removesuffix(' %') for end in ends)})" if ends else value
+
+
+percent = partial(estimate, text=share_text)  # of a share: 26 % (22 to 30)
 
 
 def sample_sheet(samples: SampleSet, names: Sequence[str]) -> Image.Image:
@@ -223,9 +217,7 @@ def sample_sheet(samples: SampleSet, names: Sequence[str]) -> Image.Image:
     return sprite_sheet(cells, SHEET_COLUMNS, [names[k] for k in rows], max(1, 64 // side), SHEET_PANELS)
 
 
-def closest_sheet(
-    samples: torch.Tensor, nearest: Nearest, train: torch.Tensor | None, names: Sequence[str] | None
-) -> Image.Image:
+def closest_sheet(samples: Tensor, nearest: Nearest, train: Tensor | None, names: Sequence[str] | None) -> Image.Image:
     """The samples that are nearest to training images, with distance, name and training image if these are given."""
     closest = nearest.distance.sort(stable=True).indices[:NUM_PAIRS]
     matches = nearest.index[closest]

@@ -1,4 +1,7 @@
-"""Pushes of models, the sprites and Spaces to the Hub; every failure of its client is a ValueError of one line."""
+"""What is published: the model of a training run in its folder; models, the sprites and Spaces on the Hub.
+
+Every failure of the Hub's client is a ValueError of one line.
+"""
 
 import importlib
 import importlib.metadata
@@ -15,13 +18,16 @@ from typing import Any
 
 import datasets
 from huggingface_hub import CardData, HfApi, RepoCard
+from safetensors import SafetensorError
 
 from pokemon_ddpm.dataset_scripts import sprite_archive
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
+from pokemon_ddpm.files import write_file
 from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.models import LICENSE_FILE, PLAIN_WEIGHTS, check_files, locate_model
 from pokemon_ddpm.pipelines import hub_mixin
-from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, INDEX_FILE, NOTE
+from pokemon_ddpm.pipelines.file_checks import read_file
+from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, INDEX_FILE, LICENSE_KEY, NOTE, license_terms
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sampling import require
 from pokemon_ddpm.publishing import cards
@@ -53,6 +59,30 @@ def open_repository(name: str, private: bool | None, repo_type: str = "model", *
     """See `hub_mixin.open_repository`; to fail before anything slow starts."""
     with hub_errors(f"Creating {name}"):
         return hub_mixin.open_repository(name, private, None, repo_type, **options)
+
+
+def open_run_repository(config: Any) -> str | None:
+    """The name of the repository that a `TrainingConfig` pushes to, which is created if there is none; None for none.
+
+    Before the training, so that nothing is trained in vain: ValueError if it cannot be written.
+    """
+    if not config.push_to_hub:
+        return None
+    return open_repository(config.hub_model_id or Path(config.output_dir).resolve().name, None)[1].id
+
+
+def save_run(pipeline: PokemonDDPMPipeline, config: Any, step: int, counts: dict, metrics: dict) -> None:
+    """Saves a pipeline with card and license into the output folder; for the arguments see `run_card`."""
+    folder, base = Path(config.output_dir), config.initial_weights
+    try:
+        card = cards.run_card(pipeline, config, folder.resolve().name, step, counts, metrics)
+        pipeline.conditioner.register_to_config(**{LICENSE_KEY: license_terms(card.data.to_dict())})
+        pipeline.save_pretrained(folder)
+        if base and (source := Path(locate_model(base), LICENSE_FILE)).exists():
+            write_file(folder / LICENSE_FILE, read_file(source, source.parent))
+        cards.write_card(folder, card)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ValueError(f"The model could not be written into {folder} ({error}).") from error
 
 
 def upload_model(folder: Path, name: str, private: bool | None = None, **commit: str) -> str:

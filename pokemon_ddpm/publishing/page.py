@@ -59,11 +59,7 @@ PREVIEW_COUNT = 18
 
 
 def write_pages(
-    pipelines: Mapping[str, PokemonDDPMPipeline],
-    folder: Path,
-    report: Callable[[str], None],
-    runtime: str = RUNTIME,
-    url: str | None = None,
+    pipelines: Mapping[str, Any], folder: Path, report: Callable, runtime: str = RUNTIME, url: str | None = None
 ) -> None:
     """Writes a page for each model, with links to the others, and compares its export with the model.
 

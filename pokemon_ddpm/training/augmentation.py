@@ -45,10 +45,8 @@ def sample_augmentation(images: Tensor, probabilities: Mapping[str, float], gene
     before, after = _margins(images)
     pixels = (normal * TRANSLATION_STD * side).round().maximum(-before).minimum(after)
     sampled = {"translate": pixels / side, "hue": torch.stack([angle.cos() - 1, angle.sin()], dim=1)}
-    parts = [
-        torch.where(uniform[:, number, None] < probabilities.get(kind, 0.0), sampled[kind], 0.0)
-        for number, kind in enumerate(sampled)
-    ]
+    kinds = zip(sampled.items(), uniform.T[..., None], strict=True)
+    parts = [torch.where(chance < probabilities.get(kind, 0.0), values, 0.0) for (kind, values), chance in kinds]
     return torch.cat([*parts, torch.zeros_like(parts[0][:, :1])], dim=1)
 
 

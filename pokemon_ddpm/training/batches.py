@@ -143,21 +143,13 @@ def _drop_one_type(types: Tensor, uniform: Tensor, allowed: Tensor, conditioner:
 
 @dataclass(frozen=True)
 class Batch:
-    """Images with everything sampled for them.
+    """Images with everything sampled for them."""
 
-    Attributes:
-        images: uint8 (B, C, S, S).
-        labels: int64, after condition dropout.
-        timesteps: int64 (B,).
-        noise: float32 (B, C, S, S).
-        augmentation: float32 (B, AUGMENTATION_DIM); None for no augmentation.
-    """
-
-    images: Tensor
-    labels: dict[str, Tensor]
-    timesteps: Tensor
-    noise: Tensor
-    augmentation: Tensor | None = None
+    images: Tensor  # uint8 (B, C, S, S)
+    labels: dict[str, Tensor]  # int64, after condition dropout
+    timesteps: Tensor  # int64 (B,)
+    noise: Tensor  # float32 (B, C, S, S)
+    augmentation: Tensor | None = None  # float32 (B, AUGMENTATION_DIM); None for no augmentation
 
     def clean(self) -> Tensor:
         """x_0, float32 (B, C, S, S) in [-1, 1], augmented."""

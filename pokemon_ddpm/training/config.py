@@ -4,9 +4,9 @@ import argparse
 import dataclasses
 import difflib
 import json
-import operator
 import sys
 from collections.abc import Iterator
+from operator import ge, gt, le, lt
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,18 +21,10 @@ from pokemon_ddpm.preprocessing import check_preprocessing
 from pokemon_ddpm.vocabulary import CONDITIONS, nearest
 
 CONFIG_FILE = "training_config.json"
-OTHER_DATA = (
-    "An entry has train_data_dir (or dataset_name, label_column), share, and if wanted lowest_timestep, source and "
-    "dataset_config_name."
-)
+OTHER_DATA = "train_data_dir (or dataset_name, label_column), share, lowest_timestep, source, dataset_config_name"
 NOT_GIVEN = ("", "null", "~")  # values in a file, as texts
 NUM_TRAIN_TIMESTEPS = 1000  # T
-LIMITS = {
-    "low": ("at least", operator.ge),
-    "above": ("above", operator.gt),
-    "high": ("at most", operator.le),
-    "below": ("below", operator.lt),
-}
+LIMITS = {"low": ("at least", ge), "above": ("above", gt), "high": ("at most", le), "below": ("below", lt)}
 
 AUTOGUIDANCE_INTERVAL = [0.1, 0.8]  # where images get better, and colors not too strong
 
@@ -95,9 +87,7 @@ class TrainingConfig:
     image_column: str = _option("image", "Column of --dataset_name with the images.")
     label_column: str | None = _option(None, "ClassLabel column of --dataset_name; it replaces all other labels.")
     other_data: list[str] | None = _option(
-        None,
-        "Further image sets, in a file: `train_data_dir`, `share` of a batch, `lowest_timestep`, `source`.",
-        card=False,
+        None, "Further sets, in a file: `train_data_dir`, `share` of a batch, `lowest_timestep`, `source`.", card=False
     )
     resolution: int = _option(64, "Side of the images in pixels; 32 and 64 are usual.")
     preprocessing: Literal["pixel", "fit", "thesis"] = _option("pixel", "pixel: whole pixels; fit: smooth, on white.")
@@ -210,7 +200,7 @@ class TrainingConfig:
                 parts.append((entry, part))
             except (ValueError, TypeError, KeyError, OverflowError, RecursionError, StrictDataclassError) as error:
                 reason = " ".join(str(error).split()).rstrip(".")
-                raise ValueError(f"other_data, {text}: {reason}. {OTHER_DATA}") from error
+                raise ValueError(f"other_data, {text}: {reason}. An entry has {OTHER_DATA}.") from error
         if sum(entry.share for entry, _ in parts) >= 1:
             raise ValueError("other_data: the shares must have a sum below 1; the rest is that of the first set.")
         return parts

@@ -25,7 +25,6 @@ from pokemon_ddpm.vocabulary import BUILD_TAGS, CONDITIONS, USUAL, shown_name
 # (3x3 convolutions, not pooling and repetition), one more block a level in the decoder, and the condition (added to
 # the time embedding, not multiplied with the features).
 _THESIS = {"block_out_channels": (64, 128, 128, 256), "layers_per_block": 1}
-_SPRITE = {"scaling_factor": 0.5}  # of `SpriteUNet2DModel`
 
 
 def _blocks(*attention: int) -> dict[str, tuple[str, ...]]:
@@ -35,36 +34,21 @@ def _blocks(*attention: int) -> dict[str, tuple[str, ...]]:
     return {f"{way}_block_types": tuple(names) for way, names in blocks.items()}
 
 
-_SMALL = {
-    "block_out_channels": (32, 64, 128, 192), **_blocks(2), "layers_per_block": 1, "attention_head_dim": 32
-}  # fmt: skip
+_SMALL = {"block_out_channels": (32, 64, 128, 192), **_blocks(2), "layers_per_block": 1, "attention_head_dim": 32}
+_SPRITE = {**_SMALL, "patch_size": 1, "scaling_factor": 0.5, "dropout": 0.1}  # of `SpriteUNet2DModel`
+# One normalization group is layer normalization; SiLU stays inside the time embedding.
+_THESIS_VANILLA = {**_THESIS, **_blocks(), "add_attention": False, "act_fn": "relu", "norm_num_groups": 1}
 _THESIS_ATTENTION = {**_THESIS, **_blocks(1, 2, 3), "attention_head_dim": None}  # a single head
 
 PRESETS: dict[str, dict[str, Any]] = {
     # 32 px on a laptop's CPU: 6.8 million parameters, attention at 8x8 and below.
     "small": _SMALL,
     # 64 px on a laptop's CPU: 32x32 positions of 16 values, for which the 32 channels of `small` are too few.
-    "packed": {**_SMALL, **_SPRITE, "patch_size": 2, "block_out_channels": (64, 64, 128, 192), "dropout": 0.1},
+    "packed": {**_SPRITE, "patch_size": 2, "block_out_channels": (64, 64, 128, 192)},
     # 64 px on one GPU: attention at 16x16 and 8x8.
-    "base": {
-        **_SPRITE,
-        "patch_size": 1,
-        "block_out_channels": (64, 128, 192, 256),
-        **_blocks(2, 3),
-        "layers_per_block": 2,
-        "attention_head_dim": 32,
-        "dropout": 0.1,
-    },
-    # The thesis's first, without EMA (--no_use_ema). One normalization group is its layer normalization; SiLU stays
-    # inside the time embedding.
-    "thesis-vanilla": {
-        **_THESIS,
-        **_blocks(),
-        "add_attention": False,
-        "act_fn": "relu",
-        "norm_num_groups": 1,
-        "time_embedding_type": "learned",
-    },
+    "base": {**_SPRITE, "block_out_channels": (64, 128, 192, 256), **_blocks(2, 3), "layers_per_block": 2},
+    # The thesis's first, without EMA (--no_use_ema).
+    "thesis-vanilla": {**_THESIS_VANILLA, "time_embedding_type": "learned"},
     # Its second, with sinusoidal time embedding, attention, SiLU and group normalization.
     "thesis-attention": {**_THESIS_ATTENTION, "norm_num_groups": 8},
     # Its last, with the default --ema_decay. It had dropout in the deeper levels only.
@@ -92,9 +76,7 @@ def unet_config(name_or_path: str) -> dict[str, Any]:
     return {name: value for name, value in config.items() if not name.startswith("_")}
 
 
-def build_unet(
-    config: dict[str, Any], resolution: int, channels: int = 4, learned_variance: bool = False
-) -> UNet2DModel:
+def build_unet(config: dict, resolution: int, channels: int = 4, learned_variance: bool = False) -> UNet2DModel:
     """An untrained network, which may also predict the variance of the reverse process.
 
     The configuration are arguments of `SpriteUNet2DModel` if there is a `patch_size`, otherwise of `UNet2DModel`;
@@ -186,12 +168,10 @@ def other_values(trained: SpriteConditioner, values: Mapping[str, Sequence[str]]
     return [name for name, names in trained.vocabulary.items() if list(values.get(name, ())) != names]
 
 
-def new_attributes(
-    config: TrainingConfig, conditioner: SpriteConditioner, trained: PokemonDDPMPipeline | None
-) -> list[str]:
+def new_attributes(config: TrainingConfig, own: SpriteConditioner, trained: PokemonDDPMPipeline | None) -> list[str]:
     """The attributes that own classes give other values than the trained model has; none if it is not continued."""
-    known = trained.conditioner.vocabulary if config.fine_tunes else conditioner.vocabulary
-    return [name for name, values in conditioner.vocabulary.items() if known.get(name) != values]
+    known = trained.conditioner.vocabulary if config.fine_tunes else own.vocabulary
+    return [name for name, values in own.vocabulary.items() if known.get(name) != values]
 
 
 @torch.no_grad()

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from operator import itemgetter
 from typing import Any
 
 import torch
@@ -24,12 +23,10 @@ TAG_FACTOR = 20
 UPDATE_RMS = 0.2  # about that of AdamW, so that both take the same learning rate (Liu et al. 2025, section 2.2)
 
 
-def learning_rate_factor(
-    config: TrainingConfig, optimizer: torch.optim.Optimizer, max_steps: int
-) -> Callable[[int], float]:
+def learning_rate_factor(config: TrainingConfig, optimizer: torch.optim.AdamW, steps: int) -> Callable[[int], float]:
     """The share of the peak learning rate at a step; as a function it has no state to save."""
-    steps = {"num_warmup_steps": config.lr_warmup_steps, "num_training_steps": max_steps}
-    return get_scheduler(config.lr_scheduler, optimizer, **steps).lr_lambdas[0]
+    counts = {"num_warmup_steps": config.lr_warmup_steps, "num_training_steps": steps}
+    return get_scheduler(config.lr_scheduler, optimizer, **counts).lr_lambdas[0]
 
 
 def make_optimizer(
@@ -51,10 +48,7 @@ def make_optimizer(
     parts: dict[tuple[bool, int], list[Tensor]] = defaultdict(list)
     for p in denoiser.parameters():
         parts[id(p) in matrices, tables.get(id(p), 1)].append(p)
-    groups = [
-        {"params": ps, "orthogonal": kind, "lr_factor": factor}
-        for (kind, factor), ps in sorted(parts.items(), key=itemgetter(0))
-    ]
+    groups = [{"params": parts[key], "orthogonal": key[0], "lr_factor": key[1]} for key in sorted(parts)]
     # Fused, so that an update can be skipped on the device.
     if not matrices:
         return torch.optim.AdamW(groups, fused=True, **options)

@@ -211,13 +211,11 @@ def averaged(tensors: TrainingTensors) -> ConditionalDenoiser:
     return denoiser
 
 
-def make_pipeline(
-    denoiser: ConditionalDenoiser, scheduler: DDPMScheduler, config: TrainingConfig
-) -> PokemonDDPMPipeline:
-    """The pipeline of a denoiser with a few-step sampler; a student's has no guidance, which it has learned."""
-    vocabulary = denoiser.conditioner.vocabulary
+def make_pipeline(model: ConditionalDenoiser, scheduler: DDPMScheduler, config: TrainingConfig) -> PokemonDDPMPipeline:
+    """The pipeline of a model with a few-step sampler; a student's has no guidance, which it has learned."""
+    vocabulary = model.conditioner.vocabulary
     usual = {name: value for name, value in USUAL.items() if value in vocabulary.get(name, ())}
-    parts, steps = (denoiser.unet, denoiser.conditioner), config.ddpm_num_inference_steps
+    parts, steps = (model.unet, model.conditioner), config.ddpm_num_inference_steps
     if config.distill_from:
         return PokemonDDPMPipeline(*parts, student_scheduler(scheduler), steps, 1.0, usual)
     return PokemonDDPMPipeline(*parts, make_sampler(DEFAULT_SAMPLER, scheduler), steps, GUIDANCE_SCALE, usual)
@@ -291,12 +289,10 @@ class SkippedUpdates:
     def __init__(self, accelerator: Accelerator):
         self._accelerator, self.total = accelerator, torch.zeros((), device=accelerator.device)
 
-    def skip_if_not_finite(
-        self, optimizer: torch.optim.Optimizer, grad_norm: torch.Tensor, loss: torch.Tensor
-    ) -> None:
+    def skip_if_not_finite(self, optimizer: torch.optim.Optimizer, norm: torch.Tensor, loss: torch.Tensor) -> None:
         """Counts an update that is not finite, and has it skipped on the device: both are scalars there."""
         # A loss scaler skips overflowing gradients itself, to find its scale: only a bad loss counts.
-        bad = (~(loss if self._accelerator.scaler else grad_norm).isfinite()).float()
+        bad = (~(loss if self._accelerator.scaler else norm).isfinite()).float()
         if not self._accelerator.scaler:
             optimizer.found_inf = bad  # with 1 a fused optimizer does nothing
         self.total += bad
@@ -324,10 +320,8 @@ def summary(model: ConditionalDenoiser, images: int, size: int, batch_size: int,
     """What is trained, in one line."""
     vocabulary, count = model.conditioner.vocabulary, sum(p.numel() for p in model.parameters())
     conditions = ", ".join(shown_name(name, vocabulary["type"]) for name in vocabulary)
-    return (
-        f"{count / 1e6:.1f} million parameters, {images:,} images of {size}x{size}, conditioned on {conditions}, "
-        f"batch size {batch_size}, {max_steps:,} updates."
-    )
+    given = f"{images:,} images of {size}x{size}, conditioned on {conditions}"
+    return f"{count / 1e6:.1f} million parameters, {given}, batch size {batch_size}, {max_steps:,} updates."
 
 
 class LossProbe:
@@ -340,9 +334,7 @@ class LossProbe:
         self.data = data.rows(chosen)
         self.timesteps = sample_timesteps(len(self.data), num_train_timesteps, generator).to(device)
 
-    def measure(
-        self, losses: Callable[[nn.Module, Batch], torch.Tensor], denoiser: nn.Module, accelerator: Accelerator
-    ) -> float:
+    def measure(self, losses: Callable, denoiser: nn.Module, accelerator: Accelerator) -> float:
         """Mean of the `losses` (B,) of all images, which the processes divide among them."""
         device = self.timesteps.device
         total = torch.zeros((), device=device)

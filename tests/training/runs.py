@@ -117,9 +117,7 @@ def nan_in(*steps: int) -> Callable[..., batches.Batch]:
 
 # Processes are forked from one that has already imported the libraries, which takes seconds.
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(
-    ["pokemon_ddpm.publishing.runs", "pokemon_ddpm.evaluation.memorization", "pokemon_ddpm.training.networks"]
-)
+_FORKS.set_forkserver_preload(["pokemon_ddpm.publishing.hub", "pokemon_ddpm.training.networks"])
 
 
 def _train_in_fork(flags: Sequence[str], output: Path, environment: dict[str, str], replaced: dict) -> None:

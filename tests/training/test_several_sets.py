@@ -95,7 +95,7 @@ def test_a_source_is_never_dropped():
 
 
 @pytest.mark.parametrize(("entry", "message"), [
-    ({"train_data_dir": "x"}, "'share'. An entry has train_data_dir .*, share, and"),
+    ({"train_data_dir": "x"}, "'share'. An entry has train_data_dir .*, share, lowest"),
     ({"train_data_dir": "x", "share": 1.5}, "a share between 0 and 1"),
     ({"share": 0.5}, "needs train_data_dir or dataset_name"),
     ({"train_data_dir": "x", "share": 0.5, "lowest_timestep": 1000}, "a lowest_timestep from 0 below"),
