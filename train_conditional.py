@@ -26,7 +26,7 @@ if __name__ == "__main__":
 
 import torch
 from diffusers.training_utils import EMAModel
-from tqdm.auto import tqdm
+from huggingface_hub.utils import tqdm
 
 from pokemon_ddpm.diffusion import ConditionalDenoiser, NoiseSchedule, make_scheduler
 from pokemon_ddpm.models import network_config, weights_digest
@@ -41,11 +41,13 @@ LOGGING_STEPS = 20  # Updates between log lines.
 MAX_GRAD_NORM = 1.0
 
 
-def plain_loss(model: torch.nn.Module, batch: Batch, schedule: NoiseSchedule, config: TrainingConfig) -> torch.Tensor:
+def plain_loss(
+    denoiser: torch.nn.Module, batch: Batch, schedule: NoiseSchedule, config: TrainingConfig
+) -> torch.Tensor:
     """The loss of each image, float32 (B,): algorithm 1 of Ho et al. 2020 with the configured prediction."""
     clean, noise, timesteps = schedule.scaling_factor * batch.clean(), batch.noise, batch.timesteps
     noisy = schedule.add_noise(clean, noise, timesteps)
-    prediction = model(noisy, timesteps, batch.labels, batch.augmentation)
+    prediction = denoiser(noisy, timesteps, batch.labels, batch.augmentation)
     return schedule.loss(prediction, clean, noise, timesteps, config.snr_gamma, config.snr_floor)
 
 

@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
+from huggingface_hub.utils import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.diffusion import NoiseSchedule, at, bound_term, gaussian_kl

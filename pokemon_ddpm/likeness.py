@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from huggingface_hub.utils import tqdm
 from PIL import Image
 from scipy import ndimage
 from scipy.optimize import linprog
 from torch.nn import functional
-from tqdm.auto import tqdm
 
 from pokemon_ddpm.pipelines.sprite_preprocessing import oklab
 from pokemon_ddpm.postprocessing import from_oklab, reduce_palette

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from huggingface_hub.utils import tqdm
 from PIL import Image
-from tqdm.auto import tqdm
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL, commands
 from pokemon_ddpm.commands import MAX_SEED, OWN, BestDtype, FastModel, Guidance, Model, Scheduler, Steps

@@ -13,9 +13,9 @@ from typing import Any
 import jinja2
 import numpy as np
 import torch
+from huggingface_hub.utils import tqdm
 from PIL import Image
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation import images, metrics

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.utils import tqdm
 from safetensors.torch import load_file, save
 from torch import nn
 from torch.nn import functional
-from tqdm.auto import tqdm
 from transformers import RegNetConfig, RegNetModel
 
 from pokemon_ddpm.data import SpriteTensors

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from huggingface_hub.utils import tqdm
 from PIL import Image
 from torch.nn import functional
-from tqdm.auto import tqdm
 
 from pokemon_ddpm.class_folder import is_class_folder
 from pokemon_ddpm.data import SpriteTensors, load_tensors, sprite_tensors

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from huggingface_hub.utils import tqdm
 from torch import Tensor, nn
 from torch.nn import functional
-from tqdm.auto import tqdm
 
 from pokemon_ddpm.evaluation.images import flip_and_shift
 from pokemon_ddpm.evaluation.metrics import TAIL, Estimate, line_resamples

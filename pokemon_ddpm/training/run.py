@@ -22,8 +22,8 @@ from accelerate.utils import ProjectConfiguration
 from accelerate.utils.memory import should_reduce_batch_size
 from diffusers import DDPMScheduler
 from filelock import FileLock, Timeout
+from huggingface_hub.utils import tqdm
 from torch import nn
-from tqdm import tqdm
 
 from pokemon_ddpm.data import ImageSet, SpriteTensors, join, labelled_tensors, load_named, load_tensors, sprite_tensors
 from pokemon_ddpm.diffusion import ConditionalDenoiser, make_sampler, sample_timesteps, student_scheduler

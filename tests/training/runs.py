@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
-from tqdm import tqdm
+from huggingface_hub.utils import tqdm
 
 from pokemon_ddpm.training import batches, run
 from pokemon_ddpm.training.config import parse_config
