@@ -22,7 +22,7 @@ DISTANCES = {
     "recall": ("recall", "samples", "held-out"),
 }
 # Statistics of pixels that are shown of raw samples, and of the default output, of which all other rows are.
-RAW = ("clear_background", "parts", "palette_shift")
+RAW = ("clear_background", "parts")
 PROCESSED = ("colors", "parts", "dark_outline", "dark")
 VARIETY = {"near": "near pairs", "color": "color distance"}  # of samples by type alone
 

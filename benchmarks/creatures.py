@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from huggingface_hub.utils import tqdm
 from PIL import Image
-from tqdm.auto import tqdm
 
 from benchmarks.shiny_table import pairs_of
 from pokemon_ddpm import RELEASED_MODEL, PokemonDDPMPipeline

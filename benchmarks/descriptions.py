@@ -17,7 +17,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from pokemon_ddpm import RELEASED_FAST_MODEL
-from pokemon_ddpm.commands.common import parse_type
+from pokemon_ddpm.commands import parse_type
 from pokemon_ddpm.description import SKETCHES, parse_description
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
 from pokemon_ddpm.postprocessing import to_sprite

@@ -10,10 +10,10 @@ import math
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
+from huggingface_hub.utils import tqdm
 
 from pokemon_ddpm.data import SpriteTensors
-from pokemon_ddpm.diffusion import NoiseSchedule, bound_term, prior_term
+from pokemon_ddpm.diffusion import NoiseSchedule, at, bound_term, gaussian_kl
 from pokemon_ddpm.evaluation.evaluate import estimate
 from pokemon_ddpm.evaluation.images import load_images, random_rows
 from pokemon_ddpm.evaluation.metrics import averages
@@ -45,12 +45,43 @@ def sampled_terms(count: int, terms: int, num_timesteps: int, generator: torch.G
     return 1 + position.long().clamp(max=terms - 1)
 
 
+def prior_term(schedule: NoiseSchedule, clean: torch.Tensor) -> torch.Tensor:
+    """L_T of each image, (B,), in nats per dimension (Nichol & Dhariwal 2021, equation 7)."""
+    last = schedule.alpha_bar[-1]
+    zero = torch.zeros_like(last)
+    return gaussian_kl(last.sqrt() * clean, torch.log1p(-last), zero, zero).mean(dim=(1, 2, 3))
+
+
+def term(
+    schedule: NoiseSchedule,
+    variance_type: str,
+    prediction: torch.Tensor,
+    clean: torch.Tensor,
+    noisy: torch.Tensor,
+    timesteps: torch.Tensor,
+) -> torch.Tensor:
+    """`bound_term` of the network's prediction at x_t, with the variance if that is learned, (B,).
+
+    The predicted x_0 is clipped to the range of the samples, as in sampling. At the first timestep beta_t, too, has
+    beta_tilde of the next one.
+    """
+    if variance_type == "learned_range":
+        prediction, learned = prediction.chunk(2, dim=1)
+        log_var = schedule.learned_log_variance(learned, timesteps)
+    else:
+        small = schedule.posterior_log_variance
+        large = torch.cat([small[:1], schedule.beta[1:].log()])
+        log_var = at(small if variance_type == "fixed_small" else large, timesteps)
+    dtype, limit = schedule.beta.dtype, schedule.scaling_factor
+    predicted = schedule.clean(prediction.to(dtype), noisy.to(dtype), timesteps).clamp(-limit, limit)
+    return bound_term(schedule, predicted, log_var, clean, noisy, timesteps)
+
+
 @torch.no_grad()
 def bits_per_dim(pipeline: PokemonDDPMPipeline, data: SpriteTensors, seed: int = 0) -> dict[str, dict[str, Any]]:
     """Estimates the bound of images given their labels (Nichol & Dhariwal 2021, equations 4 to 7).
 
-    The images are as the model was trained on, which passes `check_likelihood`. The predicted x_0 is clipped to the
-    range of the samples, as in sampling.
+    The images are as the model was trained on, which passes `check_likelihood`.
 
     Returns:
         In bits per dimension the "bound", and its parts "L_T", "L_1 to L_{T-1}" and "L_0"; see `averages`.
@@ -64,7 +95,7 @@ def bits_per_dim(pipeline: PokemonDDPMPipeline, data: SpriteTensors, seed: int =
     timesteps = torch.cat([torch.zeros(len(data), 1, dtype=torch.int64), between], dim=1)
     rows = torch.arange(len(data)).repeat_interleave(timesteps.shape[1])
     terms = []
-    parts = (each.split(TERMS_BATCH_SIZE) for each in (rows, timesteps.view(-1)))
+    parts = (values.split(TERMS_BATCH_SIZE) for values in (rows, timesteps.view(-1)))
     for part, t in tqdm([*zip(*parts, strict=True)], "Bits"):
         batch, t = data.rows(part.to(device)), t.to(device)
         clean = scale * (batch.images.float() / 127.5 - 1)
@@ -72,7 +103,7 @@ def bits_per_dim(pipeline: PokemonDDPMPipeline, data: SpriteTensors, seed: int =
         given = pipeline.conditioner.vocabulary.keys() - pipeline.conditioner.sets  # never all in training
         embedding = pipeline.conditioner({name: batch.labels[name] for name in sorted(given)})
         prediction = pipeline.unet(noisy.to(pipeline.unet.dtype), t, class_labels=embedding, return_dict=False)[0]
-        terms.append(bound_term(schedule, variance_type, prediction.float(), clean, noisy, t, clip_clean=True).cpu())
+        terms.append(term(schedule, variance_type, prediction.float(), clean, noisy, t).cpu())
     terms = torch.cat(terms).view(len(data), -1)
     prior = prior_term(schedule, scale * (data.images.to(schedule.beta.dtype) / 127.5 - 1)).cpu()
     parts = {"L_T": prior, "L_1 to L_{T-1}": (len(schedule) - 1) * terms[:, 1:].mean(dim=1), "L_0": terms[:, 0]}

@@ -25,7 +25,7 @@ def errors(pipeline: PokemonDDPMPipeline, data: SpriteTensors, band: tuple[int, 
     """The mean squared error of x_0, in units of images in [-1, 1], of each image at one timestep of a band, (N,)."""
     schedule = NoiseSchedule.of(pipeline.scheduler, scaling_factor=pipeline.scaling_factor)
     generator = torch.Generator().manual_seed(band[0])
-    timesteps = band[0] + sample_timesteps(len(data), band[1] - band[0], generator, stratified=True)
+    timesteps = band[0] + sample_timesteps(len(data), band[1] - band[0], generator)
     found = []
     for rows in torch.arange(len(data)).split(CHUNK):
         part, t = data.rows(rows), timesteps[rows]

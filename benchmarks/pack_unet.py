@@ -23,10 +23,7 @@ def packed(unet: UNet2DModel) -> SpriteUNet2DModel:
     and colors are decided. Alpha is learned from zero weights.
     """
     changed = {name: PRESETS["packed"][name] for name in ("scaling_factor", "patch_size", "dropout")}
-    timesteps = unet.config.num_train_timesteps
-    result = build_unet(
-        {**network_config(unet), **changed}, 2 * unet.config.sample_size, num_train_timesteps=timesteps
-    )
+    result = build_unet({**network_config(unet), **changed}, 2 * unet.config.sample_size)
     weights = result.state_dict()
     for name, values in unet.state_dict().items():
         if name.startswith(("conv_in.weight", "conv_out.")):

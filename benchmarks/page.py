@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 
+from PIL import Image
 from playwright.sync_api import Browser, Page, Request, sync_playwright
 
 from pokemon_ddpm import RELEASED_FAST_MODEL
@@ -80,21 +81,24 @@ def generate_in_app(page: Page) -> tuple[float, float]:
     return perf_counter(), perf_counter()
 
 
-def card_of(browser: Browser, url: str) -> float:
-    """Seconds from the link that a card copies to the card, with all its sprites, of a visitor with an empty cache."""
-    is_whole = "document.querySelector('#card[open] #save-card:enabled')"
+@contextmanager
+def whole_card(browser: Browser, url: str) -> Iterator[Page]:
+    """A link to a card, once it has all its sprites, of a visitor with an empty cache."""
     with browser.new_context(permissions=["clipboard-read", "clipboard-write"]) as context:
         page = context.new_page()
-        page.goto(f"{url}?type=fire&seed=5&card=1")
-        page.wait_for_function(is_whole, timeout=600_000)
+        page.goto(url)
+        page.wait_for_function("document.querySelector('#card[open] #save-card:enabled')", timeout=600_000)
+        yield page
+
+
+def card_of(browser: Browser, url: str) -> float:
+    """Seconds from the link that a card copies to the card."""
+    with whole_card(browser, f"{url}?type=fire&seed=5&card=1") as page:
         page.locator("#card-link").click()
         page.locator("#card [role=status]", has_text="copied").wait_for()
         link = page.evaluate("navigator.clipboard.readText()")
-    with browser.new_context() as context:
-        page = context.new_page()
-        start = perf_counter()
-        page.goto(link)
-        page.wait_for_function(is_whole, timeout=600_000)
+    start = perf_counter()
+    with whole_card(browser, link):
         return perf_counter() - start
 
 
@@ -149,6 +153,11 @@ def visits(folder: Path, turns: int, screenshots: Path | None) -> dict[str, list
                 figures[way].append(visit(browser, *arguments))
         if screenshots:
             screenshot(browser, plain, generate_on_page, (390, 844), screenshots / "page.png")
+            with whole_card(browser, f"{plain}?type=water&seed=11&card=1") as page:
+                with page.expect_download() as card:
+                    page.locator("#save-card").click()
+                image = Image.open(card.value.path()).convert("RGB").reduce(2)
+            image.quantize(128).save(screenshots / "card.png", optimize=True)
             screenshot(browser, app.url, generate_in_app, (1000, 780), screenshots / "app.png")
     app.close()
     return figures
@@ -158,13 +167,12 @@ def main() -> None:
     """Reads the flags and prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--turns", type=int, default=3, help="runs of each kind, in turns")
-    parser.add_argument("--screenshots", type=Path, help="folder in which page.png and app.png are written")
+    parser.add_argument("--screenshots", type=Path, help="folder in which page.png, card.png and app.png are written")
     arguments = parser.parse_args()
-    turns = arguments.turns
-    print(f"Medians of {turns}. Load average at first: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.\n")
+    print(f"Medians of {arguments.turns}. Load average: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.\n")
     with tempfile.TemporaryDirectory() as name:
         make_page(Path(name))
-        seen = visits(Path(name), turns, arguments.screenshots)
+        seen = visits(Path(name), arguments.turns, arguments.screenshots)
         print("| | MB | s to the first sprite | s for each further one | s to a card |\n|---|---:|---:|---:|---:|")
         for way, figures in seen.items():
             size, first, further, card = map(statistics.median, zip(*figures, strict=True))

@@ -22,8 +22,8 @@ from pathlib import Path
 import datasets
 import numpy as np
 import torch
+from huggingface_hub.utils import tqdm
 from PIL import Image
-from tqdm.auto import tqdm
 
 from benchmarks.train_ranker import looks
 from pokemon_ddpm import RELEASED_MODEL

@@ -67,13 +67,13 @@ def turn_of_ours(options: argparse.Namespace, precision: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         config = TrainingConfig(**shared, **own, mixed_precision=ACCELERATE[precision], output_dir=folder)
         trainer = script.Trainer(config)
-        trainer.print = str  # prints no log lines
+        trainer.log.print = str  # prints no log lines
         meter = Meter(trainer.accelerator)
 
         def step() -> int:
             meter.add(*trainer.train_step(), trainer.batch_size)
             if trainer.step % script.LOGGING_STEPS == 0:
-                trainer.log(meter.read())
+                trainer.log.write(meter.read(), trainer.step)
             return trainer.batch_size
 
         return {"speed": timed(step, options), "shares": shares(trainer, step)}
@@ -97,7 +97,7 @@ def shares(trainer: Any, step: Callable[[], int]) -> dict[str, float]:
     watch("forward", trainer.denoiser, "forward")
     watch("backward", trainer.accelerator, "backward")
     watch("optimizer", trainer.optimizer, "step")
-    watch("EMA", trainer.ema, "step")
+    watch("EMA", trainer.tensors.ema, "step")
     start = timer()
     for _ in range(BREAKDOWN_STEPS):
         step()
@@ -150,7 +150,7 @@ def load_images(options: argparse.Namespace) -> tuple[torch.utils.data.DataLoade
     resizing = [transforms.Resize(options.resolution), transforms.CenterCrop(options.resolution)]
     scaling = [transforms.ToTensor(), transforms.Normalize([0.5], [0.5])]
     prepare = transforms.Compose([*resizing, transforms.RandomHorizontalFlip(), *scaling])
-    dataset = load_sprites(options.train_data_dir, split="train", cache_dir=options.cache_dir)
+    dataset = load_sprites(options.train_data_dir, split="train")
     sprites = sprite_tensors(dataset, options.resolution, "fit")
     labels, attributes = sprites.labels, sprites.varying_attributes()
 
@@ -194,7 +194,6 @@ def parse() -> argparse.Namespace:
     style = argparse.ArgumentDefaultsHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=style)
     parser.add_argument("--train_data_dir", help="the sprite archive; by default the procedural starter set")
-    parser.add_argument("--cache_dir", help="folder of the data set cache")
     parser.add_argument("--model_config_name_or_path", default="small", help="a preset, or a configuration in JSON")
     parser.add_argument("--resolution", type=int, default=32, help="side of the images in pixels")
     parser.add_argument("--train_batch_size", type=int, default=32, help="images a step")

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from huggingface_hub.utils import tqdm
 from PIL import Image
 from torch import Tensor
-from tqdm import trange
 
 from pokemon_ddpm import PokemonDDPMPipeline, to_sprite
 from pokemon_ddpm.creature import BACK_STRENGTH, VIEW_SCALE
@@ -136,7 +136,7 @@ def learn(parameters: list[torch.nn.Parameter], steps: int, rate: float, reward:
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda i: min(1, (i + 1) / 10, max(0.1, (steps - i) / (0.4 * steps)))
     )
-    with trange(steps) as progress:
+    with tqdm(range(steps)) as progress:
         for _ in progress:
             value, score = reward()
             (-value).backward()

@@ -85,7 +85,7 @@ class PokemonSprites(datasets.GeneratorBasedBuilder):
         splits = {split: [] for split in SPLITS}
         for row in self._archive_rows(self._archive) if self._archive else starter_sprites():
             splits[row.pop("split")].append(row)
-        return [datasets.SplitGenerator(split, {"rows": found}) for split, found in splits.items() if found]
+        return [datasets.SplitGenerator(split, {"rows": rows}) for split, rows in splits.items() if rows]
 
     def _generate_examples(self, rows: list[dict[str, Any]]) -> Iterator[tuple[int, dict[str, Any]]]:
         yield from enumerate(rows)
@@ -140,7 +140,7 @@ def load_sprites(
     deduplicate: bool = False,
     cache_dir: str | Path | None = None,
 ) -> datasets.DatasetDict | datasets.Dataset:
-    """Builds the sprites, split by evolution line, or loads them from the cache.
+    """Builds the sprites, split by evolution line, or loads them from the cache; SpriteDataError if they are unusable.
 
     Args:
         data_dir: The Kaggle archive, unpacked or as .zip. None gives the procedural starter set.
@@ -148,9 +148,6 @@ def load_sprites(
         split: "train", "validation" or "test", for a `Dataset`; None for all three, in a `DatasetDict`.
         exclude_faulty: Leave out images that do not show what their folder says.
         deduplicate: Leave out images whose pixels equal those of an earlier one of the same split.
-
-    Raises:
-        SpriteDataError: If the data cannot be used; names the first 20 unusable files.
     """
     # Only what is set becomes part of the name of the cache folder.
     options = {"exclude_faulty": exclude_faulty, "deduplicate": deduplicate, "cache_dir": cache_dir and str(cache_dir)}

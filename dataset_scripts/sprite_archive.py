@@ -32,12 +32,13 @@ FAULTY_IMAGES = re.compile(
     r"|sprites/0867-.*/718_[45]-.*"  # Zygarde: a Core and a Cell, which are parts of one
 )
 
-_FOLDER = re.compile(r"(?P<index>\d{4})-.+-(?P<dex>\d+)")
-_FILE = re.compile(r"(?P<dex>\d+).*?-(?P<game>gen\d(?:_[a-z]+)?(?:-mini)?)(?:-frame(?P<frame>[12]))?\.png", re.I)
+_FOLDER = re.compile(r"(\d{4})-.+-(\d+)")
+_FILE = re.compile(
+    rf"({'|'.join(VIEWS)})/({'|'.join(FINISHES)})/(\d+).*?-((?i:{'|'.join(GAMES)}))(?i:-frame([12]))?(?i:\.png)"
+)
 _OUTSIDE = re.compile(r"[/\\]|.:|(.*[/\\])?\.\.([/\\]|$)")  # the beginning of a path that leaves the archive
 _FORM_COLUMNS = {"mega_evolution": "mega", "gigantamax": "gmax", "alolan_form": "alola", "galarian_form": "galar"}
 _FLAGS = ("true", "false")
-_COLUMNS = ("id", "name", "pokedex_id", "type1", "type2", "primary_color", "shape", "legendary", *_FORM_COLUMNS)
 
 
 class SpriteDataError(ValueError):
@@ -188,24 +189,22 @@ def _facts() -> dict[int, dict[str, Any]]:
 def _read_pokedex(archive: SpriteArchive) -> dict[int, dict[str, Any]]:
     """Row id, which is the folder index -> labels of that row."""
     try:
-        columns, rows = read_csv(archive.read(POKEDEX))
-        if missing := [name for name in _COLUMNS if name not in columns]:
-            raise ValueError(f"without the columns {', '.join(missing)}")
+        _, rows = read_csv(archive.read(POKEDEX))
         labels = {int(row["id"]): _row_labels(row) for row in rows}
         if len(labels) < len(rows):
             raise ValueError("several rows have the same id")
-    except ValueError as error:
-        reason = printable(error)
+    except (KeyError, ValueError) as error:
+        reason = printable(f"without the column {error}" if isinstance(error, KeyError) else error)
         raise SpriteDataError(f"{archive.path}: {POKEDEX} is unusable ({reason}). Download it again.") from error
     return labels
 
 
 def _row_labels(row: dict[str, str]) -> dict[str, Any]:
     def value(column: str, known: tuple[str, ...]) -> str:
-        found = row[column].strip().lower()
-        if found not in known:
-            raise ValueError(f"{row['name']}: unknown {column} {short_repr(row[column])}. {nearest(found, known)}")
-        return found
+        name = row[column].strip().lower()
+        if name not in known:
+            raise ValueError(f"{row['name']}: unknown {column} {short_repr(row[column])}. {nearest(name, known)}")
+        return name
 
     forms = [form for column, form in _FORM_COLUMNS.items() if value(column, _FLAGS) == "true"]
     return {
@@ -222,33 +221,29 @@ def _row_labels(row: dict[str, str]) -> dict[str, Any]:
 
 def _folder_index(folder: str, pokedex: dict[int, dict[str, Any]]) -> int:
     """The number in the name of a folder, in front; raises SpriteDataError if the images have no known labels."""
-    match = _FOLDER.fullmatch(folder)
-    if not match:
-        raise SpriteDataError("the name must be NNNN-Name-dex, as in 0037-Pikachu-25; rename or remove it")
-    index, dex_number = int(match["index"]), int(match["dex"])
-    if index not in pokedex:
-        raise SpriteDataError(f"no row of {POKEDEX} has the id {index}")
-    if index not in _facts():
-        raise SpriteDataError(f"{index} does not belong to this data set, so its split is unknown; remove it")
-    if dex_number != (known := pokedex[index]["dex_number"]):
-        raise SpriteDataError(f"dex number {dex_number}, but {POKEDEX} has {known} for {index}")
+    index, dex_number = map(int, match.groups()) if (match := _FOLDER.fullmatch(folder)) else (None, None)
+    known = pokedex.get(index, {}).get("dex_number")
+    for is_wrong, complaint in (
+        (not match, "the name must be NNNN-Name-dex, as in 0037-Pikachu-25; rename or remove it"),
+        (dex_number != known, f"dex number {dex_number}, but {POKEDEX} has {known} for {index}"),
+        (index not in _facts(), f"{index} does not belong to this data set, so its split is unknown; remove it"),
+    ):
+        if is_wrong:
+            raise SpriteDataError(complaint)
     return index
 
 
 def _record(path: str, index: int, pokedex: dict[int, dict[str, Any]]) -> dict[str, Any]:
-    _, _, view, finish, file = path.split("/")
-    match, dex_number = _FILE.fullmatch(file), pokedex[index]["dex_number"]
-    if view not in VIEWS or finish not in FINISHES:
-        raise SpriteDataError(f"expected {'|'.join(VIEWS)}/{'|'.join(FINISHES)} below the sprite's folder")
-    if not match or match["game"].lower() not in GAMES:
-        raise SpriteDataError(f"the file name must end in -GAME[-frame2].png with GAME one of {', '.join(GAMES)}")
-    if int(match["dex"]) != dex_number:
-        raise SpriteDataError(f"belongs to dex number {int(match['dex'])}, not {dex_number}")
+    match, dex_number = _FILE.fullmatch(path.split("/", 2)[2]), pokedex[index]["dex_number"]
+    if not match or int(match[3]) != dex_number:
+        below = f"{'|'.join(VIEWS)}/{'|'.join(FINISHES)}/{dex_number}-GAME[-frame2].png"
+        raise SpriteDataError(f"expected {below} below the sprite's folder, with GAME one of {', '.join(GAMES)}")
+    view, finish, _, game, frame = match.groups()
     shown = EXCHANGED_FOLDERS.get(index, index)
     labels = pokedex.get(shown, pokedex[index])
     if labels["form"] in ("alola", "galar") or finish == "shiny":
         labels = {**labels, "color": ANY}  # the pokedex has the color of the species, and these images have another
-    own = {"view": view, "finish": finish, "game": match["game"].lower(), "frame": int(match["frame"] or 1)}
+    own = {"view": view, "finish": finish, "game": game.lower(), "frame": int(frame or 1)}
     hidden = FACE_TAGS if view == "back" else ()
     own["tags"] = [tag for tag in _facts()[index]["tags"].split() if tag not in hidden]  # readers saw this folder
     return {**labels, **_facts()[shown], **own, "index": index, "path": path}

@@ -1,6 +1,7 @@
 """Checks that need no torch: of numbers, and of files of strangers. A saved model carries a copy of this file."""
 
 import math
+import os
 from numbers import Integral, Real
 from pathlib import Path
 from reprlib import repr as short_repr
@@ -19,10 +20,7 @@ def read_file(path: Path, folder: Path, limit: float = MAX_BYTES) -> bytes:
 
 def check_inside(path: Path, folder: Path) -> None:
     """Raises ValueError if a path links out of a folder; in the Hub's cache, files link to its blobs."""
-    try:
-        inside, target = folder.resolve(), path.resolve()
-    except RuntimeError as error:  # of a link to itself, until Python 3.12
-        raise ValueError("is not a file") from error
+    inside, target = (Path(os.path.realpath(each)) for each in (folder, path))  # `resolve` fails for a link to itself
     is_cached = inside.parent.name == "snapshots" and target.is_relative_to(inside.parents[1] / "blobs")
     if not (is_cached or target.is_relative_to(inside)):
         raise ValueError("is a link out of the folder")
@@ -43,7 +41,7 @@ def check_size(size: int, limit: float = MAX_BYTES) -> None:
 
 def printable(text: object) -> str:
     """A stranger's text for a message: a line whose characters a terminal does not obey, and that is not too long."""
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in str(text)[:MAX_SHOWN])
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(text)[:MAX_SHOWN])
 
 
 def is_number(value: Any, low: float, high: float = math.inf, kind: type[Any] = Real) -> bool:

@@ -85,19 +85,14 @@ def pipeline_card(
     vocabulary, argument = pipeline.conditioner.vocabulary, pipeline.conditioner.argument
     tags = {"pipeline_tag": "unconditional-image-generation", "tags": ["ddpm", "class-conditional"]}
     metadata = {"library_name": "diffusers", **tags, **pipeline.license, **(metadata or {})}
-    return ModelCard.from_template(
-        ModelCardData(**metadata, ignore_metadata_errors=True),
-        template_str=CARD_TEMPLATE,
-        **{"pipeline": pipeline, "name": name, "sheet": sheet, "details": details, "note": NOTE},
-        **{"argument": argument, "conditions": {argument: vocabulary.pop("type"), **vocabulary}},
-    )
+    data = ModelCardData(**metadata, ignore_metadata_errors=True)
+    values = {"pipeline": pipeline, "name": name, "sheet": sheet, "details": details, "note": NOTE}
+    values |= {"argument": argument, "conditions": {argument: vocabulary.pop("type"), **vocabulary}}
+    return ModelCard.from_template(data, template_str=CARD_TEMPLATE, **values)
 
 
 def read_card(file: Path) -> tuple[str, str]:
-    """The text of a card that may come from anybody, and in it the metadata in YAML, which are empty if it has none.
-
-    Raises ValueError if the file cannot be used, or the metadata are too large for yaml.
-    """
+    """The text of a card that may come from anybody, and in it the metadata in YAML, perhaps empty."""
     text = read_file(file, file.parent).decode("utf-8-sig")
     block = REGEX_YAML_BLOCK.search(text)
     metadata = block[2] if block else ""
@@ -115,7 +110,7 @@ def license_terms(metadata: Any) -> dict[str, str]:
 def complete_folder(folder: Path, pipeline: "HubMixin") -> None:
     """Adds the code to a folder that diffusers saved, and to model_index.json the digests of the weights."""
     # A subclass is saved as the published class.
-    pipeline_class = next(each for each in type(pipeline).__mro__ if HubMixin in each.__bases__)
+    pipeline_class = next(base for base in type(pipeline).__mro__ if HubMixin in base.__bases__)
     conditioner_class = type(pipeline.conditioner)
     unet_class = type(getattr(pipeline.unet, "_orig_mod", pipeline.unet))  # without the wrapper of torch.compile
     unet_module = "diffusers" if unet_class is UNet2DModel else _save_code(folder / "unet", unet_class)
@@ -154,10 +149,7 @@ def _save_code(folder: Path, source: type | Path) -> str:
 def open_repository(
     name: str, private: bool | None, token: str | None, repo_type: str = "model", **options: Any
 ) -> tuple[HfApi, Any]:
-    """A client, and the information about a repository, which is created if there is none and must be writable.
-
-    Raises ValueError if the repository holds something that this project has not pushed, by its card.
-    """
+    """A client, and the information about a writable repository of this project, which is created if there is none."""
     api = HfApi(token=token)
     name = api.create_repo(name, private=private, repo_type=repo_type, exist_ok=True, **options).repo_id
     api.auth_check(name, repo_type=repo_type, write=True)
@@ -173,11 +165,7 @@ def open_repository(
 
 
 def push_folder(folder: Path, name: str, token: str | None = None, private: bool | None = None, **commit: Any) -> str:
-    """Pushes a folder that holds nothing but a pipeline with a card, and returns the URL of the commit.
-
-    Its card gets the name of the repository. `commit` are `commit_message`, `commit_description` and `create_pr`.
-    Raises ValueError if the card is not valid or the repository holds something else, and what the client raises.
-    """
+    """Pushes a folder with nothing but a pipeline and its card, which gets the new name; returns the URL."""
     api, info = open_repository(name, private, token)
     card = RepoCard(read_card(folder / CARD_FILE)[0])
     card.text = re.sub(r'(from_pretrained\(")[^"]*"', rf'\g<1>{info.id}"', card.text)

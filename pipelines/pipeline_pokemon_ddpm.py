@@ -4,36 +4,28 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import (
-    DDPMScheduler,
-    SchedulerMixin,
-    UNet2DModel,
-)
-from diffusers.image_processor import VaeImageProcessor
+from diffusers import DDPMScheduler, SchedulerMixin, UNet2DModel
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput  # as type checkers see them
 from PIL import Image
 from torch import Tensor
 
-from .file_checks import check_number, is_number
+from .file_checks import check_number
 from .hub_mixin import HubMixin
 from .sampling import (
-    Guidance,
     check_scheduler,
     check_tensor,
-    compress_range,
     image_generators,
     is_distilled,
     one_each,
+    postprocess,
     predicted_original_sample,
-    scale_of_each,
+    require,
     set_timesteps,
-    slerp,
 )
 from .sprite_preprocessing import model_pixels
 
@@ -44,7 +36,7 @@ OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 CALLBACK_TENSORS = ("latents", "pred_original_sample", "prompt_embeds")  # the last is diffusers' name of embeddings
 DEFAULTS = {"num_inference_steps": 50, "guidance_scale": 2.0, "default_conditions": {}}  # of a call
 DEFAULTS_KEY = "_defaults"  # of those of a pipeline in its conditioner's configuration; it is not saved
-MAX_IMAGES = 10_000  # of one type in a call
+MAX_IMAGES, MAX_SCALE = 10_000, 1000  # images of one type in a call; a guidance scale
 
 
 class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
@@ -75,9 +67,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         self.register_modules(unet=unet, conditioner=conditioner, scheduler=scheduler)
         given = (num_inference_steps, guidance_scale, default_conditions)
         kept = DEFAULTS | conditioner.config.get(DEFAULTS_KEY, {})
-        self.register_to_config(
-            **{name: kept[name] if value is None else value for name, value in zip(DEFAULTS, given, strict=True)}
-        )
+        kept |= {name: value for name, value in zip(DEFAULTS, given, strict=True) if value is not None}
+        self.register_to_config(**kept)
         self._interrupt, self._guidance_scale, self._num_timesteps = False, self.config.guidance_scale, 0
         self._trained_scheduler = scheduler
 
@@ -91,10 +82,10 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
     @property
     def do_classifier_free_guidance(self) -> bool:
         """Whether the present or last call is guided."""
-        return bool((np.atleast_1d(self._guidance_scale) != 1).any())
+        return self._guidance_scale != 1
 
     @property
-    def guidance_scale(self) -> float | list[float]:
+    def guidance_scale(self) -> float:
         """That of the present or last call."""
         return self._guidance_scale
 
@@ -109,10 +100,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         pokemon_type: PokemonType | list[PokemonType] = None,
         num_images_per_type: int = 1,
         num_inference_steps: int | None = None,
-        guidance_scale: float | list[float] | None = None,
-        guidance_interval: tuple[float, float] = (0.0, math.inf),
-        guidance_rescale: float = 0.0,
-        negative_pokemon_type: PokemonType | list[PokemonType] = None,
+        guidance_scale: float | None = None,
         image: Image.Image | list[Image.Image] | Tensor | None = None,
         strength: float | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
@@ -138,11 +126,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
                 A list has one entry per image.
             num_images_per_type: Images for each entry of `pokemon_type`; those of one entry follow each other.
             num_inference_steps: From 1 to the number of training timesteps; by default the model's own.
-            guidance_scale: A number, or one per image; by default the model's own. 1 means no guidance, at half the
-                cost.
-            guidance_interval, guidance_rescale: See `Guidance`.
-            negative_pokemon_type: Guide away from this type instead of the unconditional prediction; a list has one
-                per image.
+            guidance_scale: By default the model's own; 1 means no guidance, at half the cost.
             image: Sprites to vary: an RGB image on white or an RGBA one, of any size, a list of one per image, or a
                 tensor (N, C, S, S) in [-1, 1]. One of the model's size and mode stays in its place.
             strength: How much noise is added to `image`, from 0 to 1; by default 0.6.
@@ -169,26 +153,24 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         Raises:
             ValueError: If a value is out of its range, before anything is generated.
         """
-        if class_labels is not None and pokemon_type is not None:
-            raise ValueError("class_labels and pokemon_type are the same argument; pass only one.")
+        is_one = class_labels is None or pokemon_type is None
+        require(is_one, "class_labels and pokemon_type are the same argument; pass only one.")
         pokemon_type = class_labels if pokemon_type is None else pokemon_type
         names = getattr(callback_on_step_end, "tensor_inputs", callback_on_step_end_tensor_inputs)
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
-        self.check_inputs(steps, guidance_interval, guidance_rescale, image, strength, output_type, names)
-        # 1. The conditions of each image, and its guidance.
-        types, values = self.expand_conditions(pokemon_type, attributes, class_embeddings, num_images_per_type)
         scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
-        guidance = Guidance(scale_of_each("guidance_scale", scale, len(types)), guidance_interval, guidance_rescale)
+        self.check_inputs(steps, scale, image, strength, output_type, names)
+        # 1. The conditions of each image.
+        types, values = self.expand_conditions(pokemon_type, attributes, class_embeddings, num_images_per_type)
         generators = image_generators(generator, len(types))
         if class_embeddings is None:
             embeddings = self.encode_conditions(types, values, generators if image is None else ())
         else:
             embeddings = class_embeddings.to(self._execution_device).repeat_interleave(num_images_per_type, dim=0)
-        negative = one_each("negative_pokemon_type", negative_pokemon_type, len(types))
         kept = {name: column for name, column in values.items() if name in self.conditioner.never_dropped}
-        unconditional = self.conditioner.encode(negative, **kept)
+        unconditional = self.conditioner.encode([None] * len(types), **kept)
         if torch.equal(unconditional, embeddings):
-            guidance = replace(guidance, scales=[1.0])  # both predictions would be equal
+            scale = 1.0  # Both predictions would be equal.
 
         # 2. What sampling starts from: noise, or a noised image.
         clean = None if image is None else self.prepare_image("image", image, len(types), keep=True)
@@ -201,61 +183,22 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         with self.progress_bar(total=len(timesteps)) as progress_bar:
             for i, t in enumerate(timesteps):
                 sample = self.scheduler.scale_model_input(latents, t)
-                prediction = self.predict(sample, t, unconditional, embeddings, guidance)
+                prediction = self.predict(sample, t, unconditional, embeddings, scale)
                 latents = self._step(prediction, t, latents, generators)
                 if callback_on_step_end is not None:
                     predicted = self._original_sample(prediction, t, sample)
                     tensors = {"latents": latents, "pred_original_sample": predicted, "prompt_embeds": embeddings}
-                    latents, guidance = self._call_back(callback_on_step_end, i, t, tensors, names, guidance)
+                    latents, scale = self._call_back(callback_on_step_end, i, t, tensors, names, scale)
                 progress_bar.update()
                 if self._interrupt:
                     break
 
         # 4. From samples to images.
-        if not latents.isfinite().all():
-            raise ValueError("The samples are NaN or infinite: the weights are damaged, or too large for their dtype.")
+        damaged = "the weights are damaged, or too large for their dtype"
+        require(bool(latents.isfinite().all()), f"The samples are NaN or infinite: {damaged}.")
         images = latents if output_type == "latent" else self.postprocess(latents, output_type)
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=images) if return_dict else (images,)
-
-    @torch.no_grad()
-    def interpolate(
-        self,
-        a: str | int | tuple | Mapping[str, Any],
-        b: str | int | tuple | Mapping[str, Any],
-        steps: int,
-        generator: list[torch.Generator] | torch.Generator | None = None,
-        **arguments: Any,
-    ) -> ImagePipelineOutput | Any:
-        """Generates sprites between two: class embeddings are interpolated linearly, initial noise spherically.
-
-        With a scheduler that adds noise in each step, all sprites get the same noise.
-
-        Args:
-            a: Type of the first sprite, or its conditions: {"pokemon_type": "fire", "color": "red"}.
-            b: Those of the last one.
-            steps: Number of sprites, 2 or more.
-            generator: Two, for the initial noise of both; a single one, freshly seeded with s, means s and s + 1.
-            **arguments: Further arguments of `__call__`, without conditions and latents.
-
-        Raises:
-            ValueError: As `__call__`.
-        """
-        check_number("steps", steps, 2, MAX_IMAGES, Integral)
-        ends, embeddings = image_generators(generator, 2), []
-        for conditions, end in zip((a, b), ends, strict=True):
-            given = dict(conditions) if isinstance(conditions, Mapping) else {"pokemon_type": conditions}
-            kind = given.pop("pokemon_type", given.pop("class_labels", None))
-            draws = arguments.get("image") is None
-            embeddings.append(self.encode_conditions(*self.expand_conditions(kind, given), [end] if draws else ()))
-        noises = self.prepare_latents(ends)
-        weights = [i / (steps - 1) for i in range(steps)]
-        return self(
-            class_embeddings=torch.cat([torch.lerp(*embeddings, weight) for weight in weights]),
-            latents=torch.stack([slerp(*noises, weight) for weight in weights]),
-            generator=[ends[0].clone_state() for _ in weights],
-            **arguments,
-        )
 
     @property
     def sample_shape(self) -> tuple[int, int, int]:
@@ -269,39 +212,30 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         """What images in [-1, 1] are multiplied by to become samples."""
         return self.unet.config.get("scaling_factor", 1.0)
 
-    def check_inputs(
-        self, num_inference_steps, guidance_interval, guidance_rescale, image, strength, output_type, tensor_inputs
-    ) -> None:
+    def check_inputs(self, num_inference_steps, guidance_scale, image, strength, output_type, tensor_inputs) -> None:
         """Raises ValueError for what a call cannot use; see `__call__` for the arguments."""
         trained, own = self._trained_scheduler, self.config.num_inference_steps
         check_scheduler(self.scheduler, trained, self.unet.config.out_channels > self.unet.config.in_channels)
-        self._check_steps(num_inference_steps)
-        if is_distilled(trained) and not (is_distilled(self.scheduler) and num_inference_steps == own):
-            raise ValueError(
-                f"This model was distilled to {own} steps of its own scheduler; leave out num_inference_steps and "
-                "keep the scheduler, or use its teacher."
-            )
-        is_pair = np.shape(guidance_interval) == (2,) and all(is_number(each, 0) for each in guidance_interval)
-        if not (is_pair and guidance_interval[0] < guidance_interval[1]):
-            raise ValueError(f"guidance_interval must be (low, high) with 0 <= low < high, not {guidance_interval!r}.")
-        check_number("guidance_rescale", guidance_rescale, 0, 1)
-        if image is None and strength is not None:
-            raise ValueError("strength needs an image; pass image as well.")
-        if strength is not None:
-            check_number("strength", strength, 0, 1)
-        if output_type not in OUTPUT_TYPES:
-            raise ValueError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, not {output_type!r}.")
-        if not isinstance(tensor_inputs, (list, tuple)) or not all(name in CALLBACK_TENSORS for name in tensor_inputs):
-            known = ", ".join(CALLBACK_TENSORS)
-            raise ValueError(f"callback_on_step_end_tensor_inputs must be a list of {known}, not {tensor_inputs!r}.")
+        self._check_sampling(num_inference_steps, guidance_scale)
+        require(
+            not is_distilled(trained) or is_distilled(self.scheduler) and num_inference_steps == own,
+            f"This model was distilled to {own} steps of its own scheduler; leave out num_inference_steps and keep "
+            "the scheduler, or use its teacher.",
+        )
+        require(image is not None or strength is None, "strength needs an image; pass image as well.")
+        check_number("strength", 0 if strength is None else strength, 0, 1)
+        known = ", ".join(OUTPUT_TYPES)
+        require(output_type in OUTPUT_TYPES, f"output_type must be one of {known}, not {output_type!r}.")
+        is_list, known = isinstance(tensor_inputs, (list, tuple)), ", ".join(CALLBACK_TENSORS)
+        are_known = is_list and all(name in CALLBACK_TENSORS for name in tensor_inputs)
+        require(are_known, f"callback_on_step_end_tensor_inputs must be a list of {known}, not {tensor_inputs!r}.")
 
     def check_defaults(self) -> None:
         """Raises some exception if the defaults of a call, or the components, do not fit each other."""
         config, width = self.config, self.unet.time_embedding.linear_2.out_features
         embeddings = self.encode_conditions(*self.expand_conditions(None, {}))
         check_tensor("the embedding of the conditioner", embeddings, (1, width))
-        self._check_steps(config.num_inference_steps)
-        scale_of_each("guidance_scale", config.guidance_scale, 1)
+        self._check_sampling(config.num_inference_steps, config.guidance_scale)
         # A first step of zeros, since what can be built may not run. What is a ValueError, a call says: with other
         # arguments or another scheduler it may be possible.
         sample = torch.zeros(1, *self.sample_shape)
@@ -309,47 +243,36 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         with suppress(ValueError):
             check_scheduler(self.scheduler, self._trained_scheduler, learns_variance=True)
             first, *_ = set_timesteps(self.scheduler, config.num_inference_steps, "cpu")
-            self._alpha_bar(first)
+            self._original_sample(prediction, first, sample)
             self._step(prediction, first, sample, [torch.Generator()])
 
-    def _check_steps(self, num_inference_steps: int) -> None:
+    def _check_sampling(self, num_inference_steps: int, guidance_scale: float) -> None:
         total = self.scheduler.config.num_train_timesteps
         check_number("num_inference_steps", num_inference_steps, 1, total, Integral)
+        check_number("guidance_scale", guidance_scale, -MAX_SCALE, MAX_SCALE)
 
     def prepare_image(self, name: str, images: Any, count: int, keep: bool = False) -> Tensor:
-        """An argument with images as float32 (N, C, S, S) in [-1, 1]; for `keep` see `model_pixels`.
-
-        Raises:
-            ValueError: If they are of another kind, empty, or do not fit.
-        """
+        """An argument with images as float32 (N, C, S, S) in [-1, 1]; for `keep` see `model_pixels`."""
         channels, height, width = self.sample_shape
         if not isinstance(images, Tensor):
-            pixels = [model_pixels(name, each, channels, height, keep) for each in one_each(name, images, count)]
+            pixels = [model_pixels(name, image, channels, height, keep) for image in one_each(name, images, count)]
             images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
         check_tensor(name, images, (count, channels, height, width), in_range=True)
         return images.float().to(self._execution_device)  # float64 does not exist on every device
 
     def expand_conditions(
-        self,
-        pokemon_type: PokemonType | list[PokemonType],
-        attributes: Mapping[str, AttributeValue | list[AttributeValue]],
-        class_embeddings: Tensor | None = None,
-        num_images_per_type: int = 1,
+        self, pokemon_type: Any, attributes: dict, class_embeddings: Tensor | None = None, num_images_per_type: int = 1
     ) -> tuple[list[PokemonType], dict[str, list[AttributeValue]]]:
-        """The type of each image, and attribute -> its value for each; arguments as of `__call__`.
-
-        Values that are not given are the default ones.
-        """
+        """The type of each image, and attribute -> its value for each, by default the usual one; see `__call__`."""
         check_number("num_images_per_type", num_images_per_type, 1, MAX_IMAGES, Integral)
         given = {name: value for name, value in attributes.items() if value is not None}
         argument, defaults = self.conditioner.argument, {**self.config.default_conditions}
         if class_embeddings is None:
             types = pokemon_type if isinstance(pokemon_type, list) else [pokemon_type]
-            if not types:
-                raise ValueError(f"{argument} is an empty list; pass at least one, or None for any.")
+            require(len(types) > 0, f"{argument} is an empty list; pass at least one, or None for any.")
         else:
-            if pokemon_type is not None or given:
-                raise ValueError(f"class_embeddings replaces {argument} and all other conditions; pass only one.")
+            is_one = pokemon_type is None and not given
+            require(is_one, f"class_embeddings replaces {argument} and all other conditions; pass only one.")
             count = max(1, len(class_embeddings)) if getattr(class_embeddings, "ndim", 0) == 2 else 1
             check_tensor("class_embeddings", class_embeddings, (count, self.unet.time_embedding.linear_2.out_features))
             types, defaults = [None] * count, {}
@@ -359,16 +282,11 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             if is_set and all(isinstance(word, str) for word in value):
                 value = tuple(value)  # one set, for all images
             for_types = one_each(name, value, len(types), entry=argument)
-            for_types = [defaults.get(name) if each is None else each for each in for_types]
-            values[name] = [each for each in for_types for _ in range(num_images_per_type)]
-        return [each for each in types for _ in range(num_images_per_type)], values
+            used = [defaults.get(name) if given is None else given for given in for_types]
+            values[name] = [value for value in used for _ in range(num_images_per_type)]
+        return [kind for kind in types for _ in range(num_images_per_type)], values
 
-    def encode_conditions(
-        self,
-        types: list[PokemonType],
-        values: dict[str, list[AttributeValue]],
-        generators: Sequence[torch.Generator] = (),
-    ) -> Tensor:
+    def encode_conditions(self, types: list, values: dict, generators: Sequence[torch.Generator] = ()) -> Tensor:
         """The class embeddings (N, D) of what `expand_conditions` returns.
 
         With the generators of the images, attributes that are not given are drawn by their seeds into `values`, see
@@ -381,10 +299,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         return self.conditioner.encode(types, **values)
 
     def _start(self, noise: Tensor, clean: Tensor | None, strength: float) -> tuple[Tensor, Tensor]:
-        """The timesteps, and the sample (N, C, S, S) at the first: noise, or noised clean images.
-
-        With these, they are the share `strength` of the scheduler's timesteps, rounded down, at least one.
-        """
+        """The timesteps, and the sample at the first: noise, or clean images noised to a share of the timesteps."""
         timesteps = self.scheduler.timesteps
         if clean is None:
             return timesteps, noise * self.scheduler.init_noise_sigma
@@ -395,46 +310,43 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         return timesteps[start:], self.scheduler.add_noise(clean, noise, timesteps[start : start + 1])
 
     def _call_back(
-        self, callback: Callable, i: int, t: Tensor, tensors: dict, names: Sequence[str], guidance: Guidance
-    ) -> tuple[Tensor, Guidance]:
-        """The sample and the guidance after a callback, which may return another sample and set a guidance scale."""
-        latents, scale = tensors["latents"], self._guidance_scale
+        self, callback: Callable, i: int, t: Tensor, tensors: dict, names: Sequence[str], scale: float
+    ) -> tuple[Tensor, float]:
+        """The sample and the guidance scale after a callback, which may return another sample and set a scale."""
+        latents, before = tensors["latents"], self._guidance_scale
         changed = (callback(self, i, t, {name: tensors[name] for name in names}) or {}).get("latents", latents)
         if changed is not latents:
             self.scheduler.last_sample = None  # from which UniPC's corrector would undo the change
-        if self._guidance_scale is not scale:  # as diffusers', which have no guidance below 1
-            scales = scale_of_each("guidance_scale", self._guidance_scale, len(latents))
-            guidance = replace(guidance, scales=[max(1.0, each) for each in scales])
-        return changed.to(latents), guidance
+        if self._guidance_scale is not before:  # as diffusers', which have no guidance below 1
+            check_number("guidance_scale", self._guidance_scale, -MAX_SCALE, MAX_SCALE)
+            scale = max(1.0, self._guidance_scale)
+        return changed.to(latents), scale
 
     def prepare_latents(self, generators: list[torch.Generator], latents: Tensor | None = None) -> Tensor:
         """Initial unit Gaussian noise, float32 (N, C, S, S) on the device."""
         if latents is None:
-            noise = [torch.randn(self.sample_shape, generator=each, device=each.device).cpu() for each in generators]
+            noise = [torch.randn(self.sample_shape, generator=one, device=one.device).cpu() for one in generators]
             latents = torch.stack(noise)
         check_tensor("latents", latents, (len(generators), *self.sample_shape))
         # float32 whatever the network computes in: a seed is the same noise for every dtype, and many small steps
         # would be lost in rounding.
         return latents.to(self._execution_device, torch.float32)
 
-    def predict(
-        self, sample: Tensor, t: Tensor, unconditional: Tensor, embeddings: Tensor, guidance: Guidance
-    ) -> Tensor:
-        """The network's prediction for a sample (N, C, S, S) at timestep t, float32, guided where guidance applies.
+    def predict(self, sample: Tensor, t: Tensor, unconditional: Tensor, embeddings: Tensor, scale: float) -> Tensor:
+        """The network's prediction for a sample (N, C, S, S) at timestep t, float32, with classifier-free guidance.
 
-        With a learned variance it is (N, 2C, S, S), and only the mean is guided.
-
-        Args:
-            unconditional, embeddings: Class embeddings (N, D) without and with the conditions.
+        It is uncond + s (cond - uncond), equation 6 of Ho & Salimans 2022 with s = w + 1, of embeddings (N, D) without
+        and with the conditions. With a learned variance it is (N, 2C, S, S), and only the mean is guided.
         """
-        alpha_bar, sample = self._alpha_bar(t), sample.to(self.unet.dtype)
-        sigma = math.sqrt((1 - alpha_bar) / alpha_bar) if alpha_bar else math.inf
-        if not guidance.applies(sigma / self.scaling_factor):
+        sample = sample.to(self.unet.dtype)
+        if scale == 1:
             return self.unet(sample, t, class_labels=embeddings, return_dict=False)[0].float()
         labels = torch.cat([unconditional, embeddings])
         prediction = self.unet(sample.repeat(2, 1, 1, 1), t, class_labels=labels, return_dict=False)[0].float()
         mean, variance = prediction.tensor_split([sample.shape[1]], dim=1)
-        return torch.cat([guidance.guided(*mean.chunk(2)), variance.chunk(2)[1]], dim=1)
+        uncond, cond = mean.chunk(2)
+        guided = torch.lerp(uncond, cond, cond.new_full((len(cond), 1, 1, 1), float(scale)))
+        return torch.cat([guided, variance.chunk(2)[1]], dim=1)
 
     def _step(self, prediction: Tensor, t: Tensor, latents: Tensor, generators: list[torch.Generator]) -> Tensor:
         """One step of the scheduler, (N, C, S, S)."""
@@ -449,18 +361,12 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             return result.pred_original_sample
         return result.prev_sample
 
-    def _alpha_bar(self, t: Tensor) -> float:
-        return self.scheduler.alphas_cumprod[int(t.round())].item()  # some solvers have timesteps between two
-
     def _original_sample(self, prediction: Tensor, t: Tensor, sample: Tensor) -> Tensor:
-        alpha_bar, kind = self._alpha_bar(t), self.scheduler.config.prediction_type
+        alpha_bar = self.scheduler.alphas_cumprod[int(t.round())].item()  # some solvers have timesteps between two
+        kind = self.scheduler.config.prediction_type
         prediction = prediction[:, : sample.shape[1]]  # without a learned variance
         return predicted_original_sample(kind, prediction, sample, math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar))
 
     def postprocess(self, latents: Tensor, output_type: str) -> Any:
-        """Samples (N, C, S, S) as "pil", "np" or "pt", see `__call__` and `compress_range`."""
-        images = compress_range(latents.float().cpu() / self.scaling_factor)
-        if output_type == "pil" and images.shape[1] == 4:
-            opaque = images[:, 3:] > 0  # what is transparent is white
-            images = torch.cat([torch.where(opaque, images[:, :3], 1.0), torch.where(opaque, 1.0, -1.0)], dim=1)
-        return VaeImageProcessor().postprocess(images, output_type)
+        """Samples (N, C, S, S) as "pil", "np" or "pt", see `__call__` and `sampling.postprocess`."""
+        return postprocess(latents.float().cpu() / self.scaling_factor, output_type)

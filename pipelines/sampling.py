@@ -1,21 +1,12 @@
-"""What a pipeline samples with: schedulers, guidance, noise, the range of colors, and checks of its arguments."""
+"""What a pipeline samples with: schedulers, noise, checks of its arguments, and what makes images of its samples."""
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers import (
-    DDIMScheduler,
-    DDPMScheduler,
-    DPMSolverMultistepScheduler,
-    SchedulerMixin,
-    UniPCMultistepScheduler,
-)
+from diffusers import SchedulerMixin
+from diffusers.image_processor import VaeImageProcessor
+from diffusers.schedulers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler
 from torch import Tensor
-
-from .file_checks import check_number
 
 SAMPLERS: dict[str, type[SchedulerMixin]] = {
     "ddpm": DDPMScheduler,  # ancestral, Ho et al. 2020
@@ -25,7 +16,6 @@ SAMPLERS: dict[str, type[SchedulerMixin]] = {
     "unipc": UniPCMultistepScheduler,  # order 2, Zhao et al. 2023
 }
 SCHEDULERS = tuple(dict.fromkeys(SAMPLERS.values()))
-MAX_SCALE = 1000
 WHITE_QUANTILE = 0.9  # of `compress_range`
 
 
@@ -34,88 +24,54 @@ def is_distilled(scheduler: SchedulerMixin) -> bool:
     return isinstance(scheduler, DPMSolverMultistepScheduler) and scheduler.config.solver_order == 1
 
 
+def require(holds: bool, problem: str) -> None:
+    """Raises ValueError with what is wrong, unless something holds."""
+    if not holds:
+        raise ValueError(problem)
+
+
 def check_scheduler(scheduler: SchedulerMixin, trained: SchedulerMixin, learns_variance: bool) -> None:
     """Raises ValueError if a scheduler gives wrong images with a model that was trained with another one."""
     name, config, wrong = type(scheduler).__name__, scheduler.config, ["use_flow_sigmas"]
-    if not isinstance(scheduler, SCHEDULERS):
-        raise ValueError(f"{name} is not supported; use one of {', '.join(each.__name__ for each in SCHEDULERS)}.")
+    known = ", ".join(kind.__name__ for kind in SCHEDULERS)
+    require(isinstance(scheduler, SCHEDULERS), f"{name} is not supported; use one of {known}.")
     if config.get("beta_schedule") == "squaredcos_cap_v2":  # two of their noise levels would be one timestep
         wrong += ["use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"]
     given, own = config.get("prediction_type"), trained.config.get("prediction_type")
     # With zero-terminal SNR some schedulers change the last alpha_bar so as not to divide by 0.
     alpha_bar, expected = scheduler.alphas_cumprod, trained.alphas_cumprod
     variances = ("fixed_small", "fixed_small_log", "fixed_large", *["learned_range"] * learns_variance)
-    if given != own:
-        problem = f"prediction_type {given!r}, but the model was trained with {own!r}"
-    elif len(alpha_bar) != len(expected) or not torch.allclose(alpha_bar, expected, atol=1e-5):
-        problem = "another noise schedule than the model was trained with"
-    elif flags := [flag for flag in wrong if config.get(flag)]:
-        problem = f"{flags[0]}=True, which gives wrong images with this model"
-    elif isinstance(scheduler, DDPMScheduler) and config.variance_type not in variances:
-        problem = f"variance_type {config.variance_type!r}, not one of {', '.join(variances)}"
-    else:
-        return
-    raise ValueError(f"{name} has {problem}; create it with from_config(pipeline.scheduler.config).")
+    is_same = len(alpha_bar) == len(expected) and torch.allclose(alpha_bar, expected, atol=1e-5)
+    variance = config.variance_type if isinstance(scheduler, DDPMScheduler) else "fixed_small"
+    for holds, problem in (
+        (given == own, f"prediction_type {given!r}, but the model was trained with {own!r}"),
+        (is_same, "another noise schedule than the model was trained with"),
+        *((not config.get(flag), f"{flag}=True, which gives wrong images with this model") for flag in wrong),
+        (variance in variances, f"variance_type {variance!r}, not one of {', '.join(variances)}"),
+    ):
+        require(holds, f"{name} has {problem}; create it with from_config(pipeline.scheduler.config).")
 
 
 def set_timesteps(scheduler: SchedulerMixin, num_inference_steps: int, device: torch.device | str) -> Tensor:
-    """Sets and returns a scheduler's timesteps, corrected where diffusers' rounding goes wrong.
-
-    Raises:
-        ValueError: If the scheduler gives wrong results with this number of steps.
-    """
+    """Sets and returns a scheduler's timesteps, corrected or refused where diffusers' rounding goes wrong."""
     total, spacing = scheduler.config.num_train_timesteps, scheduler.config.get("timestep_spacing", "leading")
     if isinstance(scheduler, DDIMScheduler) and spacing != "leading":
         # DDIM's step goes back by T // n wherever the next timestep is. An error of up to 2 % a step is not visible.
-        count = num_inference_steps
-        if spacing != "trailing" or total / count - total // count > 0.02 * total / count:
-            raise ValueError(
-                f"{type(scheduler).__name__} with timestep_spacing={spacing!r} gives wrong results in {count} steps; "
-                f"use 'trailing' and a divisor of {total}, or another scheduler."
-            )
+        error = total % num_inference_steps / total  # of a step of total / n
+        require(
+            spacing == "trailing" and error <= 0.02,
+            f"DDIMScheduler with timestep_spacing={spacing!r} gives wrong results in {num_inference_steps} steps; "
+            f"use 'trailing' and a divisor of {total}, or another scheduler.",
+        )
     scheduler.set_timesteps(num_inference_steps, device=device)
     if scheduler.timesteps[-1] == -1:  # "trailing" appends a timestep of -1 for some numbers of steps (61, 103, ...)
         scheduler.timesteps = scheduler.timesteps[:-1]
         if getattr(scheduler, "sigmas", None) is not None:
             scheduler.sigmas = torch.cat([scheduler.sigmas[:num_inference_steps], scheduler.sigmas[-1:]])
     last, first = scheduler.timesteps.aminmax()
-    if not 0 <= last <= first < total:
-        found = f"timesteps from {first:g} to {last:g}, outside {total - 1} to 0; change its steps_offset"
-        raise ValueError(f"{type(scheduler).__name__} has {found}.")
+    wrong = f"timesteps from {first:g} to {last:g}, outside {total - 1} to 0; change its steps_offset"
+    require(0 <= last <= first < total, f"{type(scheduler).__name__} has {wrong}.")
     return scheduler.timesteps
-
-
-@dataclass(frozen=True)
-class Guidance:
-    """Classifier-free guidance of one call.
-
-    Attributes:
-        scales: Guidance scale s of each image; 1 is the conditional model.
-        interval: Noise levels (low, high): guidance applies where low < sigma <= high, with sigma =
-            sqrt(1 - alpha_bar) / sqrt(alpha_bar), for images in [-1, 1] (Kynkäänniemi et al. 2024, equation 5).
-        rescale: phi of Lin et al. 2023, equation 16.
-    """
-
-    scales: Sequence[float]
-    interval: tuple[float, float] = (0.0, math.inf)
-    rescale: float = 0.0
-
-    def applies(self, sigma: float) -> bool:
-        """Whether a step at this noise level also needs the prediction without conditions."""
-        low, high = self.interval
-        return low < sigma <= high and any(scale != 1 for scale in self.scales)
-
-    def guided(self, uncond: Tensor, cond: Tensor) -> Tensor:
-        """The guided prediction uncond + s (cond - uncond), rescaled, (N, C, S, S).
-
-        It is equation 6 of Ho & Salimans 2022 with s = w + 1.
-        """
-        scales = cond.new_tensor(self.scales).view(-1, 1, 1, 1)
-        guided = torch.lerp(uncond, cond, scales)  # cond, bit for bit, where the scale is 1
-        if not self.rescale:
-            return guided
-        contrast = cond.std(dim=(1, 2, 3), keepdim=True) / guided.std(dim=(1, 2, 3), keepdim=True)
-        return torch.lerp(guided, guided * contrast, self.rescale)
 
 
 def predicted_original_sample(
@@ -146,10 +102,19 @@ def compress_range(images: Tensor) -> Tensor:
     result = images.clone()
     for image in result:
         colors = image[:3]
-        found = colors[:, image[3] > 0] if len(image) == 4 else colors
-        white = max(1.0, float(found.abs().quantile(WHITE_QUANTILE))) if found.numel() else 1.0
+        opaque = colors[:, image[3] > 0] if len(image) == 4 else colors
+        white = max(1.0, float(opaque.abs().quantile(WHITE_QUANTILE))) if opaque.numel() else 1.0
         image[:3] = colors * ((1 + colors.abs() / white**2) / (1 + colors.abs()))
     return result
+
+
+def postprocess(images: Tensor, output_type: str) -> Any:
+    """Images (N, C, S, S) in about [-1, 1] as "pil", "np" or "pt", in range by `compress_range`."""
+    images = compress_range(images)
+    if output_type == "pil" and images.shape[1] == 4:
+        opaque = images[:, 3:] > 0  # What is transparent is white.
+        images = torch.cat([torch.where(opaque, images[:, :3], 1.0), torch.where(opaque, 1.0, -1.0)], dim=1)
+    return VaeImageProcessor().postprocess(images, output_type)
 
 
 def image_generators(generator: torch.Generator | list[torch.Generator] | None, count: int) -> list[torch.Generator]:
@@ -159,8 +124,9 @@ def image_generators(generator: torch.Generator | list[torch.Generator] | None, 
     torch's default generator, gives seeds sampled from it, so that the next call makes new images.
     """
     generators = one_each("generator", torch.default_generator if generator is None else generator, count)
-    if not all(isinstance(each, torch.Generator) for each in generators):
-        raise ValueError(f"generator must be a torch.Generator, or a list with one per image, but is {generator!r}.")
+    are_generators = all(isinstance(one, torch.Generator) for one in generators)
+    wanted = "a torch.Generator, or a list with one per image"
+    require(are_generators, f"generator must be {wanted}, but is {generator!r}.")
     if isinstance(generator, list):
         return generators
     generator = generators[0]
@@ -171,35 +137,17 @@ def image_generators(generator: torch.Generator | list[torch.Generator] | None, 
     return [torch.Generator().manual_seed((first + i) % 2**64) for i in range(count)]
 
 
-def slerp(a: Tensor, b: Tensor, weight: float) -> Tensor:
-    """Spherical interpolation (Shoemake 1985) from `a` (weight 0) to `b` (weight 1), of any shape."""
-    angle = torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0).clamp(-1, 1).acos()
-    if angle < 1e-4:
-        return torch.lerp(a, b, weight)
-    return (((1 - weight) * angle).sin() * a + (weight * angle).sin() * b) / angle.sin()
-
-
-def one_each(name: str, value: Any, count: int, kinds: Any = list, entry: str = "image") -> list:
+def one_each(name: str, value: Any, count: int, entry: str = "image") -> list:
     """An argument's value for each image: those of a list, which must be as many, or the same one for all."""
-    values = list(value) if isinstance(value, kinds) else [value] * count
-    if len(values) != count:
-        raise ValueError(f"{name} must have one entry for each {entry} ({count}), but has {len(values)}.")
+    values = list(value) if isinstance(value, list) else [value] * count
+    require(len(values) == count, f"{name} must have one entry for each {entry} ({count}), but has {len(values)}.")
     return values
-
-
-def scale_of_each(name: str, value: Any, count: int) -> list[float]:
-    """A guidance scale for each image, checked."""
-    scales = one_each(name, value, count, (list, tuple))
-    for scale in scales:
-        check_number(name, scale, -MAX_SCALE, MAX_SCALE)
-    return [float(scale) for scale in scales]
 
 
 def check_tensor(name: str, tensor: Any, shape: tuple[int, ...], in_range: bool = False) -> None:
     """Raises ValueError unless it is a finite floating-point tensor of the shape, with `in_range` in [-1, 1]."""
-    if not isinstance(tensor, Tensor) or tuple(tensor.shape) != shape:
-        given = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
-        raise ValueError(f"{name} must be a tensor of shape {shape}, but is {given}.")
-    if not (tensor.is_floating_point() and (tensor.abs() <= (1 if in_range else torch.finfo(tensor.dtype).max)).all()):
-        within = " in [-1, 1]" if in_range else ""
-        raise ValueError(f"{name} must have finite floating-point values{within}, but is {tensor.dtype}.")
+    given = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
+    require(given == shape, f"{name} must be a tensor of shape {shape}, but is {given}.")
+    fits = tensor.is_floating_point() and (tensor.abs() <= (1 if in_range else torch.finfo(tensor.dtype).max)).all()
+    within = " in [-1, 1]" * in_range
+    require(fits, f"{name} must have finite floating-point values{within}, but is {tensor.dtype}.")

@@ -37,8 +37,7 @@ COLOR_LINES = 3
 DRAWN_TAGS = 2
 # Of `encode` and of the pipeline's call, beside which attributes are passed.
 ARGUMENTS = frozenset(
-    """self types pokemon_type num_images_per_type num_inference_steps guidance_scale guidance_interval
-    guidance_rescale negative_pokemon_type image strength generator latents
+    """self types pokemon_type num_images_per_type num_inference_steps guidance_scale image strength generator latents
     class_embeddings output_type return_dict callback_on_step_end callback_on_step_end_tensor_inputs class_labels
     attributes""".split()
 )
@@ -51,20 +50,14 @@ def is_attribute_name(name: str) -> bool:
 
 
 def check_vocabulary(vocabulary: Mapping[str, Sequence[str]]) -> None:
-    """Checks names that folders, metadata and models of strangers bring; see `SpriteConditioner`.
-
-    Raises:
-        ValueError: If there are no types, too many names, or some that a call, a command line or a page cannot take.
-    """
+    """Refuses names of folders, metadata and models of strangers that a call, a command line or a page cannot take."""
     if not vocabulary.get("type"):
         raise ValueError("The vocabulary must contain 'type' with at least one value.")
     wrong = [repr(name)[:MAX_LENGTH] for name in vocabulary if not is_attribute_name(name)]
     if wrong or len(vocabulary) > MAX_ATTRIBUTES:
-        raise ValueError(
-            f"A model can have {MAX_ATTRIBUTES} attributes, whose names are Python identifiers of at most "
-            f"{MAX_LENGTH} characters and no arguments of the pipeline, but there are "
-            f"{', '.join(wrong[:3]) or len(vocabulary)}."
-        )
+        rule = f"Python identifiers of at most {MAX_LENGTH} characters and no arguments of the pipeline"
+        given = ", ".join(wrong[:3]) or len(vocabulary)
+        raise ValueError(f"A model can have {MAX_ATTRIBUTES} attributes, whose names are {rule}; there are {given}.")
     for attribute, values in vocabulary.items():
         what = "class names" if attribute == "type" else f"values of {attribute}"
         reserved = (*[NONE] * (attribute == "type"), ANY, "all")  # the last is of the command line
@@ -72,12 +65,11 @@ def check_vocabulary(vocabulary: Mapping[str, Sequence[str]]) -> None:
             raise ValueError(f"There are {len(values):,} {what}, but at most {MAX_VALUES:,} are possible.")
         space = " " * (attribute == TAGS)  # between tags
         forms = [unicodedata.normalize("NFC", value).lower() for value in values]  # as `_position` compares them
-        count, wrong = Counter(forms), []
+        unusable = {form for form, count in Counter(forms).items() if count > 1} | {"", *reserved}
+        wrong = []
         for value, form in zip(values, forms, strict=True):
-            usable = (
-                value.isprintable() and value == value.strip() and not set(value) & set(RESERVED_CHARACTERS + space)
-            )
-            if not usable or form in ("", *reserved) or count[form] > 1 or len(value) > MAX_LENGTH:
+            is_plain = value.isprintable() and value == value.strip() and len(value) <= MAX_LENGTH
+            if not is_plain or form in unusable or {*value} & {*RESERVED_CHARACTERS, *space}:
                 wrong.append(repr(value)[:MAX_LENGTH])
         if wrong:
             raise ValueError(
@@ -125,8 +117,8 @@ def _some(words: set[str], key: str) -> list[str]:
 
 def _lift(rows: np.ndarray, all_rows: np.ndarray, row: np.ndarray, column: int) -> float:
     """How many times as frequent a row's value is in the rows as in all rows."""
-    counts = [int((each[:, column] == row[column]).sum()) for each in (rows, all_rows)]
-    return counts[0] / counts[1]
+    count, total = (int((table[:, column] == row[column]).sum()) for table in (rows, all_rows))
+    return count / total
 
 
 def tags_embedding(table: Tensor, tags: Tensor) -> Tensor:
@@ -156,7 +148,8 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         has_types: Whether the classes are Pokémon types, not those of other images; None if all types are among them.
 
     Raises:
-        ValueError: If the vocabulary or the training conditions cannot be used.
+        ValueError: If the vocabulary or the training conditions cannot be used; and by all methods for an attribute or
+            a value that is unknown or impossible.
     """
 
     config_name = "config.json"
@@ -233,15 +226,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         return {attribute: self.tables[_table(attribute)].num_embeddings - 1 for attribute in self.vocabulary}
 
     def type_ids(self, pokemon_type: str | int | tuple | None) -> tuple[int, int]:
-        """The ids of the two type slots.
-
-        Args:
-            pokemon_type: A name ("fire": one of the types is fire), "fire/flying" or a pair (both), "fire/none" (fire
-                only), an id, or None (any type).
-
-        Raises:
-            ValueError: If it is something else, a name or id is unknown, or there are not one or two different ones.
-        """
+        """The ids of the two slots: of a type, two ("fire/flying" or a pair), "fire/none", an id, or None for any."""
         given = tuple(pokemon_type.split("/")) if isinstance(pokemon_type, str) else pokemon_type
         parts = given if isinstance(given, tuple) else (ANY if given is None else given,)
         ids, any_id = [self._type_id(part) for part in parts], self.none_id + 1
@@ -262,28 +247,18 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         return int(number)
 
     def type_blend(self, pokemon_type: str | int | tuple | Mapping | None) -> list[tuple[float, tuple[int, int]]]:
-        """The types of one entry, as in `type_ids` or a blend {"fire": 0.7, "water": 0.3}; the weights sum to 1.
-
-        Raises:
-            ValueError: As `type_ids`; and if a weight is no number of at least 0, or all are 0.
-        """
+        """The types of one entry, as in `type_ids` or a blend {"fire": 0.7, "water": 0.3}; the weights sum to 1."""
         if not isinstance(pokemon_type, Mapping):
             return [(1.0, self.type_ids(pokemon_type))]
         weights = list(pokemon_type.values())
-        are_weights = all(isinstance(each, Real) and not isinstance(each, bool) and not each < 0 for each in weights)
+        are_weights = all(isinstance(w, Real) and not isinstance(w, bool) and not w < 0 for w in weights)
         if not (are_weights and 0 < (total := sum(weights)) < math.inf):
             given = short_repr(pokemon_type)
             raise ValueError(f"The weights of a blend must be 0 or more with a positive sum, not {given}.")
         return [(float(weight / total), self.type_ids(part)) for part, weight in pokemon_type.items()]
 
     def attribute_id(self, attribute: str, value: str | bool | None) -> int:
-        """The id of a value of an attribute other than type and tags.
-
-        The value is one of its values, "any" or None for `any`, or a bool where the values are "no" and "yes".
-
-        Raises:
-            ValueError: If the attribute or the value is unknown.
-        """
+        """The id of a value of an attribute other than type and tags; None is `any`, and a bool "no" or "yes"."""
         if attribute in ("type", TAGS) or attribute not in self.config.vocabulary:
             known = ", ".join(self.argument if name == "type" else name for name in self.vocabulary)
             raise ValueError(f"{attribute[:MAX_LENGTH]} is no condition of this model; its conditions are {known}.")
@@ -293,18 +268,13 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         return 0 if attribute == SOURCE and position == self.any_ids[SOURCE] else position
 
     def tag_ids(self, tags: str | Sequence[str] | None) -> list[int]:
-        """The ids of tags, without repetition: words, one text with commas or spaces between, "any" or None for none.
-
-        Raises:
-            ValueError: If the model has no tags, or not one of these.
-        """
+        """The ids of tags, each once: words, one text with commas or spaces between, "any" or None for none."""
         given = [tags] if isinstance(tags, str) else [] if tags is None else tags
         if not (isinstance(given, list | tuple | set) and all(isinstance(word, str) for word in given)):
             raise ValueError(f"{TAGS} must be words, a list of words, or None, not {short_repr(tags)}.")
-        words = " ".join(given).replace(",", " ").split()
-        known = self.config.vocabulary.get(TAGS, [])
+        words, known = " ".join(given).replace(",", " ").split(), self.config.vocabulary.get(TAGS, [])
         if words and not known:
-            raise ValueError(f"{TAGS} is no condition of this model; its conditions are {', '.join(self.vocabulary)}.")
+            self.attribute_id(TAGS, None)  # says which conditions there are
         ids = [_position("tag", word, [*known, ANY]) for word in words]
         return sorted({*ids} - {len(known)})
 
@@ -315,29 +285,20 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         2022, section 2.2; Li et al. 2024). Among the rows that meet most of what is given, of `MIN_LINES` evolution
         lines or more, the color comes from one line and all else from another, so that no species is copied. The color
         is that of `COLOR_LINES` lines that is most typical of these rows: it is more frequent there than in all rows.
-        Of tags `DRAWN_TAGS` come from a third one, and as many words for the build from the second.
-
-        Args:
-            pokemon_type: As in `type_blend`; of a blend the part with the largest weight counts.
-            given: Attribute -> its value, or None, as in `attribute_id`. "any" is given, too.
-            seed: Of the image; from 0.
+        Of tags as many as `DRAWN_TAGS` come from a row of the drawn shape, since few bodies have them all, and as many
+        words for the build from the second line. Of a blend the type with the largest weight counts; "any" is given,
+        too.
 
         Returns:
             Attribute -> value, perhaps "any" where it is unknown; empty for models without training conditions.
-
-        Raises:
-            ValueError: As `type_blend` and `attribute_id`.
         """
         table = self.config.training_conditions
         if not table:
             return {}
         any_ids, columns = self.any_ids, {name: 3 + number for number, name in enumerate(table["attributes"])}
         _, slots = max(self.type_blend(pokemon_type), key=lambda part: part[0])
-        wanted = {
-            name: self.attribute_id(name, value)
-            for name, value in given.items()
-            if value is not None and name not in self.sets
-        }
+        asked = {name: value for name, value in given.items() if value is not None and name not in self.sets}
+        wanted = {name: self.attribute_id(name, value) for name, value in asked.items()}
         met = np.zeros(len(self._rows), dtype=int)
         for slot in slots:
             met += (self._rows[:, 1:3] == slot).any(axis=1) & (slot != any_ids["type"])
@@ -359,7 +320,9 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         drawn = {name: [*self.config.vocabulary[name], ANY][number] for name, number in ids.items()}
         if "tags" in table and given.get(TAGS) is None:
             known, build = self.config.vocabulary[TAGS], {*table["build"]}
-            parts = {known[number] for number in tags[_pick(rows, f"{seed}/tags")]} - build
+            shape = columns.get("shape", 0)
+            alike = np.flatnonzero(rows[:, shape] == rows[second, shape])
+            parts = {known[number] for number in tags[alike[_pick(rows[alike], f"{seed}/tags")]]} - build
             whole = {known[number] for number in tags[second]} & build
             chosen = [_some(words, f"{seed}/{kind}") for kind, words in (("parts", parts), ("build", whole))]
             drawn[TAGS] = " ".join(sum(chosen, [])) or ANY
@@ -374,18 +337,14 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
     def encode(self, types: Sequence, /, **attributes: Sequence) -> Tensor:
         """The class embeddings (N, D) of conditions, on the conditioner's device.
 
-        Args:
-            types: One entry per image, as in `type_blend`. A blend is the weighted mean of its parts' embeddings.
-            **attributes: Attribute -> one value an image, as in `attribute_id`; of "tags" as in `tag_ids`.
-
-        Raises:
-            ValueError, TypeError: As `type_blend` and `attribute_id`; and if something has no entries.
+        There is one entry per image: of types as in `type_blend`, of attributes as in `attribute_id`, of tags as in
+        `tag_ids`. A blend is the weighted mean of its parts' embeddings.
         """
         for name, entries in {"types": types, **attributes}.items():
             if isinstance(entries, (str, Mapping)):  # whose letters or keys would be the entries
                 raise TypeError(f"{name} must be a list with one entry per image, such as [{short_repr(entries)}].")
-        blends = [self.type_blend(each) for each in types]
-        tags = [self.tag_ids(each) for each in attributes.pop(TAGS, ())]
+        blends = [self.type_blend(kind) for kind in types]
+        tags = [self.tag_ids(words) for words in attributes.pop(TAGS, ())]
         ids = {name: [self.attribute_id(name, value) for value in values] for name, values in attributes.items()}
         parts = [(image, weight, slots) for image, blend in enumerate(blends) for weight, slots in blend]
         images = torch.tensor([image for image, _, _ in parts], device=self.device)
@@ -405,10 +364,8 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
     def forward(self, labels: Mapping[str, Tensor], augmentation: Tensor | None = None) -> Tensor:
         """The network's `class_labels`, (B, D).
 
-        Args:
-            labels: int64; "type" (B, 2), every other attribute (B,), but "tags" bool (B, V); at least one. What is
-                left out is `any`.
-            augmentation: Augmentation parameters of the images, (B, augmentation_dim); None for zeros.
+        Labels are int64, "type" (B, 2) and every other attribute (B,), but "tags" bool (B, V); at least one. What is
+        left out is `any`. Augmentation parameters are (B, augmentation_dim), by default zeros.
         """
         batch = next(iter(labels.values()))
         total: Tensor | float = 0.0

@@ -14,20 +14,16 @@ MAX_VOTING_COLORS = 256  # sprites have tens; more are smoothed
 TRANSPARENT = (255, 255, 255, 0)
 
 # Ottosson 2020, "A perceptual color space for image processing": linear sRGB to cone responses, and to L, a, b.
-CONES = np.array(
-    [
-        [0.4122214708, 0.5363325363, 0.0514459929],
-        [0.2119034982, 0.6806995451, 0.1073969566],
-        [0.0883024619, 0.2817188376, 0.6299787005],
-    ]
-)
-LAB = np.array(
-    [
-        [0.2104542553, 0.7936177850, -0.0040720468],
-        [1.9779984951, -2.4285922050, 0.4505937099],
-        [0.0259040371, 0.7827717662, -0.8086757660],
-    ]
-)
+CONES = np.array([
+    [0.4122214708, 0.5363325363, 0.0514459929],
+    [0.2119034982, 0.6806995451, 0.1073969566],
+    [0.0883024619, 0.2817188376, 0.6299787005],
+])  # fmt: skip
+LAB = np.array([
+    [0.2104542553, 0.7936177850, -0.0040720468],
+    [1.9779984951, -2.4285922050, 0.4505937099],
+    [0.0259040371, 0.7827717662, -0.8086757660],
+])  # fmt: skip
 
 
 def oklab(colors: np.ndarray) -> np.ndarray:
@@ -140,9 +136,6 @@ def model_pixels(name: str, image: Any, channels: int, side: int, keep: bool = F
 
     With 4 channels it is a sprite, whose alpha is kept; RGB is taken for one on white. With 3 channels it is resized
     on white. With `keep`, an image that has this size and mode already stays in its place.
-
-    Raises:
-        ValueError: If the argument of this name is no such image, or a sprite shows nothing.
     """
     if not isinstance(image, Image.Image) or image.mode[0] in "FI":  # conversion would clip their values
         given = f"one of mode {image.mode}" if isinstance(image, Image.Image) else repr(image)

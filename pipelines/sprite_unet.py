@@ -16,10 +16,10 @@ from torch.nn import functional
 
 def _with_unet_arguments(init: Any) -> Any:
     """Gives `init` the arguments of `UNet2DModel`, too: diffusers reads the keys of a configuration from there."""
-    of_unet, own = (dict(inspect.signature(each).parameters) for each in (UNet2DModel.__init__, init))
+    of_unet, own = (dict(inspect.signature(call).parameters) for call in (UNet2DModel.__init__, init))
     del own["unet_arguments"]
     itself, *others = (of_unet | own).values()
-    init.__signature__ = inspect.Signature([itself, *(each.replace(kind=each.KEYWORD_ONLY) for each in others)])
+    init.__signature__ = inspect.Signature([itself, *(other.replace(kind=other.KEYWORD_ONLY) for other in others)])
     return init
 
 
@@ -55,12 +55,7 @@ class SpriteUNet2DModel(UNet2DModel):
         **unet_arguments: Any,
     ):
         pixels = patch_size**2
-        super().__init__(
-            sample_size=sample_size // patch_size,
-            in_channels=in_channels * pixels,
-            out_channels=out_channels * pixels,
-            **unet_arguments,
-        )
+        super().__init__(sample_size // patch_size, in_channels * pixels, out_channels * pixels, **unet_arguments)
         # UNet2DModel has registered what it got; schedulers and pipelines need the shape of a sample.
         self.register_to_config(sample_size=sample_size, in_channels=in_channels, out_channels=out_channels)
         self.preconditioning = nn.Linear(self.time_embedding.linear_2.out_features, in_channels + out_channels)
@@ -70,20 +65,9 @@ class SpriteUNet2DModel(UNet2DModel):
             self.preconditioning.bias.copy_(is_scale)  # c_skip 0, c_out 1
 
     def forward(
-        self,
-        sample: Tensor,
-        timestep: Tensor | float | int,
-        class_labels: Tensor | None = None,
-        return_dict: bool = True,
+        self, sample: Tensor, timestep: Tensor | float, class_labels: Tensor | None = None, return_dict: bool = True
     ) -> UNet2DOutput | tuple[Tensor]:
-        """The prediction, (B, out_channels, S, S).
-
-        Args:
-            sample: x_t, (B, C, S, S).
-            timestep: t, one number or (B,).
-            class_labels: Class embeddings (B, D).
-            return_dict: Whether to return an output object instead of a tuple.
-        """
+        """The prediction (B, out_channels, S, S) for x_t (B, C, S, S), t, a number or (B,), and embeddings (B, D)."""
         packed = functional.pixel_unshuffle(sample, self.config.patch_size)
         prediction = super().forward(packed, timestep, class_labels, return_dict=False)[0]
         prediction = functional.pixel_shuffle(prediction, self.config.patch_size)

@@ -71,21 +71,17 @@ def is_class_folder(path: str | Path) -> bool:
 
 
 def list_class_folder(folder: Path, problems: Problems) -> ClassFolder:
-    """Lists a folder for which `is_class_folder` holds, and adds what cannot be used to the problems.
-
-    Raises ValueError if its metadata or the names of its classes cannot be used.
-    """
+    """Lists a folder for which `is_class_folder` holds, and adds what cannot be used to the problems, or raises it."""
     from pokemon_ddpm.pipelines.sprite_conditioner import check_vocabulary  # it imports diffusers
 
-    found = list(_files(folder))
-    images = _list_images(folder, found, problems)
+    files = list(_files(folder))
+    images = _list_images(folder, files, problems)
     names = _sorted_names({image.label for image in images})
     own_values, unused = _own_values(image.row for image in images)
     if names:
         check_vocabulary({"type": names, **own_values})
-    others = [file.as_posix() for file in found if len(file.parts) > 1 and not _is_image(file)]
-    ignored = [name for name in others if not name.endswith(METADATA_FILES)]
-    return ClassFolder(images, names, own_values, unused, ignored)
+    others = [file for file in files if not (len(file.parts) == 1 or _is_image(file) or file.name in METADATA_FILES)]
+    return ClassFolder(images, names, own_values, unused, [file.as_posix() for file in others])
 
 
 def _files(root: Path, folder: Path = Path(), depth: int = MAX_DEPTH) -> Iterator[Path]:
@@ -111,7 +107,7 @@ def _metadata(root: Path, files: Iterable[Path]) -> dict[Path, dict[str, str]]:
         try:
             content = read_file(root / file, root)
             columns, rows = read_csv(content) if file.suffix == ".csv" else _read_json_lines(content)
-        except (ValueError, RecursionError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             reason = "it is not in UTF-8" if isinstance(error, UnicodeDecodeError) else error
             raise ValueError(f"{root / file} cannot be read: {printable(reason)}") from error
         if "file_name" not in columns:
@@ -126,27 +122,20 @@ def _metadata(root: Path, files: Iterable[Path]) -> dict[Path, dict[str, str]]:
 
 
 def _read_json_lines(content: bytes) -> tuple[list[str], list[dict[str, Any]]]:
-    """As `read_csv`, of a file with an object in JSON a line."""
-    rows = []
-    for number, line in enumerate(content.decode("utf-8-sig").split("\n"), start=1):
-        try:
-            rows += [json.loads(line)] if line.strip() else []
-        except json.JSONDecodeError as error:
-            raise ValueError(f"line {number}: {error.msg}") from error
-    if not all(isinstance(row, dict) for row in rows):
-        raise ValueError("each line must be an object")
+    """As `read_csv`, of a file with an object in JSON a line; as one list, so that an error has the line's number."""
+    text = content.decode("utf-8-sig").rstrip().replace("\n", ",\n")
+    rows = [dict(row) for row in json.loads(f"[{text}]")]
     return list(dict.fromkeys(name for row in rows for name in row)), rows
 
 
-def _list_images(root: Path, found: Sequence[Path], problems: Problems) -> list[LabelledFile]:
+def _list_images(root: Path, files: Sequence[Path], problems: Problems) -> list[LabelledFile]:
     """The files that must be images, sorted by class and name."""
-    rows = _metadata(root, found)
+    rows = _metadata(root, files)
     # Not with datasets' imagefolder, which takes splits from names like "test-1.png" and fails on a metadata.csv.
-    files = [file for file in found if _is_image(file)]
+    files = [file for file in files if _is_image(file)]
     metadata = {file: row["label"] for file, row in rows.items() if row.get("label")}
     labels = metadata or {file: file.parts[-2] for file in files if len(file.parts) > 1}
-    flat = labels and not metadata and all(file.parent.as_posix().lower() in SPLIT_FOLDERS for file in labels)
-    if flat:
+    if labels and not metadata and all(file.parent.as_posix().lower() in SPLIT_FOLDERS for file in labels):
         splits = ", ".join(sorted({*labels.values()}))
         hint = "Put the images of each class into a folder, or name it in a column label of their metadata."
         raise ValueError(f"{root}: {splits} are splits and contain no folders of classes. {hint}")
@@ -222,5 +211,5 @@ def _own_values(rows: Iterable[Mapping[str, str]]) -> tuple[dict[str, tuple[str,
 
 def _sorted_names(names: Iterable[str]) -> list[str]:
     """In alphabetical order, or as numbers if all are."""
-    are_numbers = all(name.isdecimal() for name in names)
+    are_numbers = all(name.isdecimal() and len(name) < MAX_WORD for name in names)
     return sorted(names, key=lambda name: (int(name) if are_numbers else 0, name))

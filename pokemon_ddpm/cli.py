@@ -19,7 +19,7 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 import typer
 from typer.core import TyperGroup
 
-from pokemon_ddpm.commands.common import check_packages, fail, report_errors
+from pokemon_ddpm.commands import check_packages, fail, report_errors
 from pokemon_ddpm.commands.evaluate import describe, evaluate, fit_features
 from pokemon_ddpm.commands.generate import creature, generate
 from pokemon_ddpm.commands.publish import export, page, push, push_dataset, push_space

@@ -71,40 +71,28 @@ def parts_of_stage(stage: int, pipeline: PokemonDDPMPipeline) -> list[Part]:
 
 @dataclass(frozen=True)
 class CreatureSettings:
-    """What decides about a creature, beside the model.
+    """What decides about a creature, beside the model."""
 
-    Attributes:
-        pokemon_type: Of the first stage.
-        seed: Of the creature; its parts have their own, see `studio.sample_seed`.
-        stages: From 1 to 3.
-        stage_types: Of the second and of the third stage; by default the type of the stage before.
-        drawn: Conditions of all parts, drawn for the first front.
-        shared_palette: Whether backs have the colors of their fronts, and next stages those of the stage before.
-    """
-
-    pokemon_type: PokemonType
-    seed: int
-    stages: int = 1
-    stage_types: tuple[PokemonType, ...] = ()
-    shared_palette: bool = True
-    drawn: Mapping[str, str] = field(default_factory=dict)
+    pokemon_type: PokemonType  # of the first stage
+    seed: int  # of the creature; its parts have their own, see `studio.sample_seed`
+    stages: int = 1  # to 3
+    stage_types: tuple[PokemonType, ...] = ()  # of the next ones; by default that of the stage before
+    shared_palette: bool = True  # whether backs have the colors of their fronts, and next stages those before them
+    drawn: Mapping[str, str] = field(default_factory=dict)  # conditions of all parts, for the first front
 
     def parts(self, pipeline: PokemonDDPMPipeline) -> list[Part]:
-        """The parts of all stages that a model knows."""
         return [part for stage in range(1, self.stages + 1) for part in parts_of_stage(stage, pipeline)]
 
     def type_of(self, part: Part) -> PokemonType:
-        """The type of a sprite."""
         return [self.pokemon_type, *self.stage_types][: part.stage][-1]
 
     def conditions(self, part: Part, pipeline: PokemonDDPMPipeline) -> dict[str, str]:
         """The attributes of a sprite, of those that the model knows."""
-        size = STAGE_SIZES[self.stages][part.stage - 1]
-        wanted = {"view": part.view, "finish": part.finish, "size": size}
+        wanted = {"view": part.view, "finish": part.finish, "size": STAGE_SIZES[self.stages][part.stage - 1]}
         known = pipeline.conditioner.vocabulary
-        found = {name: value for name, value in wanted.items() if value is not None and name in known}
+        own = {name: value for name, value in wanted.items() if value is not None and name in known}
         drawn = self.drawn or pipeline.conditioner.nothing_drawn  # the conditions of a given front are unknown
-        return {name: value for name, value in drawn.items() if (name, part.finish) != ("color", "shiny")} | found
+        return {name: value for name, value in drawn.items() if (name, part.finish) != ("color", "shiny")} | own
 
 
 def generate_stage(
@@ -117,14 +105,8 @@ def generate_stage(
 ) -> tuple[dict[str, Image.Image], dict[str, dict[str, Any]]]:
     """The sprites of a stage, RGBA with alpha 0 or 255, and what the description says of each; both by name.
 
-    Args:
-        given: Name -> sprite, in the format of the model: the front of the stage before, and any that are not
-            generated.
-        ranker: Chooses among the attempts without a fault (see `SEVERITY`); without it the first is taken.
-        **arguments: Further ones of the pipeline.
-
-    Raises:
-        ValueError: If the model does not know the type.
+    Given are the front of the stage before and any sprites that are not generated, in the format of the model. The
+    ranker chooses among the attempts without a fault (see `SEVERITY`); without it the first is taken.
     """
     sprites, notes, conditioner = dict(given), {}, pipeline.conditioner
     slots = [number for _, ids in conditioner.type_blend(creature.pokemon_type) for number in ids]
@@ -143,13 +125,13 @@ def generate_stage(
         samples = _samples(pipeline, creature, part, seeds, before, **arguments)
         made = [_processed(sample, creature, before) for sample in samples]
         if part.relation == "same":
-            made = [close_outline(each) for each in made]
+            made = [*map(close_outline, made)]
         pairs = zip(map(remove_background, samples), made, strict=True)
         faults, scores = [fault(*pair, before, part.relation) for pair in pairs], None
         if ranker:
-            scores, faces = _scores(ranker, made, before, part, creature)
-            faults = [each or ("face" if face else None) for each, face in zip(faults, faces, strict=True)]
-        chosen = studio.best(made, scores, [SEVERITY[each] for each in faults])
+            scores, faces = _scores(ranker, made, before, part, creature.stages)
+            faults = [known or ("face" if face else None) for known, face in zip(faults, faces, strict=True)]
+        chosen = studio.best(made, scores, [SEVERITY[name] for name in faults])
         sprites[name] = made[chosen]
         notes[name] = {"seed": seeds[chosen], "attempt": chosen, "faults": faults}
     return {name: sprites[name] for name in notes}, notes
@@ -194,11 +176,7 @@ def _processed(sample: Image.Image, creature: CreatureSettings, before: Image.Im
 
 
 def _scores(
-    ranker: SpriteRanker,
-    sprites: Sequence[Image.Image],
-    before: Image.Image | None,
-    part: Part,
-    creature: CreatureSettings,
+    ranker: SpriteRanker, sprites: Sequence[Image.Image], before: Image.Image | None, part: Part, stages: int
 ) -> tuple[torch.Tensor, list[bool]]:
     """How good sprites are as this part (N,), and whether they are backs with faces."""
     verdicts = ranker.verdicts(images := as_tensor(sprites))
@@ -209,7 +187,7 @@ def _scores(
     elif before:
         others = as_tensor([before])
         scores = scores - (growth(others, images) / USUAL_GROWTH).log().abs() + ranker.same_shape(others, images)
-    elif creature.stages > 1:
+    elif stages > 1:
         scores = scores - SIZE_WEIGHT * opaque(images).double().mean(dim=(1, 2))
     return scores, [is_back and face > MAX_FACE for face in faces.tolist()]
 
@@ -224,25 +202,18 @@ def generate_creature(
 ) -> Iterator[str]:
     """Writes a PNG of each sprite, a sheet of all and its description, and yields the names as they are finished.
 
-    Args:
-        settings: Those that `pipeline` was loaded with.
-        folder: Exists; the files in it are replaced.
-        front: A sprite of any origin, in RGB or RGBA, to begin with; prepared as an image of the training.
-        idle: Whether the sheet has the second frame of each sprite's idle animation as well, which becomes a GIF.
-
-    Raises:
-        ValueError: If the model cannot make one.
-        OSError: If a file cannot be written.
+    The pipeline was loaded with the settings; the folder exists, and files in it are replaced. A front is a sprite of
+    any origin, in RGB or RGBA, to begin with; it is prepared as an image of the training. With `idle` the sheet has
+    the second frame of each sprite's idle animation as well, which becomes a GIF.
     """
     notes, parts = {}, creature.parts(pipeline)
     if front is None:
         given = {name: value for name, value in creature.conditions(parts[0], pipeline).items() if value != ANY}
         seed = studio.sample_seed(creature.seed, parts[0].name)
         creature = replace(creature, drawn=pipeline.conditioner.draw(creature.pokemon_type, given, seed))
-    for part in parts:
-        pipeline.conditioner.type_blend(creature.type_of(part))
-        for name, value in creature.conditions(part, pipeline).items():
-            pipeline.conditioner.attribute_id(name, value)
+    for part in parts:  # what is unknown is said before the first one is made
+        values = {name: [value] for name, value in creature.conditions(part, pipeline).items()}
+        pipeline.conditioner.encode([creature.type_of(part)], **values)
     images, digest = {}, None
     if front is not None:
         (front,) = pipeline.postprocess(pipeline.prepare_image("front", front, 1) * pipeline.scaling_factor, "pil")
@@ -266,25 +237,20 @@ def generate_creature(
         condition = {"type": creature.type_of(part), **creature.conditions(part, pipeline)}
         made_from = part.made_from and f"{part.made_from}.png"
         metadata.append({"condition": condition, "made_from": made_from, **notes[part.name]})
-    own = ("num_inference_steps", "guidance_scale")
     about = {  # all that decides about a creature
         "model": model_name(settings.model),
+        "license": pipeline.license,
         "weights": weights_digest(pipeline.unet, pipeline.conditioner),
         "scheduler": sampler_name(pipeline.scheduler),
-        **{name: pipeline.config[name] for name in own},
+        **{name: pipeline.config[name] for name in ("num_inference_steps", "guidance_scale")},
         **settings.arguments(),
         "dtype": settings.dtype,
         **asdict(creature),
-        "palette": PALETTE_SIZE,
-        "noise": "SHA-256 of seed/part/attempt",  # see `studio.sample_seed`
-        "back_strength": BACK_STRENGTH,
-        "view_scale": VIEW_SCALE,
-        "shiny": "palette of a real one",
-        "next_strength": NEXT_STRENGTH,
-        "enlargement": ENLARGEMENT,
+        **{"palette": PALETTE_SIZE, "back_strength": BACK_STRENGTH, "view_scale": VIEW_SCALE},
+        **{"next_strength": NEXT_STRENGTH, "enlargement": ENLARGEMENT},
         "front": digest,  # of a sprite that is given
     }
-    size, more = pipeline.sample_shape[:0:-1], {"creature": about}
-    description = sheet_description(SHEET_FILE, size, GAME_COLUMNS, [*frames], metadata * (1 + idle), more)
+    size, metadata = pipeline.sample_shape[:0:-1], metadata * (1 + idle)
+    description = sheet_description(SHEET_FILE, size, GAME_COLUMNS, [*frames], metadata, creature=about)
     write_file(folder / DESCRIPTION_FILE, json.dumps(description, indent=2) + "\n")
     save_image(game_sheet([*frames.values()], GAME_COLUMNS), folder / SHEET_FILE)

@@ -23,12 +23,13 @@ from pokemon_ddpm.dataset_scripts.sprite_archive import MAX_LISTED, Problems, ex
 from pokemon_ddpm.pipelines.file_checks import check_file, check_inside, printable
 from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, MAX_METADATA, read_card
 from pokemon_ddpm.pipelines.sprite_conditioner import SOURCE, TAGS, check_vocabulary
-from pokemon_ddpm.preprocessing import as_tensor, is_blank, on_white, open_image, over_white, pixel_digest, preprocess
+from pokemon_ddpm.preprocessing import as_tensor, is_blank, open_image, over_white, preprocess
 from pokemon_ddpm.vocabulary import ATTRIBUTES, COLORS, CONDITIONS, FINISHES, SIZE_LIMITS, SIZES, TYPES
 
 SAFE_BUILDERS = ("parquet", "arrow", "imagefolder", "cache")  # they only read tables or list files
 NO_VALIDATION = " Without held-out images, train with --validation_steps 0."
 MIN_TAG_IMAGES, MAX_TAG_SHARE = 20, 0.9  # of the training images, for a tag that is a condition
+MAX_TAG_LABELS = 2**30  # a byte each
 
 
 @dataclass(frozen=True)
@@ -45,19 +46,15 @@ class ImageSet:
 class SpriteTensors:
     """One split, ready for training.
 
-    Attributes:
-        images: uint8 (N, C, S, S) in [0, 255], RGB or RGBA, see `preprocess`.
-        labels: int64 tensors: "type" (N, 2) with the ids of both types, and (N,) for every other column of the
-            sprites that is a class, a whole number or a bool, -1 where unknown; and "size" where there are heights.
-            Only "tags" are bool (N, V), whether an image has each of them.
-        type_names: The names of the types, or of the classes that replace them.
-        own_values: Attribute -> its values, of images that have other attributes than the sprites.
+    Labels are int64: "type" (N, 2) with the ids of both types, and (N,) for every other column of the sprites that is
+    a class, a whole number or a bool, -1 where unknown; and "size" where there are heights. Only "tags" are bool
+    (N, V), whether an image has each of them.
     """
 
-    images: torch.Tensor
+    images: torch.Tensor  # uint8 (N, C, S, S) in [0, 255], RGB or RGBA, see `preprocess`
     labels: dict[str, torch.Tensor]
-    type_names: tuple[str, ...] = TYPES
-    own_values: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    type_names: tuple[str, ...] = TYPES  # or the names of the classes that replace them
+    own_values: dict[str, tuple[str, ...]] = field(default_factory=dict)  # attribute -> values, where not the sprites'
 
     def __len__(self) -> int:
         return len(self.images)
@@ -177,32 +174,21 @@ def join(parts: Sequence[SpriteTensors], sources: Sequence[str]) -> SpriteTensor
 
 
 def load_tensors(
-    data_dir: str | Path | None,
-    split: str,
-    resolution: int,
-    *,
-    mode: str = "pixel",
-    deduplicate: bool = False,
-    **options: Any,
+    data_dir: str | Path | None, split: str, resolution: int, *, mode: str = "pixel", **options: Any
 ) -> SpriteTensors:
     """Loads a split of a class folder, of the sprite archive or, without `data_dir`, of the starter set.
 
-    For the arguments and the further options see `load_sprites`, `is_class_folder` and `preprocess`. Class folders are
-    not cached, and take no further options. Raises OSError or ValueError if the data cannot be read or used.
+    For the arguments and the options see `load_sprites`, `is_class_folder` and `preprocess`. Class folders are not
+    cached, and have no options. Raises OSError or ValueError if the data cannot be read or used.
     """
     preprocessing.check_preprocessing(resolution, mode)
     if data_dir is not None and is_class_folder(data_dir):
-        return _class_folder_tensors(expand(data_dir), split, resolution, mode, deduplicate)
-    dataset = load_sprites(data_dir, split=split, deduplicate=deduplicate, **options)
-    return sprite_tensors(dataset, resolution, mode)
+        return _class_folder_tensors(expand(data_dir), split, resolution, mode)
+    return sprite_tensors(load_sprites(data_dir, split=split, **options), resolution, mode)
 
 
 def load_named(name: str, config_name: str | None, split: str, cache_dir: str | Path | None = None) -> Dataset:
-    """Loads a split of a data set, given its name on the Hub or a path.
-
-    Raises ValueError if it cannot be loaded, has no such split, is of a kind that is not in `SAFE_BUILDERS`, or names
-    files outside of its folder.
-    """
+    """A split of a data set, given its name on the Hub or a path; ValueError if it cannot be loaded, or not safely."""
     path = str(expand(name).absolute()) if name.startswith((".", "/", "~")) else name
     try:
         _check_metadata(path)
@@ -218,11 +204,11 @@ def load_named(name: str, config_name: str | None, split: str, cache_dir: str | 
     except Exception as error:  # datasets raises many kinds for what is missing, damaged, or a script
         reason = error.__cause__ if isinstance(error, datasets.exceptions.DatasetGenerationError) else error
         raise ValueError(f"{name} cannot be loaded: {printable(reason)}") from error
-    if kind not in SAFE_BUILDERS:
-        raise ValueError(f"{name} has the format {kind}, which can contain pickles; convert it to Parquet.")
-    if split not in builder.info.splits:
-        known = ", ".join(builder.info.splits)
-        raise ValueError(f"{name} has no split {split}. Known: {known}.{NO_VALIDATION * (split == 'validation')}")
+    wrong = f"the format {kind}, which can contain pickles; convert it to Parquet."
+    if kind in SAFE_BUILDERS:
+        wrong = f"no split {split}. Known: {', '.join(builder.info.splits)}.{NO_VALIDATION * (split == 'validation')}"
+    if kind not in SAFE_BUILDERS or split not in builder.info.splits:
+        raise ValueError(f"{name} has {wrong}")
     dataset = builder.as_dataset(split=split)
     if kind != "imagefolder":  # whose images are the files that were checked
         columns = [name for name, feature in dataset.features.items() if isinstance(feature, datasets.Image)]
@@ -260,10 +246,9 @@ def sprite_tensors(
         given, ours = dataset.features.get(column), FEATURES.get(column)
         if ours and given != ours and (given or column in ("type1", "type2")):
             classes = ", ".join(name for name, other in dataset.features.items() if isinstance(other, ClassLabel))
-            raise ValueError(
-                f"The column {column} must be a {ours}, but is {given or 'missing'}; map, rename or remove it. To "
-                f"train on other classes than types, give --label_column (of this data set: {classes or 'none'})."
-            )
+            needed = f"The column {column} must be a {ours}, but is {given or 'missing'}; map, rename or remove it."
+            other = f"To train on other classes, give --label_column (of this data set: {classes or 'none'})."
+            raise ValueError(f"{needed} {other}")
     images = _column_images(dataset, image_column, resolution, mode, full_frame=False)
     dtypes = {name: getattr(dataset.features.get(name), "dtype", "") for name in FEATURES}
     labels = {name: _ids(dataset, name) for name, dtype in dtypes.items() if dtype in ("bool", "int32", "int64")}
@@ -284,9 +269,12 @@ def sprite_tensors(
 
 
 def tag_labels(tags: Sequence[Sequence[str]]) -> tuple[torch.Tensor, tuple[str, ...]]:
-    """Whether each image has each tag, bool (N, V), and the tags in alphabetical order, from those of each image."""
+    """Whether each image has each tag, bool (N, V), and the sorted tags; ValueError if they would fill the memory."""
     tags = [["-".join(tag.lower().split()) for tag in own or () if tag and tag.strip()] for own in tags]
     positions = {tag: number for number, tag in enumerate(sorted({tag for own in tags for tag in own}))}
+    if len(tags) * len(positions) > MAX_TAG_LABELS:
+        counts = f"{len(positions):,} different tags of {len(tags):,} images"
+        raise ValueError(f"{counts} are too many; leave out long texts.")
     labels = torch.zeros(len(tags), len(positions), dtype=torch.bool)
     for row, own in zip(labels, tags, strict=True):
         row[[positions[tag] for tag in own]] = True
@@ -309,27 +297,23 @@ def labelled_tensors(
     return _with_classes(_column_images(dataset, image_column, resolution, mode), labels, names)
 
 
-def _class_folder_tensors(folder: Path, split: str, resolution: int, mode: str, deduplicate: bool) -> SpriteTensors:
+def _class_folder_tensors(folder: Path, split: str, resolution: int, mode: str) -> SpriteTensors:
     """See `load_tensors` and `is_class_folder`; "index" are creatures, if the metadata names any."""
-    problems, logger = Problems(), logging.getLogger(__name__)
+    problems = Problems()
     listed = list_class_folder(folder, problems)
     left_out = {"files that are no images": listed.ignored, "columns that are no attributes": listed.unused}
     for kind, names in left_out.items():
         if names and split == "train":  # with which each line is logged once
             some = printable(", ".join(names[:MAX_LISTED]))
-            logger.warning(f"{folder}: {len(names)} {kind} are ignored: {some}")
-    images, usable, seen = [], [], set()
+            logging.getLogger(__name__).warning(f"{folder}: {len(names)} {kind} are ignored: {some}")
+    images, usable = [], []
     for file in datasets.utils.tqdm([file for file in listed.images if file.split == split], desc="Reading images"):
         with problems.caught(file.path.as_posix()):
-            image = open_image(folder / file.path)
-            pixels = preprocess(image, resolution, mode, full_frame=True)
+            pixels = preprocess(open_image(folder / file.path), resolution, mode, full_frame=True)
             if is_blank(pixels):
                 raise ValueError("is empty or white")
-            key = pixel_digest(on_white(image)) if deduplicate else file.path
-            if key not in seen:
-                seen.add(key)
-                images.append(pixels)
-                usable.append(file)
+            images.append(pixels)
+            usable.append(file)
     problems.check(folder)
     if not images:
         raise ValueError(f"{folder} contains no images for {split}.{NO_VALIDATION * (split == 'validation')}")
@@ -345,10 +329,9 @@ def _class_folder_tensors(folder: Path, split: str, resolution: int, mode: str, 
     if any(file.row.get(CREATURE) for file in listed.images):
         ids = {name: number for number, name in enumerate(sorted({file.creature for file in listed.images}))}
         data.labels["index"] = torch.tensor([ids[file.creature] for file in usable])
-    own_values = dict(listed.own_values)
     if any(words := [file.words for file in usable]):
-        data.labels[TAGS], own_values[TAGS] = tag_labels(words)
-    return replace(data, own_values=own_values)
+        data.labels[TAGS], listed.own_values[TAGS] = tag_labels(words)
+    return replace(data, own_values=listed.own_values)
 
 
 def _check_kind(dataset: Dataset, flag: str, column: str, kind: type) -> None:
@@ -385,9 +368,7 @@ def _column_images(dataset: Dataset, column: str, resolution: int, mode: str, fu
     problems = Problems()
     for row, value in enumerate(datasets.utils.tqdm(values, desc="Reading images")):
         with problems.caught(f"row {row}"):
-            if not value or not (value["bytes"] or value["path"]):
-                raise ValueError("no image")
-            image = open_image(value["bytes"] or Path(value["path"]))
+            image = open_image((value or {}).get("bytes") or Path((value or {}).get("path") or ""))
             images[row] = preprocess(image, resolution, mode, full_frame).transpose(2, 0, 1)
     problems.check(f"The column {column}")
     return torch.from_numpy(images)

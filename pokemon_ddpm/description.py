@@ -39,19 +39,15 @@ def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tup
     understood, since no condition is the absence of something, and neither is the size or the color of a part, as in
     "big red eyes".
 
-    Args:
-        vocabulary: Of the model: attribute -> its values. With "sketch" -> names of `SKETCHES` an animal or thing is
-            also a sketch, with its color and size where the description has none.
-
-    Returns:
-        Attribute -> value in the order of the vocabulary, a pair of types as "water/dragon", tags as "fox wings"; and
-        these words.
+    The vocabulary is that of the model, attribute -> its values. With "sketch" -> names of `SKETCHES` an animal or
+    thing is also a sketch, with its color and size where the description has none. Conditions are in the order of the
+    vocabulary, a pair of types as "water/dragon", tags as "fox wings".
     """
     table = json.loads(WORDS_FILE.read_text(encoding="utf-8"))
     known = _phrases(vocabulary, _synonyms(table))
     fillers, parts = f"{table['ignored']} {table['negations']} non".split(), {*table["parts"].split()}
     right = {*fillers, *parts, *table["right"].split()}
-    found: dict[str, str] = {}
+    conditions: dict[str, str] = {}
     types: list[str] = []
     tags: list[str] = []
     unknown: list[str] = []
@@ -76,36 +72,33 @@ def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tup
             taken = False
             if values and "sketch" in values:
                 for name in ("sketch", "shape") if sketched == place - length else ():  # a "robot crab" is a crab
-                    found.pop(name, None)
+                    conditions.pop(name, None)
                 sketched, usual_type = place, values.get("type")
             for name, value in (values or {}).items():
                 if name == "tags":
                     taken = True
                     tags += [value] * (value not in tags)
                 elif name != "type":
-                    taken |= found.setdefault(name, value) == value
+                    taken |= conditions.setdefault(name, value) == value
                 elif value in types or len(types) < 2:
                     taken = True
                     types += [value] * (value not in types)
             if not taken and (values or phrase not in fillers):
                 unknown.append(phrase)
     if types:
-        found["type"] = "/".join(types)
+        conditions["type"] = "/".join(types)
     if tags:
-        found["tags"] = " ".join(tags)
-    if "sketch" in found:
-        found = usual_conditions(found["sketch"], [each for each in types if each != usual_type]) | found
-    return {name: found[name] for name in vocabulary if name in found}, unknown
+        conditions["tags"] = " ".join(tags)
+    if "sketch" in conditions:
+        others = [name for name in types if name != usual_type]
+        conditions = usual_conditions(conditions["sketch"], others) | conditions
+    return {name: conditions[name] for name in vocabulary if name in conditions}, unknown
 
 
 def _synonyms(table: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Phrase -> attribute -> value, of all languages; English goes before the others."""
-    synonyms = {
-        word: {name: value}
-        for name, values in table["languages"].items()
-        for value, words in values.items()
-        for word in words.split()
-    }
+    groups = [(name, *group) for name, values in table["languages"].items() for group in values.items()]
+    synonyms = {word: {name: value} for name, value, words in groups for word in words.split()}
     synonyms |= table["words"]
     for name, sketch in SKETCHES.items():
         usual = synonyms.get(name, {})
@@ -116,7 +109,7 @@ def _synonyms(table: Mapping[str, Any]) -> dict[str, dict[str, str]]:
 def _meaning(phrase: str, known: Mapping[str, Mapping[str, str]]) -> Mapping[str, str]:
     """Attribute -> value of a phrase, also in the plural; empty if it is not known."""
     singular = (re.sub(f"{end}$", by, phrase) for end, by in PLURALS)
-    return next((known[each] for each in (phrase, *singular) if each in known), {})
+    return next((known[form] for form in (phrase, *singular) if form in known), {})
 
 
 def _parts(word: str, known: Mapping[str, Mapping[str, str]], right: set[str]) -> list[str]:
@@ -137,10 +130,11 @@ def _denies_one(words: Sequence[str], fillers: Sequence[str], table: Mapping[str
 def _corrected(word: str, known: Mapping[str, Mapping[str, str]]) -> Mapping[str, str]:
     """What the known word means that a long word with the same first letter is nearest to, if it is one and near."""
     nearest, least = [], sum(len(word) >= length for length in MISTAKES)
-    for each in known if least else ():
-        if each[0] == word[0] and abs(len(each) - len(word)) <= least and (distance := _distance(word, each)) <= least:
-            nearest, least = [*(nearest if distance == least else ()), known[each]], distance
-    return nearest[0] if nearest and all(each == nearest[0] for each in nearest) else {}
+    for other in known if least else ():
+        is_alike = other[0] == word[0] and abs(len(other) - len(word)) <= least
+        if is_alike and (distance := _distance(word, other)) <= least:
+            nearest, least = [*(nearest if distance == least else ()), known[other]], distance
+    return nearest[0] if nearest and nearest.count(nearest[0]) == len(nearest) else {}
 
 
 def _distance(one: str, other: str) -> int:
@@ -174,9 +168,7 @@ def _words(text: str) -> list[str]:
     return re.findall(r"[a-z0-9]+", _plain(text))
 
 
-def _phrases(
-    vocabulary: Mapping[str, Sequence[str]], words: Mapping[str, Mapping[str, str]]
-) -> dict[str, dict[str, str]]:
+def _phrases(vocabulary: Mapping[str, Sequence[str]], words: Mapping[str, Mapping[str, str]]) -> dict[str, dict]:
     """Phrase -> attribute -> value: the synonyms whose values the model knows, then the values themselves."""
     phrases = {}
     for phrase, values in words.items():
@@ -192,43 +184,35 @@ def _phrases(
                     phrases.setdefault(re.sub(f"{end}$", by, phrase), {name: value})
     for tag in vocabulary.get("tags", ()):  # beside what else the word means
         phrase = " ".join(_words(tag))
-        for each in (phrase, phrase.removesuffix(" on body")):
-            phrases[each] = {**_meaning(each, phrases), "tags": tag}
+        for form in (phrase, phrase.removesuffix(" on body")):
+            phrases[form] = {**_meaning(form, phrases), "tags": tag}
         for end, by in PLURALS:
             phrases.setdefault(re.sub(f"{end}$", by, phrase), {"tags": tag})
+    phrases.pop("", None)  # of values without Latin letters
     return phrases
 
 
 def drawn_sketch(types: Iterable[str], shape: str | None, seed: int) -> str | None:
-    """A sketch for one of these types, by chance, or one of a shape that is asked for; None where none is known.
-
-    A network likes one pose best, and makes it of most noise.
-
-    Args:
-        types: Without any, all sketches are for them.
-        seed: From 0; the same in page/sketch.js.
-    """
+    """A sketch for one of these types, or any, or one of a given shape, by chance: a network likes one pose best."""
     chosen = {*types}
-    names = [name for name, each in SKETCHES.items() if not chosen or chosen & {*each["types"].split()}]
+    names = [name for name, sketch in SKETCHES.items() if not chosen or chosen & {*sketch["types"].split()}]
     if shape not in (None, ANY):
-        of_shape = [name for name, each in SKETCHES.items() if each["shape"] == shape]
+        of_shape = [name for name, sketch in SKETCHES.items() if sketch["shape"] == shape]
         names = [name for name in of_shape if name in names] or of_shape
     return names[seed // 5**3 % len(names)] if names else None
 
 
 def usual_conditions(name: str, types: Iterable[str] = ()) -> dict[str, str]:
     """The color and the size of a sketch where others are not asked for; a cat of ice is blue."""
-    colors = [TABLE["types"][each] for each in types if each in TABLE["types"]]
+    colors = [TABLE["types"][name] for name in types if name in TABLE["types"]]
     return {"color": (*colors, SKETCHES[name]["color"])[0], "size": TABLE["size"]}
 
 
 def sketch_image(name: str, conditions: Mapping[str, Any], side: int, seed: int) -> Image.Image:
     """A sketch for the pipeline's `image`: RGBA, transparent around it, with `side` pixels a side.
 
-    Args:
-        name: A key of `SKETCHES`.
-        conditions: Attribute -> value; "color" and "size" count, see `usual_conditions`.
-        seed: Another one, from 0, gives it up to 20 % less width and height, and leans it.
+    Of the conditions color and size count, see `usual_conditions`. Another seed, from 0, gives it up to 20 % less
+    width and height, and leans it.
     """
     usual = usual_conditions(name)
     color = ImageColor.getrgb(TABLE["colors"].get(conditions.get("color"), TABLE["colors"][usual["color"]]))
@@ -239,9 +223,9 @@ def sketch_image(name: str, conditions: Mapping[str, Any], side: int, seed: int)
     row = np.floor((y / (length * (16 + height) / 20) + 0.5) * len(cells)).astype(int)
     column = np.floor(((x - y * (lean - 2) / 10) / (length * (16 + width) / 20) + 0.5) * len(cells)).astype(int)
     inside = (np.minimum(row, column) >= 0) & (np.maximum(row, column) < len(cells))
-    found = np.where(inside, cells[row * inside, column * inside], ".")
+    letters = np.where(inside, cells[row * inside, column * inside], ".")
     lighter = [value + (255 - value) * 13 // 20 for value in color]
     pixels = np.full((side, side, 4), (255, 255, 255, 0), dtype=np.uint8)
     for letter, rgb in {"#": color, "o": lighter, "x": EYE}.items():
-        pixels[found == letter] = [*rgb, 255]
+        pixels[letters == letter] = [*rgb, 255]
     return Image.fromarray(pixels)

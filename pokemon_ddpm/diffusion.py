@@ -8,8 +8,8 @@ The papers count t from 1 to T, the code from 0 to T - 1. Where a network has a 
 of x_0 (Chen 2023, section 2.2); weights stay functions of alpha_t and sigma_t alone.
 
 The variational bound on the negative log-likelihood, L_0 + L_1 + ... + L_T (Nichol & Dhariwal 2021, equations 4 to 7),
-is in nats per dimension and float64: L_T compares the end of the forward process with pure noise, L_{t-1} the reverse
-step at t with the forward process's posterior, and L_0 is the negative log-likelihood of the 8-bit pixels.
+is in nats per dimension and float64: L_{t-1} compares the reverse step at t with the forward process's posterior, and
+L_0 is the negative log-likelihood of the 8-bit pixels. L_T, which no network changes, is in benchmarks/likelihood.py.
 """
 
 import inspect
@@ -40,33 +40,18 @@ def make_scheduler(
     variance_type: str = "fixed_small",
     scaling_factor: float = 1.0,
 ) -> DDPMScheduler:
-    """diffusers' DDPM scheduler with the settings of the training.
+    """diffusers' DDPM scheduler with the settings of the training; the predicted x_0 is clipped to the scaling factor.
 
-    Args:
-        num_train_timesteps: T.
-        beta_schedule: "squaredcos_cap_v2", the cosine of Nichol & Dhariwal 2021, equation 17, or "linear", beta from
-            1e-4 to 0.02 at T = 1,000 (Ho et al. 2020, section 4), scaled for another T to the same noise in all.
-        prediction_type: "epsilon", "v_prediction" or "sample".
-        variance_type: Variance of the reverse process: "fixed_small" (beta_tilde_t) or "fixed_large" (beta_t), Ho et
-            al. 2020, section 3.2, or "learned_range" (Nichol & Dhariwal 2021, equation 15).
-        scaling_factor: Of the samples; the predicted x_0 is clipped to this range.
-
-    Raises:
-        ValueError: If T is too small for the linear schedule.
+    The schedules are the cosine of Nichol & Dhariwal 2021, equation 17, and "linear", beta from 1e-4 to 0.02 at T =
+    1,000 (Ho et al. 2020, section 4), scaled for another T. The variances of the reverse process are "fixed_small"
+    (beta_tilde_t) and "fixed_large" (beta_t), Ho et al. 2020, section 3.2, and "learned_range" (Nichol & Dhariwal
+    2021, equation 15).
     """
     scale = 1000 / num_train_timesteps
-    if beta_schedule == "linear" and 0.02 * scale >= 1:
-        raise ValueError(f"The linear schedule needs more than 20 timesteps, not {num_train_timesteps}.")
-    return DDPMScheduler(
-        num_train_timesteps=num_train_timesteps,
-        beta_schedule=beta_schedule,
-        beta_start=1e-4 * scale,
-        beta_end=0.02 * scale,
-        prediction_type=prediction_type,
-        variance_type=variance_type,
-        clip_sample_range=scaling_factor,
-        timestep_spacing="trailing",  # few-step sampling then starts at pure noise, where training ended
-    )
+    settings = {"beta_schedule": beta_schedule, "beta_start": 1e-4 * scale, "beta_end": 0.02 * scale}
+    settings |= {"prediction_type": prediction_type, "variance_type": variance_type}
+    settings["timestep_spacing"] = "trailing"  # few-step sampling then starts at pure noise, where training ended
+    return DDPMScheduler(num_train_timesteps, clip_sample_range=scaling_factor, **settings)
 
 
 def make_sampler(name: str, trained: SchedulerMixin) -> SchedulerMixin:
@@ -74,9 +59,6 @@ def make_sampler(name: str, trained: SchedulerMixin) -> SchedulerMixin:
 
     If the network predicts epsilon, the predicted x_0 is clipped in each step, as DDPM and DDIM do by default: it is
     (x_t - sigma epsilon) / alpha, and the cosine's alpha begins below 1e-4.
-
-    Raises:
-        ValueError: If the name is unknown.
     """
     if name not in SAMPLERS:
         raise ValueError(f"Unknown scheduler {short_repr(name)}. Known: {', '.join(SAMPLERS)}.")
@@ -93,15 +75,9 @@ def student_scheduler(trained: SchedulerMixin) -> DPMSolverMultistepScheduler:
     First-order DPM-Solver++ is DDIM (Lu et al. 2022, section 4). diffusers' own DDIM goes back by T // n wherever the
     next timestep is, which for example for 16 steps of 1,000 is not what was trained.
     """
-    return DPMSolverMultistepScheduler.from_config(
-        full_config(trained),
-        algorithm_type="dpmsolver++",
-        solver_order=1,
-        timestep_spacing="trailing",
-        final_sigmas_type="zero",
-        thresholding=False,
-        use_karras_sigmas=False,
-    )
+    settings = {"algorithm_type": "dpmsolver++", "solver_order": 1, "timestep_spacing": "trailing"}
+    settings |= {"final_sigmas_type": "zero", "thresholding": False, "use_karras_sigmas": False}
+    return DPMSolverMultistepScheduler.from_config(full_config(trained), **settings)
 
 
 def full_config(scheduler: SchedulerMixin) -> dict[str, Any]:
@@ -120,18 +96,14 @@ def sampler_name(scheduler: SchedulerMixin) -> str:
 class NoiseSchedule:
     """A noise schedule, and what the network predicts in it.
 
-    Attributes:
-        beta, alpha_bar: Tables, float64 (T,) on one device (in float32, 1 - alpha_bar keeps three digits only);
-            alpha_bar is the product of 1 - beta up to t.
-        prediction_type: "epsilon" (Ho et al. 2020, equation 14), "v_prediction", alpha_t epsilon - sigma_t x_0
-            (Salimans & Ho 2022, section 4), or "sample", x_0.
-        scaling_factor: What images in [-1, 1] are multiplied by to become samples.
+    That is "epsilon" (Ho et al. 2020, equation 14), "v_prediction", alpha_t epsilon - sigma_t x_0 (Salimans & Ho 2022,
+    section 4), or "sample", x_0.
     """
 
-    beta: Tensor
-    alpha_bar: Tensor
+    beta: Tensor  # float64 (T,); in float32, 1 - alpha_bar keeps three digits only
+    alpha_bar: Tensor  # the product of 1 - beta up to t, likewise
     prediction_type: str
-    scaling_factor: float = 1.0
+    scaling_factor: float = 1.0  # what images in [-1, 1] are multiplied by to become samples
 
     @classmethod
     def of(
@@ -157,9 +129,28 @@ class NoiseSchedule:
         return self.alpha_bar / (1 - self.alpha_bar)
 
     @property
-    def posterior_variance(self) -> Tensor:
-        """beta_tilde_t, the variance of q(x_{t-1} | x_t, x_0) (Ho et al. 2020, equation 7)."""
-        return (1 - self.alpha_bar_before) / (1 - self.alpha_bar) * self.beta
+    def posterior_log_variance(self) -> Tensor:
+        """log beta_tilde_t, of the variance of q(x_{t-1} | x_t, x_0) (Ho et al. 2020, equation 7).
+
+        At the first timestep beta_tilde is 0, and L_0 would be infinite; the next value replaces it there, as in the
+        code of Nichol & Dhariwal 2021.
+        """
+        variance = (1 - self.alpha_bar_before) / (1 - self.alpha_bar) * self.beta
+        return torch.cat([variance[1:2], variance[1:]]).log()
+
+    def posterior_mean(self, clean: Tensor, noisy: Tensor, timesteps: Tensor) -> Tensor:
+        """Mean of q(x_{t-1} | x_t, x_0), float64 (B, C, S, S) (Ho et al. 2020, equation 7)."""
+        of_clean = self.alpha_bar_before.sqrt() * self.beta / (1 - self.alpha_bar)
+        of_noisy = (1 - self.beta).sqrt() * (1 - self.alpha_bar_before) / (1 - self.alpha_bar)
+        return at(of_clean, timesteps) * clean + at(of_noisy, timesteps) * noisy
+
+    def learned_log_variance(self, learned: Tensor, timesteps: Tensor) -> Tensor:
+        """v log beta_t + (1 - v) log beta_tilde_t (Nichol & Dhariwal 2021, equation 15), float64 (B, C, S, S).
+
+        The network's output `learned`, (B, C, S, S), is -1 for v = 0 and 1 for v = 1.
+        """
+        share = (learned.to(self.beta.dtype) + 1) / 2
+        return share * at(self.beta.log(), timesteps) + (1 - share) * at(self.posterior_log_variance, timesteps)
 
     def alpha_sigma(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         """alpha_t and sigma_t of timesteps (B,), float32 (B, 1, 1, 1)."""
@@ -196,8 +187,7 @@ class NoiseSchedule:
     ) -> Tensor:
         """Weighted mean squared error of each image's prediction, float32 (B,).
 
-        The error of epsilon is SNR times and that of v SNR + 1 times the error of x_0, so a denoiser has the same loss
-        with every prediction type.
+        The error of epsilon is SNR times and that of v SNR + 1 times that of x_0: every prediction type has one loss.
         """
         snr = self.snr
         error_ratio = {"epsilon": snr, "v_prediction": snr + 1, "sample": torch.ones_like(snr)}[self.prediction_type]
@@ -208,35 +198,6 @@ class NoiseSchedule:
 def at(table: Tensor, timesteps: Tensor) -> Tensor:
     """Values of a table (T,) at timesteps (B,), as (B, 1, 1, 1)."""
     return table[timesteps].view(-1, 1, 1, 1)
-
-
-def posterior_mean(schedule: NoiseSchedule, clean: Tensor, noisy: Tensor, timesteps: Tensor) -> Tensor:
-    """Mean of q(x_{t-1} | x_t, x_0), float64 (B, C, S, S) (Ho et al. 2020, equation 7)."""
-    of_clean = schedule.alpha_bar_before.sqrt() * schedule.beta / (1 - schedule.alpha_bar)
-    of_noisy = (1 - schedule.beta).sqrt() * (1 - schedule.alpha_bar_before) / (1 - schedule.alpha_bar)
-    return at(of_clean, timesteps) * clean + at(of_noisy, timesteps) * noisy
-
-
-def log_variance(
-    schedule: NoiseSchedule, variance_type: str, timesteps: Tensor, learned: Tensor | None = None
-) -> Tensor:
-    """Logarithm of the variance of the reverse process at t, float64 (B, 1, 1, 1) or (B, C, S, S).
-
-    At the first timestep beta_tilde is 0, and L_0 would be infinite; the next value replaces it there, for the fixed
-    beta_t too, as in the code of both papers.
-
-    "fixed_small" is beta_tilde_t, "fixed_large" beta_t, and "learned_range" exp(v log beta_t + (1 - v) log
-    beta_tilde_t) (Nichol & Dhariwal 2021, equation 15). The network's output `learned`, (B, C, S, S), is -1 for v = 0
-    and 1 for v = 1.
-    """
-    small = schedule.posterior_variance
-    small = torch.cat([small[1:2], small[1:]]).log()
-    if variance_type == "fixed_small":
-        return at(small, timesteps)
-    if variance_type == "fixed_large":
-        return at(torch.cat([small[:1], schedule.beta[1:].log()]), timesteps)
-    share = (learned.to(small.dtype) + 1) / 2
-    return share * at(schedule.beta.log(), timesteps) + (1 - share) * at(small, timesteps)
 
 
 def gaussian_kl(mean: Tensor, log_var: Tensor, other_mean: Tensor, other_log_var: Tensor) -> Tensor:
@@ -264,42 +225,20 @@ def pixel_nll(clean: Tensor, mean: Tensor, log_var: Tensor, scaling_factor: floa
     return -(near + torch.log1p(-(far - near).exp()))
 
 
-def prior_term(schedule: NoiseSchedule, clean: Tensor) -> Tensor:
-    """L_T of each image, (B,), in nats per dimension (Nichol & Dhariwal 2021, equation 7)."""
-    last = schedule.alpha_bar[-1]
-    zero = torch.zeros_like(last)
-    return gaussian_kl(last.sqrt() * clean, torch.log1p(-last), zero, zero).mean(dim=(1, 2, 3))
-
-
 def bound_term(
-    schedule: NoiseSchedule,
-    variance_type: str,
-    prediction: Tensor,
-    clean: Tensor,
-    noisy: Tensor,
-    timesteps: Tensor,
-    clip_clean: bool = False,
+    schedule: NoiseSchedule, predicted: Tensor, log_var: Tensor, clean: Tensor, noisy: Tensor, timesteps: Tensor
 ) -> Tensor:
     """L_0 of images at the first timestep, L_{t-1} of the others, (B,), in nats per dimension.
 
-    The network's prediction at x_t is (B, C, S, S), with "learned_range" (B, 2C, S, S); x_0 is in [-1, 1] times
-    the scaling factor. With `clip_clean` the predicted x_0 is clipped to that range, as in sampling.
+    Images are (B, C, S, S): the predicted x_0, the true one and x_t. The variance of the reverse process, by its
+    logarithm, can be (B, 1, 1, 1), too.
     """
-    learned = None
-    if variance_type == "learned_range":
-        prediction, learned = prediction.chunk(2, dim=1)
-    dtype = schedule.beta.dtype
-    predicted = schedule.clean(prediction.to(dtype), noisy.to(dtype), timesteps)
-    limit = schedule.scaling_factor
-    predicted = predicted.clamp(-limit, limit) if clip_clean else predicted
-    mean = posterior_mean(schedule, predicted, noisy, timesteps)
-    log_var = log_variance(schedule, variance_type, timesteps, learned)
-    true_mean = posterior_mean(schedule, clean, noisy, timesteps)
-    true_log_var = log_variance(schedule, "fixed_small", timesteps)
-    divergence = gaussian_kl(true_mean, true_log_var, mean, log_var)
+    mean, true_mean = (schedule.posterior_mean(x, noisy, timesteps) for x in (predicted, clean))
+    divergence = gaussian_kl(true_mean, at(schedule.posterior_log_variance, timesteps), mean, log_var)
     # Both terms are computed for all images, so that the cost does not depend on the timesteps.
     first = (timesteps == 0).view(-1, 1, 1, 1)
-    nll = pixel_nll(clean, torch.where(first, mean, clean), torch.where(first, log_var, 0.0), limit)
+    scale = schedule.scaling_factor
+    nll = pixel_nll(clean, torch.where(first, mean, clean), torch.where(first, log_var, 0.0), scale)
     return torch.where(first, nll, divergence).mean(dim=(1, 2, 3))
 
 
@@ -313,16 +252,10 @@ class ConditionalDenoiser(nn.Module):
 
     @property
     def scaling_factor(self) -> float:
-        """What images in [-1, 1] are multiplied by to become samples."""
+        """That of `NoiseSchedule`."""
         return self.unet.config.get("scaling_factor", 1.0)
 
-    def forward(
-        self,
-        sample: Tensor,
-        timesteps: Tensor,
-        labels: dict[str, Tensor],
-        augmentation: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, sample: Tensor, timesteps: Tensor, labels: dict, augmentation: Tensor | None = None) -> Tensor:
         """The prediction, (B, C, S, S), with a learned variance (B, 2C, S, S), for x_t (B, C, S, S) and t (B,).
 
         For labels and augmentation see `SpriteConditioner.forward`.
@@ -333,18 +266,13 @@ class ConditionalDenoiser(nn.Module):
         return self.unet(sample, timesteps, class_labels=embedding, return_dict=False)[0]
 
 
-def sample_timesteps(
-    count: int, num_train_timesteps: int, generator: torch.Generator, stratified: bool = False
-) -> Tensor:
+def sample_timesteps(count: int, num_train_timesteps: int, generator: torch.Generator) -> Tensor:
     """Uniformly distributed timesteps, int64 (count,) in [0, num_train_timesteps), on the generator's device.
 
-    With `stratified`, they are not independent (Algorithm 1 of Ho et al. 2020): there is one in each of `count` equal
-    parts of the range, in random order, which lowers the variance of the gradient (Kingma et al. 2021, appendix I.1,
-    with a random offset in each part).
+    There is one in each of `count` equal parts of the range, in random order, which lowers the gradient's variance
+    (Kingma et al. 2021, appendix I.1); those of algorithm 1 of Ho et al. 2020 are independent.
     """
     device = generator.device
-    if not stratified:
-        return torch.randint(num_train_timesteps, (count,), generator=generator, device=device)
     order = torch.randperm(count, generator=generator, device=device)
     position = (order + torch.rand(count, generator=generator, device=device, dtype=torch.float64)) / count
     return (position * num_train_timesteps).long().clamp(max=num_train_timesteps - 1)

@@ -19,10 +19,7 @@ HEAD_SIZE = 2**20  # bytes of a file that are read; the text is before the pixel
 
 
 def write_file(path: str | Path, content: str | bytes) -> None:
-    """Replaces the content of a file, UTF-8 for text; after an error or an interruption it has its old content.
-
-    It is written under another name beside the old file, then renamed. Raises OSError if that is not possible.
-    """
+    """Replaces the content of a file, UTF-8 for text; after an error or an interruption it has its old content."""
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -97,14 +94,13 @@ def read_png(path: str | Path) -> Provenance:
 
 
 def _parse(text: str) -> Provenance:
-    found, types = json.loads(text), {field.name: field.type for field in fields(Provenance)}
-    found = {**dict.fromkeys(("weights", "sketch", "strength")), **found} if isinstance(found, dict) else {}
-    if found.keys() != types.keys():
+    values, types = json.loads(text), {field.name: field.type for field in fields(Provenance)}
+    values = {**dict.fromkeys(("weights", "sketch", "strength")), **values} if isinstance(values, dict) else {}
+    if values.keys() != types.keys():
         raise ValueError(f"the fields must be {', '.join(types)}")
-    for name, kind in types.items():
-        if not isinstance(found[name], kind) or isinstance(found[name], bool):
-            raise ValueError(f"{name} has the wrong type")
-    interval = found["guidance_interval"] or [0, 0]
-    if not 0 <= found["seed"] < 2**64 or [type(level) in (int, float) for level in interval] != [True, True]:
-        raise ValueError("seed must be from 0 to 2**64 - 1, and guidance_interval two numbers")
-    return Provenance(**found)
+    wrong = [key for key, kind in types.items() if not isinstance(values[key], kind) or isinstance(values[key], bool)]
+    interval = values["guidance_interval"] or [0, 0]
+    if wrong or not 0 <= values["seed"] < 2**64 or [type(level) in (int, float) for level in interval] != [True, True]:
+        ranges = "seed must be from 0 to 2**64 - 1, and guidance_interval two numbers"
+        raise ValueError(f"{', '.join(wrong)} has the wrong type" if wrong else ranges)
+    return Provenance(**values)

@@ -15,16 +15,15 @@ from PIL import Image
 from pokemon_ddpm.description import SKETCH_STRENGTH, SKETCHES, sketch_image
 from pokemon_ddpm.diffusion import make_sampler, sampler_name
 from pokemon_ddpm.files import Provenance, read_png, save_image
+from pokemon_ddpm.likeness import nearest_by_pixels
 from pokemon_ddpm.models import model_name, weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import AttributeValue, PokemonDDPMPipeline, PokemonType
 from pokemon_ddpm.postprocessing import enlarge, to_sprite
-from pokemon_ddpm.preprocessing import on_white
+from pokemon_ddpm.preprocessing import as_tensor, on_white, over_white
 from pokemon_ddpm.sheets import sprite_sheet
 
 CHUNK_SIZE = 8  # samples of a batch, at most: the candidates of one sprite
-
-# Arguments of the pipeline that only records of version 1.0 and of Python have.
-FURTHER = ("guidance_interval", "guidance_rescale", "negative_pokemon_type")
+NUM_COPY_SAMPLES, NEAR = 32, 0.5  # of `count_copies`
 # Settings for `GenerationSettings.postprocess`.
 POSTPROCESSING = ("transparent", "palette", "min_fragment", "scale")
 
@@ -46,11 +45,9 @@ class SpriteRequest:
 
     @property
     def name(self) -> str:
-        """The seed, and the number if there is one: "7-0"."""
         return str(self.seed) if self.number is None else f"{self.seed}-{self.number}"
 
     def picture(self, side: int) -> Image.Image:
-        """What it begins from, if it has a sketch."""
         return sketch_image(self.sketch, self.attributes, side, self.seed)
 
     @property
@@ -67,41 +64,29 @@ class SpriteRequest:
 
 
 def generate(
-    pipeline: PokemonDDPMPipeline,
-    requests: Sequence[SpriteRequest],
-    *,
-    chunk_size: int = CHUNK_SIZE,
-    **arguments: Any,
+    pipeline: PokemonDDPMPipeline, requests: Sequence[SpriteRequest], *, chunk_size: int = CHUNK_SIZE, **arguments: Any
 ) -> Iterator[Image.Image]:
     """Generates sprites in the order of their requests.
 
     They are generated in chunks, the last one filled up, so that on one machine a request gives the same image bit by
     bit, alone or among others. (A request without any condition: within one gray level, since a chunk of such requests
     needs no guidance.) A chunk begins from sketches with one strength, or from noise. The further arguments of the
-    pipeline are the same for all.
-
-    Args:
-        chunk_size: Samples of a batch. Kernels differ in their last bits between batch sizes.
+    pipeline are the same for all. Kernels differ in their last bits between chunk sizes.
     """
     names = {name for request in requests for name in request.attributes}
     for strength, group in groupby(requests, lambda request: request.strength if request.sketch else None):
         alike = list(group)
         for start in range(0, len(alike), chunk_size):
-            chunk, begin = [alike[min(start + i, len(alike) - 1)] for i in range(chunk_size)], {}
-            if strength is not None:
-                pictures = [each.picture(pipeline.sample_shape[-1]) for each in chunk]
-                begin = {"image": pictures, "strength": strength}
-            columns = {name: [request.attributes.get(name) for request in chunk] for name in names}
+            chunk = [alike[min(start + i, len(alike) - 1)] for i in range(chunk_size)]
+            columns: dict[str, Any] = {name: [request.attributes.get(name) for request in chunk] for name in names}
             for name in names & pipeline.conditioner.sets:  # for which a list of texts would be one set for all
-                columns[name] = [value and (value,) for value in columns[name]]
-            images = pipeline(
-                [request.pokemon_type for request in chunk],
-                generator=[torch.Generator().manual_seed(request.seed) for request in chunk],
-                **begin,
-                **columns,
-                **arguments,
-            ).images
-            yield from images[: len(alike) - start]
+                columns[name] = [(value,) if isinstance(value, str) else value for value in columns[name]]
+            if strength is not None:
+                pictures = [request.picture(pipeline.sample_shape[-1]) for request in chunk]
+                columns |= {"image": pictures, "strength": strength}
+            types = [request.pokemon_type for request in chunk]
+            columns["generator"] = [torch.Generator().manual_seed(request.seed) for request in chunk]
+            yield from pipeline(types, **columns, **arguments).images[: len(alike) - start]
 
 
 def save_type_sheet(pipeline: PokemonDDPMPipeline, path: Path, seed: int, columns: int = 2) -> None:
@@ -114,6 +99,17 @@ def save_type_sheet(pipeline: PokemonDDPMPipeline, path: Path, seed: int, column
     save_image(sprite_sheet(images, columns, types, panels=3), path)
 
 
+def count_copies(pipeline: PokemonDDPMPipeline, train: torch.Tensor, held_out: torch.Tensor) -> tuple[int, int]:
+    """Of how many samples how many are near a training image: at most half as far as held-out images usually are."""
+    types = pipeline.conditioner.vocabulary["type"]
+    requests = [SpriteRequest(seed, types[seed % len(types)]) for seed in range(NUM_COPY_SAMPLES)]
+    pipeline.set_progress_bar_config(disable=True)
+    samples = as_tensor(map(on_white, generate(pipeline, requests)))
+    train, held_out = over_white(train), over_white(held_out.cpu())
+    usual = nearest_by_pixels(held_out, train).distance.median().item()
+    return int((nearest_by_pixels(samples, train).distance <= NEAR * usual).sum()), len(samples)
+
+
 @dataclass(frozen=True)
 class GenerationSettings:
     """Everything that decides about an image beside its condition and its seed. None stands for the model's own."""
@@ -124,7 +120,6 @@ class GenerationSettings:
     guidance_scale: float | None = None
     dtype: str = "float32"  # of the weights
     chunk_size: int = CHUNK_SIZE  # see `generate`
-    further: Mapping[str, Any] = field(default_factory=dict)  # arguments of the pipeline that a record has
     weights_digest: str | None = None  # that the model's weights must have; None for any
     transparent: bool | None = None  # whether the background is transparent, otherwise it is white
     palette: int | None = None  # number of colors to reduce to
@@ -132,11 +127,7 @@ class GenerationSettings:
     scale: int = 1  # enlargement
 
     def load(self, device: str | torch.device | None = None) -> PokemonDDPMPipeline:
-        """Loads the model with the scheduler, by default onto the best device.
-
-        Raises:
-            ValueError, OSError: If the model, the scheduler or the dtype is unknown, or the model has other weights.
-        """
+        """Loads the model with the scheduler, by default onto the best device."""
         dtype = getattr(torch, self.dtype, self.dtype)  # one that is none is refused
         pipeline = PokemonDDPMPipeline.from_pretrained(self.model, dtype=dtype)
         pipeline.weights = weights_digest(pipeline.unet, pipeline.conditioner)[:16]
@@ -154,7 +145,7 @@ class GenerationSettings:
     def arguments(self) -> dict[str, Any]:
         """The pipeline's arguments, without those that are left to the model."""
         given = {"num_inference_steps": self.num_inference_steps, "guidance_scale": self.guidance_scale}
-        return {**{name: value for name, value in given.items() if value is not None}, **self.further}
+        return {name: value for name, value in given.items() if value is not None}
 
     def postprocess(self, image: Image.Image) -> Image.Image:
         """Makes the file's image of a sample, as set: processed, on the background and enlarged."""
@@ -185,36 +176,23 @@ def full_condition(pipeline: PokemonDDPMPipeline, request: SpriteRequest) -> dic
     return {"type": request.pokemon_type, **pipeline.config.default_conditions, **request.attributes}
 
 
-def repeated_by(pipeline: PokemonDDPMPipeline, request: SpriteRequest) -> dict[str, Any]:
-    """What gives a sample again, for the description of a sheet: its conditions, seed and sketch."""
-    start = {"sketch": request.sketch, "strength": request.strength} if request.sketch else {}
-    return {"condition": full_condition(pipeline, request), "seed": request.seed, **start}
-
-
 def read_settings(path: Path) -> tuple[GenerationSettings, SpriteRequest]:
-    """The settings and the request of a PNG that `generate_files` or the app wrote.
-
-    Raises:
-        ValueError, OSError: If the file has none, or those of another version.
-    """
+    """The settings and the request of a PNG that `generate_files` or the app wrote."""
     made = read_png(path)
     attributes = dict(made.condition)
-    pokemon_type, postprocessing = _without_lists(attributes.pop("type", None)), made.postprocessing
+    kind, postprocessing = attributes.pop("type", None), made.postprocessing
     known = postprocessing.keys() == set(POSTPROCESSING) and 1 <= made.chunk_size <= CHUNK_SIZE
     known &= made.sketch is None or made.sketch in SKETCHES
-    if not known or made.backend != "torch":
+    of_before = made.guidance_interval or made.guidance_rescale or made.negative_pokemon_type
+    if of_before or not known or made.backend != "torch":
         other = f"another version of this project (backend {short_repr(made.backend)})"
         raise ValueError(f"{path} was made by {other}, which cannot be repeated exactly.")
-    further = {name: _without_lists(value) for name, value in vars(made).items() if name in FURTHER and value}
     names = "model scheduler num_inference_steps guidance_scale dtype chunk_size".split()
     values = {name: getattr(made, name) for name in names}
-    settings = GenerationSettings(**values, further=further, weights_digest=made.weights, **postprocessing)
+    settings = GenerationSettings(**values, weights_digest=made.weights, **postprocessing)
     start = {"sketch": made.sketch, "strength": SKETCH_STRENGTH if made.strength is None else made.strength}
+    pokemon_type = tuple(kind) if isinstance(kind, list) else kind  # JSON has no tuples
     return settings, SpriteRequest(made.seed, pokemon_type, attributes, **start)
-
-
-def _without_lists(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value  # JSON has no tuples
 
 
 def processes() -> PartialState:
@@ -233,5 +211,5 @@ def best_dtype() -> str:
     if device == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     # Older versions of torch cannot say.
-    found = getattr(torch.cpu, "get_capabilities", dict)() if device == "cpu" else {}
-    return "bfloat16" if found.get("avx512_bf16") or found.get("amx_bf16") else "float32"
+    instructions = getattr(torch.cpu, "get_capabilities", dict)() if device == "cpu" else {}
+    return "bfloat16" if instructions.get("avx512_bf16") or instructions.get("amx_bf16") else "float32"

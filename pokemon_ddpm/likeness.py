@@ -1,4 +1,4 @@
-"""How like sprites are, whether a back or next stage is a copy, and sprites in the colors of others or of shinies."""
+"""How like sprites are, to training images and to others of a creature, and sprites in the colors of others."""
 
 import functools
 import json
@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from huggingface_hub.utils import tqdm
 from PIL import Image
 from scipy import ndimage
 from scipy.optimize import linprog
@@ -28,6 +29,9 @@ MIN_GROWTH = 1.15  # of a next stage; of two real ones in ten it is less, and in
 SEVERITY = {None: 0, "silhouette": 1, "torn": 2, "palette": 2, "face": 2, "smaller": 3, "colors": 3, "drawing": 3}
 SAME_COLOR, MAX_SHIFT = 0.06, 3  # a distance in OKLab, and pixels
 TORN = 0.1  # share of the largest part above which a second one tears a sprite, unless that before has one
+
+# Of the nearest training images: the largest shift in pixels, and images at once; in float64 they take much memory.
+MOVED, IMAGE_BATCH, TRAIN_BATCH = 2, 32, 1024
 
 # Of shared palettes.
 SLACK = 1.3  # how much of a color of the palette may be used, times its share
@@ -63,10 +67,7 @@ def silhouettes(images: torch.Tensor) -> torch.Tensor:
 
 
 def overlaps(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Intersection over union of each `silhouettes` of K sprites with each of N, the better facing, float64 (K, N).
-
-    Of two that show nothing it is 1.
-    """
+    """Intersection over union of the `silhouettes` of K and of N sprites, the better facing, float64 (K, N)."""
     # Whole numbers below 2^24 are exact in float32.
     first, second, mirrored = (silhouettes(sprites).flatten(1).float() for sprites in (one, other, other.flip(3)))
     common = torch.maximum(first @ second.T, first @ mirrored.T).double()
@@ -127,6 +128,46 @@ def growth(before: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
 def lab(images: torch.Tensor) -> np.ndarray:
     """OKLab, float64 (K, S, S, 3), of sprites, uint8 (K, C, S, S)."""
     return oklab(as_arrays(images)[..., :3])
+
+
+class Nearest(NamedTuple):
+    """The nearest training image of each image."""
+
+    distance: torch.Tensor  # float64 (N,), the root mean square difference in [0, 255]
+    index: torch.Tensor  # int64 (N,), positions in the training set; the first of equally near images
+
+
+def nearest_by_pixels(images: torch.Tensor, train: torch.Tensor) -> Nearest:
+    """Finds the nearest training image by pixels, over mirror images and shifts of up to 2 pixels along each axis.
+
+    Images are uint8 (N, 3, S, S), `train` on the device to compute on, on an infinite white background: pixels that a
+    shift moves out of the frame count too. With x = 255 - image, |s(x) - t|^2 = |x|^2 + |t|^2 - 2 <s(x), t> for shifts
+    s. All are whole numbers below 2^53, so in float64 nothing is rounded.
+    """
+    squared, indices = [], []
+    for batch in tqdm(images.split(IMAGE_BATCH), "Nearest training images"):
+        batch = 255 - batch.to(train.device)
+        views = _mirrored_and_shifted(batch).flatten(0, 1).double()
+        relative = []  # to the norm of the image, which is the same for all
+        for part in train.split(TRAIN_BATCH):
+            inverted = (255 - part).flatten(1).double()
+            products = (views @ inverted.T).view(len(batch), -1, len(part)).amax(dim=1)
+            relative.append(inverted.square().sum(dim=1) - 2 * products)
+        least = torch.cat(relative, dim=1).min(dim=1)
+        squared.append((batch.double().square().sum(dim=(1, 2, 3)) + least.values).cpu())
+        indices.append(least.indices.cpu())
+    # NumPy rounds the root correctly; PyTorch does not.
+    distance = np.sqrt(torch.cat(squared).numpy() / train[0].numel())
+    return Nearest(torch.from_numpy(distance), torch.cat(indices))
+
+
+def _mirrored_and_shifted(inverted: torch.Tensor) -> torch.Tensor:
+    """Inverted images (B, 3, S, S) and their mirror images, with all shifts: (B, V, 3 S^2)."""
+    side = inverted.shape[-1]
+    views = torch.stack([inverted, inverted.flip(-1)], dim=1)
+    padded = functional.pad(views, [MOVED] * 4)
+    windows = padded.unfold(3, side, 1).unfold(4, side, 1)  # (B, 2, 3, 5, 5, S, S)
+    return windows.permute(0, 1, 3, 4, 2, 5, 6).flatten(1, 3).flatten(2)
 
 
 def is_torn(sprite: Image.Image) -> bool:
@@ -207,10 +248,7 @@ class Area(NamedTuple):
 
 
 def shaded_areas(image: Image.Image, most: int = MAIN_AREAS) -> list[Area]:
-    """The areas of a sprite, RGBA, the largest first; a color is of the area whose center is nearest.
-
-    Of more than `most` that are large the others are parts of these.
-    """
+    """The areas of a sprite, RGBA, the largest first; of more than `most` the others are parts of these."""
     pixels = np.asarray(image)
     shown = pixels[pixels[..., 3] > 0][:, :3]
     colors, counts = np.unique(shown, axis=0, return_counts=True)

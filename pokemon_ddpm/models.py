@@ -1,6 +1,7 @@
 """Models by name, what identifies them, and their loading: a stranger's files are checked before anything is built."""
 
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -24,7 +25,7 @@ from pokemon_ddpm.pipelines import hub_mixin
 from pokemon_ddpm.pipelines.file_checks import MAX_BYTES, check_file, check_inside, is_number, printable
 from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, INDEX_FILE, license_terms, read_card
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import DEFAULTS, PokemonDDPMPipeline
-from pokemon_ddpm.pipelines.sampling import SCHEDULERS
+from pokemon_ddpm.pipelines.sampling import SCHEDULERS, require
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel
 
@@ -32,12 +33,12 @@ LICENSE_FILE = "LICENSE"  # in the folder of a model with a license of its own
 PLAIN_WEIGHTS = "diffusion_pytorch_model.safetensors"
 COMPONENTS = ("unet", "conditioner", "scheduler")
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-NETWORKS = {each.__name__: each for each in (UNet2DModel, SpriteUNet2DModel)}
+NETWORKS = {kind.__name__: kind for kind in (UNet2DModel, SpriteUNet2DModel)}
 MAX_LAYERS, MAX_TENSORS = 100, 10_000  # of a network on its way down; of a file with weights
 # Values of configurations that could fill the memory, or make a loop endless.
 POSSIBLE = {
     "sample_size": range(1, 1025), "downsample_padding": (0, 1), "num_train_timesteps": range(2, 100_001),
-    "solver_order": (1, 2, 3), "layers_per_block": range(1, 33),
+    "solver_order": (1, 2, 3), "layers_per_block": range(1, 33), "in_channels": (3, 4), "out_channels": (3, 4, 6, 8),
 }  # fmt: skip
 
 
@@ -74,8 +75,7 @@ def load_pipeline(cls: type[Any], model: str, dtype: torch.dtype | None, **kwarg
     source = locate_model(model)
     is_local = os.path.isdir(source)
     dtype = kwargs.pop("torch_dtype", None) or dtype or torch.float32
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype must be one of {', '.join(map(str, DTYPES))}, not {short_repr(dtype)}.")
+    require(dtype in DTYPES, f"dtype must be one of {', '.join(map(str, DTYPES))}, not {short_repr(dtype)}.")
     device = kwargs.pop("device_map", None) or "cpu"
     parts = {name: kwargs.pop(name) for name in COMPONENTS if name in kwargs}
     for without_effect in ("trust_remote_code", "use_safetensors", "low_cpu_mem_usage"):
@@ -144,7 +144,7 @@ def _damage_of(source: str) -> Iterator[None]:
 
 def check_files(folder: Path, *patterns: str, limit: float = MAX_BYTES) -> None:
     """Raises ValueError if a file links out of a model's folder, so that saving the model copies another file."""
-    for file in (each for pattern in patterns for each in folder.glob(pattern)):
+    for file in itertools.chain(*map(folder.glob, patterns)):
         try:
             check_inside(file, folder)
             check_file(file, limit)
@@ -155,43 +155,37 @@ def check_files(folder: Path, *patterns: str, limit: float = MAX_BYTES) -> None:
 def _component_classes(index: dict[str, Any]) -> dict[str, type[Any]]:
     """The classes of the components that model_index.json names, if it is that of our pipeline."""
     saved, unet, scheduler = index.get("_class_name"), index["unet"][1], index["scheduler"][1]
-    if "PokemonDDPMPipeline" not in (saved if isinstance(saved, list) else [saved]):
-        raise ValueError(f"it is a {saved}, not a PokemonDDPMPipeline.")
-    schedulers = {each.__name__: each for each in SCHEDULERS}
-    if unet not in NETWORKS or scheduler not in schedulers:
-        raise ValueError(f"its network is a {unet} and its scheduler a {scheduler}, which are unknown.")
+    is_ours = "PokemonDDPMPipeline" in (saved if isinstance(saved, list) else [saved])
+    require(is_ours, f"it is a {saved}, not a PokemonDDPMPipeline.")
+    are_known = unet in NETWORKS and scheduler in (schedulers := {kind.__name__: kind for kind in SCHEDULERS})
+    require(are_known, f"its network is a {unet} and its scheduler a {scheduler}, which are unknown.")
     return {"unet": NETWORKS[unet], "conditioner": SpriteConditioner, "scheduler": schedulers[scheduler]}
 
 
 def _check_config(config: dict[str, Any]) -> None:
     """Refuses values of a configuration that are not `POSSIBLE`, or that a terminal would obey."""
     for name, value in config.items():
-        wanted = POSSIBLE.get(name)
-        values = value if isinstance(value, (list, tuple)) else [value]
-        if not str(value).isprintable() or wanted and value is not None and not all(each in wanted for each in values):
-            raise ValueError(f"its {name} is {value!r}, which is not possible.")
-    if not is_number(factor := config.get("scaling_factor", 1), 1e-3, 1e3):
-        raise ValueError(f"its scaling_factor is {factor!r}, which is not possible.")
-    if (count := len(config.get("block_out_channels") or ()) * config.get("layers_per_block", 2)) > MAX_LAYERS:
-        raise ValueError(f"its network has {count} layers, but at most {MAX_LAYERS} are possible.")
+        allowed, values = POSSIBLE.get(name), value if isinstance(value, (list, tuple)) else [value]
+        fits = not allowed or value is None or all(number in allowed for number in values)
+        fits &= str(value).isprintable() and (name != "scaling_factor" or is_number(value, 1e-3, 1e3))
+        require(fits, f"its {name} is {value!r}, which is not possible.")
+    count = len(config.get("block_out_channels") or ()) * config.get("layers_per_block", 2)
+    require(count <= MAX_LAYERS, f"its network has {count} layers, but at most {MAX_LAYERS} are possible.")
 
 
-def _load_network(
-    kind: type[Any], config: dict[str, Any], folder: Path, dtype: torch.dtype, digests: dict[str, str]
-) -> nn.Module:
+def _load_network(kind: type[Any], config: dict, folder: Path, dtype: torch.dtype, digests: dict) -> nn.Module:
     """A component with its weights, if they belong to the configuration and to model_index.json."""
     file = folder / PLAIN_WEIGHTS
     name = f"{folder.name}/{file.name}"
-    if not file.is_file():
-        raise OSError(f"there is no {name}. Weights are loaded from safetensors only: pickles can run code.")
+    require(file.is_file(), f"there is no {name}. Weights are loaded from safetensors only: pickles can run code.")
     with safe_open(file, framework="pt") as header:
-        if len(keys := header.keys()) > MAX_TENSORS:
-            raise ValueError(f"{name} has {len(keys)} tensors, but at most {MAX_TENSORS} are possible.")
+        count = len(keys := header.keys())
+        require(count <= MAX_TENSORS, f"{name} has {count} tensors, but at most {MAX_TENSORS} are possible.")
         shapes = {key: header.get_slice(key).get_shape() for key in keys}
     _check_network(kind, config, shapes)
-    content = file.read_bytes()
-    if hashlib.sha256(content).hexdigest() != digests.get(name, hashlib.sha256(content).hexdigest()):
-        raise ValueError(f"{name} does not belong to this {INDEX_FILE}. Save or download the whole model again.")
+    digest = hashlib.sha256(content := file.read_bytes()).hexdigest()
+    remedy = "Save or download the whole model again"
+    require(digests.get(name, digest) == digest, f"{name} does not belong to this {INDEX_FILE}. {remedy}.")
     with torch.random.fork_rng(devices=[]):  # loading does not change the state of torch's generator
         component = kind.from_config(config).eval()
     nn.Module.to(component, dtype)  # diffusers' own warns
@@ -199,17 +193,15 @@ def _load_network(
     weights = safetensors.torch.load(content)
     component.load_state_dict(weights)
     for key, values in component.state_dict().items():
-        if not (weights[key].is_floating_point() and values.isfinite().all()):
-            raise ValueError(f"its weights {folder.name}.{key} are NaN, infinite in {dtype}, or whole numbers.")
+        fits = weights[key].is_floating_point() and values.isfinite().all()
+        require(fits, f"its weights {folder.name}.{key} are NaN, infinite in {dtype}, or whole numbers.")
     return component
 
 
 def _check_network(kind: type[Any], config: dict[str, Any], shapes: dict[str, list[int]]) -> None:
     """Compares a configuration with its weights, before anything is as large as a stranger wants it."""
-    if config.get("reference_channels"):
-        raise ValueError("it is of version 1, with an input for references; benchmarks/cut_references.py removes it.")
-    if empty := [key for key, shape in shapes.items() if 0 in shape]:
-        raise ValueError(f"its weights {empty[0]} are empty.")
+    remedy = "benchmarks/cut_references.py removes it"
+    require(not config.get("reference_channels"), f"it is of version 1, with an input for references; {remedy}.")
     with torch.device("meta"), torch.no_grad():  # which needs no memory
         network = kind.from_config(config).eval()
         network.load_state_dict({name: torch.empty(shape) for name, shape in shapes.items()})

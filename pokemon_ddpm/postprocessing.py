@@ -25,29 +25,19 @@ COMMON_COLORS = np.uint8([[16, 16, 16], [255, 255, 255]])  # the darkest first
 
 
 def to_sprite(image: Image.Image, palette: int | None = PALETTE_SIZE, min_fragment: int = MIN_FRAGMENT) -> Image.Image:
-    """Processes a sample: RGB on white or RGBA to RGBA, alpha 0 or 255 and white where it is 0.
-
-    A palette of None keeps all colors.
-    """
+    """Makes a sprite of a sample, RGB on white or RGBA: RGBA, alpha 0 or 255. A palette of None keeps all colors."""
     sprite = remove_fragments(remove_background(image), min_fragment)
     return sprite if palette is None else reduce_palette(sprite, palette)
 
 
 def remove_background(image: Image.Image) -> Image.Image:
-    """Makes the background of a sample transparent: RGB or RGBA to RGBA, alpha 0 or 255 and white where it is 0.
-
-    In RGBA it is every pixel with an alpha below one half, in RGB it is found by `transparent`.
-    """
+    """A sample, RGB or RGBA, as RGBA with alpha 0 or 255; in RGB the background is found by `transparent`."""
     pixels = np.asarray(image)
     return Image.fromarray(transparent(pixels, WHITE_TOLERANCE) if image.mode == "RGB" else binary_alpha(pixels))
 
 
 def remove_fragments(image: Image.Image, min_pixels: int = MIN_FRAGMENT) -> Image.Image:
-    """Removes the parts of a sprite, RGBA, that have fewer than `min_pixels` pixels, but not the largest one.
-
-    A part is what is connected horizontally, vertically or diagonally. Raises ValueError if `min_pixels` is not from 1
-    to 1000.
-    """
+    """Removes the parts of a sprite, RGBA, of fewer than `min_pixels` pixels (also diagonal), but not the largest."""
     check_number("The size of a fragment", min_pixels, 1, 1000, Integral)
     pixels = np.array(image)
     parts, _ = ndimage.label(pixels[..., 3] > 0, structure=np.ones((3, 3)))
@@ -60,11 +50,7 @@ def remove_fragments(image: Image.Image, min_pixels: int = MIN_FRAGMENT) -> Imag
 
 
 def reduce_palette(image: Image.Image, colors: int = PALETTE_SIZE) -> Image.Image:
-    """Reduces an image, RGB or RGBA, to at most `colors` colors: `color_areas` of half as many more, `merge_colors`.
-
-    Pixels with alpha 0 do not count and are not changed, neither is an image of few colors. Raises ValueError if
-    `colors` is not from 1 to 256.
-    """
+    """Reduces an image, RGB or RGBA, to at most `colors` colors, if it has more; those with alpha 0 do not count."""
     check_number("The number of colors", colors, 1, 256, Integral)
     pixels = np.array(image)
     visible = pixels[..., 3] > 0 if image.mode == "RGBA" else np.ones(pixels.shape[:2], dtype=bool)
@@ -115,9 +101,7 @@ def fit_palette(lab: np.ndarray, colors: int) -> np.ndarray:
     return means[np.unique(groups)]
 
 
-def _merge(
-    means: np.ndarray, weights: np.ndarray, cost: Callable[[int], np.ndarray], is_done: Callable[[int, float], bool]
-) -> np.ndarray:
+def _merge(means: np.ndarray, weights: np.ndarray, cost: Callable, is_done: Callable) -> np.ndarray:
     """Merges the two groups that cost least until `is_done` of the number of groups and the least cost.
 
     A place in the means and weights of the groups, float64 (N, 3) and (N,), gets the mean and sum of each merged one.
@@ -157,7 +141,7 @@ def color_areas(lab: np.ndarray, visible: np.ndarray, palette: np.ndarray) -> tu
     half = np.indices(visible.shape).sum(axis=0) % 2
 
     def distances() -> np.ndarray:  # (K, H, W); a sum along a last axis of three is slow
-        return sum(np.square(each - mean[:, None, None]) for each, mean in zip(channels, means.T, strict=True))
+        return sum(np.square(channel - mean[:, None, None]) for channel, mean in zip(channels, means.T, strict=True))
 
     chosen, before = distances().argmin(axis=0), None
     for _ in range(12):  # at most; few are needed
@@ -184,21 +168,18 @@ def merge_colors(means: np.ndarray, weights: np.ndarray, colors: int, distinct: 
     Colors darker than the darkest of `COMMON_COLORS` become as light, since OKLab stretches differences there: one
     real sprite in 25 has two near-blacks. What is near to a common color becomes it. Then the nearest two are
     replaced by their mean again and again. The colors, float64 (K, 3), are in OKLab, in which similar ones are nearer
-    than `distinct`; their weights are numbers of pixels.
-
-    Returns:
-        What each becomes, uint8 (K, 3), of 15 bits, as those of the consoles that the sprites were made for.
+    than `distinct`; their weights are numbers of pixels. Returns what each becomes, uint8 (K, 3), of 15 bits, as those
+    of the consoles that the sprites were made for.
     """
     means, weights, commons = means.copy(), weights.astype(np.float64), oklab(COMMON_COLORS)
     means[:, 0] = means[:, 0].clip(min=commons[0, 0])
     for common in commons:
         near = np.linalg.norm(means - common, axis=1) < distinct
         means[near], weights[near] = common, 1e9  # it stays where it is
-    groups = _merge(
-        means,
-        weights,
-        lambda group: np.linalg.norm(means - means[group], axis=1),
-        lambda count, least: count <= colors and least >= distinct,
-    )
+
+    def distances(group: int) -> np.ndarray:
+        return np.linalg.norm(means - means[group], axis=1)
+
+    groups = _merge(means, weights, distances, lambda count, least: count <= colors and least >= distinct)
     five_bits = (from_oklab(means) * (31 / 255)).round().astype(int)
     return (five_bits * 255 // 31).astype(np.uint8)[groups]

@@ -23,8 +23,7 @@ MAX_PIXELS = 2**25
 def open_image(source: bytes | Path) -> Image.Image:
     """Decodes an untrusted image, rotated as its EXIF says; of an animation the first frame.
 
-    Raises ValueError with a short reason if it is not in one of `FORMATS`, is damaged, or has more than `MAX_PIXELS`
-    pixels or four times as many bytes (checked before it is decoded).
+    Raises ValueError if it is in none of `FORMATS`, damaged, or too large, which is checked before it is decoded.
     """
     if isinstance(source, Path):
         check_file(source, 4 * MAX_PIXELS)
@@ -41,10 +40,7 @@ def open_image(source: bytes | Path) -> Image.Image:
 
 
 def with_8_bits(image: Image.Image) -> Image.Image:
-    """An image of any mode in RGB, or in RGBA if it has transparency; one in this mode is returned unchanged.
-
-    Raises ValueError if the mode has no known range of values.
-    """
+    """An image of any mode in RGB, or in RGBA if it has transparency; one in this mode is returned unchanged."""
     if image.mode in ("I", "F"):
         raise ValueError(f"pixels of mode {image.mode}, which have no known range")
     if image.mode.startswith("I;16"):
@@ -85,10 +81,7 @@ def check_preprocessing(resolution: int, mode: str) -> None:
 
 
 def mode_of(channels: int, given: str | None = None) -> str:
-    """The mode of preprocessing for a model with so many channels: "pixel" for RGBA, "fit" for RGB.
-
-    Raises ValueError if another one is given that has not the channels of the model.
-    """
+    """The mode for a model with so many channels, "pixel" or "fit"; ValueError if the given one has not as many."""
     mode = given or ("pixel" if channels == CHANNELS["pixel"] else "fit")
     if CHANNELS.get(mode) != channels:
         raise ValueError(f"The model has {channels} channels; --preprocessing {mode} is not possible.")
@@ -96,19 +89,13 @@ def mode_of(channels: int, given: str | None = None) -> str:
 
 
 def preprocess(image: Image.Image, resolution: int, mode: str = "pixel", full_frame: bool = False) -> np.ndarray:
-    """Crops an image to the box around everything that is not background, and fits it into a square of a side S.
+    """Crops an image to the box around all that is not background, transparent or white, and fits it into a square.
 
-    Args:
-        image: An image of any size and mode. Its background is transparent or white.
-        resolution: S, a multiple of 8; otherwise ValueError is raised.
-        mode: "pixel" keeps whole pixels and their colors: what does not fit is reduced by `vote`, and the background
-            (see `sprite_pixels`) is transparent. "fit" smooths what does not fit; it is for photographs. Both keep the
-            aspect ratio, never enlarge and center; below 64 px they leave a margin of one pixel. "thesis" repeats the
-            preprocessing of the thesis with its faults, for comparison.
-        full_frame: An image without such a border, as a photograph, gets no margin.
-
-    Returns:
-        uint8 (S, S, C) in [0, 255]: with "pixel" RGBA, alpha 0 or 255 and white where it is 0; otherwise RGB.
+    Mode "pixel" keeps whole pixels and their colors: what does not fit is reduced by `vote`, and the background (see
+    `sprite_pixels`) is transparent. "fit" smooths what does not fit; it is for photographs. Both keep the proportions,
+    never enlarge and center; below 64 px they leave a margin of one pixel, but with `full_frame` none where an image
+    fills its frame. "thesis" repeats the preprocessing of the thesis with its faults, for comparison. Returns uint8
+    (S, S, C) in [0, 255]: with "pixel" RGBA, alpha 0 or 255 and white where it is 0; otherwise RGB.
     """
     check_preprocessing(resolution, mode)
     if mode == "thesis":

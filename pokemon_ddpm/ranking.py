@@ -16,6 +16,7 @@ from torch.nn.functional import logsigmoid
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_FREE_MODEL
 from pokemon_ddpm.models import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.file_checks import read_file
+from pokemon_ddpm.pipelines.sampling import require
 from pokemon_ddpm.vocabulary import BODIES
 
 RANKING_MODELS = (RELEASED_FAST_MODEL, RELEASED_FREE_MODEL)  # whose networks rank sprites of their classes
@@ -82,10 +83,6 @@ class SpriteRanker(nn.Module):
         parts = [values.flatten(2) for values in activations]
         return predicted, torch.cat([f for part in parts for f in (part.mean(2), part.amax(2), part.std(2))], dim=1)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """The verdicts, float32 (N, 4) in the order of `VERDICTS`, of processed sprites, uint8 (N, C, S, S)."""
-        return self.head(self.features(images))
-
     @torch.no_grad()
     def all_features(self, images: Tensor) -> Tensor:
         """The `features` of any number of sprites."""
@@ -93,7 +90,7 @@ class SpriteRanker(nn.Module):
             return torch.cat([self.features(part) for part in images.split(BATCH_SIZE)])
 
     def verdicts(self, images: Tensor) -> Tensor:
-        """As `forward`, of any number of sprites, on the CPU."""
+        """Float32 (N, 4) in the order of `VERDICTS`, on the CPU, of processed sprites, uint8 (N, C, S, S)."""
         return self.head(self.all_features(images)).cpu()
 
     def score(self, images: Tensor, asked: Mapping[str, str] = MappingProxyType({})) -> Tensor:
@@ -143,22 +140,18 @@ def read_ranker(pipeline: PokemonDDPMPipeline, model: str) -> SpriteRanker | Non
         return None
     ranker = SpriteRanker(pipeline)
     try:
-        ranker.head.load_state_dict(_finite(file))
-        if (file := file.with_name(PROBES_FILE)).is_file():
-            weights = _finite(file)
+        ranker.head.load_state_dict(load(read_file(file, file.parent)))
+        if file.with_name(PROBES_FILE).is_file():
+            file = file.with_name(PROBES_FILE)
+            weights = load(read_file(file, file.parent))
             for name in sorted({key.split(".")[0] for key in weights}):
                 ranker.probes[name] = nn.Linear(ranker.head.in_features, len(ranker.values(name)))
             ranker.probes.load_state_dict(weights)
+        layers = [*ranker.head.parameters(), *ranker.probes.parameters()]
+        require(all(values.isfinite().all() for values in layers), "it has values that are NaN or infinite")
     except (ValueError, RuntimeError, LookupError, SafetensorError) as error:
         raise ValueError(f"{file} is no ranker of this model: {' '.join(str(error).split())}.") from error
     return ranker.requires_grad_(False)
-
-
-def _finite(file: Path) -> dict[str, Tensor]:
-    weights = load(read_file(file, file.parent))
-    if not all(values.isfinite().all() for values in weights.values()):
-        raise ValueError("it has values that are NaN or infinite")
-    return weights
 
 
 def ranker_for(pipeline: PokemonDDPMPipeline) -> SpriteRanker | None:

@@ -1,6 +1,6 @@
 """Sheets and animations of sprites: sheets with labels for people, sheets for game engines, and animated GIFs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,6 @@ def sprite_sheet(
     """A sheet, RGB on white, of RGB or RGBA sprites of one size in rows, enlarged without smoothing.
 
     The labels are to the left of the rows. With several panels side by side, the first rows are in the left one.
-    Raises ValueError if the sheet is too large.
     """
     check_sheet_size(len(images), columns, max(images[0].size), scale, panels)
     width, height = (side * scale for side in images[0].size)
@@ -57,10 +56,7 @@ def sprite_sheet(
 
 
 def game_sheet(images: Sequence[Image.Image], columns: int) -> Image.Image:
-    """A sheet, RGBA, without labels or margins, in rows from the upper left; transparent where there is no sprite.
-
-    Raises ValueError if the sheet is too large.
-    """
+    """A sheet, RGBA, without labels or margins, in rows from the upper left; transparent where there is no sprite."""
     width, height = images[0].size
     check_sheet_size(len(images), columns, max(width, height))
     sheet = Image.new("RGBA", (columns * width, -(-len(images) // columns) * height), TRANSPARENT)
@@ -70,34 +66,20 @@ def game_sheet(images: Sequence[Image.Image], columns: int) -> Image.Image:
 
 
 def sheet_description(
-    image_name: str,
-    size: tuple[int, int],
-    columns: int,
-    names: Sequence[str],
-    metadata: Sequence[Mapping[str, Any]],
-    sheet_metadata: Mapping[str, Any] | None = None,
+    image: str, size: tuple[int, int], columns: int, names: Sequence[str], metadata: Sequence[Any], **of_sheet: Any
 ) -> dict[str, Any]:
-    """The content of the JSON file beside a game sheet, as TexturePacker's "JSON (Array)".
-
-    Metadata of a sprite stand beside its frame, those of the sheet in `meta`.
-    """
+    """The content of the JSON file beside a game sheet, as TexturePacker's "JSON (Array)", with metadata."""
     width, height = size
     whole = {"x": 0, "y": 0, "w": width, "h": height}
-    frames = [
-        {
-            "filename": name,
-            "frame": {**whole, "x": i % columns * width, "y": i // columns * height},
-            "rotated": False,
-            "trimmed": False,
-            "spriteSourceSize": whole,
-            "sourceSize": {"w": width, "h": height},
-            **about,
-        }
-        for i, (name, about) in enumerate(zip(names, metadata, strict=True))
-    ]
+    untrimmed = {"rotated": False, "trimmed": False, "spriteSourceSize": whole}
+    untrimmed |= {"sourceSize": {"w": width, "h": height}}
+    frames = []
+    for i, (name, about) in enumerate(zip(names, metadata, strict=True)):
+        place = {**whole, "x": i % columns * width, "y": i // columns * height}
+        frames.append({"filename": name, "frame": place, **untrimmed, **about})
     sheet_size = {"w": columns * width, "h": -(-len(names) // columns) * height}
-    meta = {"app": "pokemon-ddpm", "image": image_name, "format": "RGBA8888", "size": sheet_size, "scale": "1"}
-    return {"frames": frames, "meta": {**meta, **(sheet_metadata or {})}}
+    meta = {"app": "pokemon-ddpm", "image": image, "format": "RGBA8888", "size": sheet_size, "scale": "1"}
+    return {"frames": frames, "meta": {**meta, **of_sheet}}
 
 
 def check_animation(width: int, height: int, count: int) -> None:

@@ -2,37 +2,28 @@
 
 import hashlib
 import json
-import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
-from diffusers.image_processor import VaeImageProcessor
+from diffusers.utils import numpy_to_pil
 from PIL import Image
 
 from pokemon_ddpm.description import DRAWN_STRENGTH, SKETCHES, drawn_sketch
-from pokemon_ddpm.files import read_png, write_png
-from pokemon_ddpm.generation import (
-    CHUNK_SIZE,
-    GenerationSettings,
-    SpriteRequest,
-    best_dtype,
-    full_condition,
-    generate,
-)
+from pokemon_ddpm.files import write_png
+from pokemon_ddpm.generation import CHUNK_SIZE, GenerationSettings, SpriteRequest, full_condition, generate
 from pokemon_ddpm.likeness import overlaps
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sampling import is_distilled
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.preprocessing import as_tensor, open_image, with_8_bits
 from pokemon_ddpm.ranking import RANKING_MODELS, SpriteRanker, ranker_for
+from pokemon_ddpm.sheets import game_sheet, sheet_description
 
 CANDIDATES = 8  # by default, where a sample takes a few passes of the network only
 # What a candidate gains for its overlap with the sketch that was asked for, and loses for the largest with those
@@ -42,11 +33,9 @@ ROW_SIZE = 16  # at most
 
 
 class DenoisingStep(NamedTuple):
-    """One step of a sprite: its timestep, the sample after it, and the clean sample predicted in it."""
-
     timestep: int
-    sample: Image.Image
-    pred_original_sample: Image.Image
+    sample: Image.Image  # after it
+    pred_original_sample: Image.Image  # the clean sample predicted in it
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,14 +60,6 @@ def chunk_size_of(pipeline: PokemonDDPMPipeline, requests: Sequence[SpriteReques
     return min(len(requests) * alike, CHUNK_SIZE)
 
 
-def dtype_of(folder: Path | None) -> str:
-    """That of the oldest file of `generate_files` in a folder, so that a job continues in it, or else `best_dtype`."""
-    for path in sorted(folder.glob("*.png"), key=os.path.getmtime) if folder else ():
-        with suppress(ValueError, OSError):
-            return read_png(path).dtype
-    return best_dtype()
-
-
 def default_candidates(pipeline: PokemonDDPMPipeline) -> int:
     """`CANDIDATES` of a distilled model whose samples a ranker can score; others would take seconds a sprite: 1."""
     return CANDIDATES if is_distilled(pipeline.scheduler) and ranker_for(pipeline) else 1
@@ -87,12 +68,8 @@ def default_candidates(pipeline: PokemonDDPMPipeline) -> int:
 def sample_seed(seed: int, part: int | str, candidate: int = 0) -> int:
     """The first 31 bits of the SHA-256 of "seed/part/candidate", so that neighboring seeds share nothing.
 
-    The same in page/random.js, whose noise is that of PyTorch on a CPU, which uses 32 bits of a seed.
-
-    Args:
-        part: The number of a sprite, from 0, or the name of a creature's sprite, such as "2-back", so that no part
-            depends on which others are made.
-        candidate: From 0.
+    The same in page/random.js, whose noise is that of PyTorch on a CPU, which uses 32 bits of a seed. A part is the
+    number of a sprite, from 0, or the name of a creature's sprite, such as "2-back".
     """
     return int.from_bytes(hashlib.sha256(f"{seed}/{part}/{candidate}".encode()).digest()[:4], "big") >> 1
 
@@ -110,42 +87,28 @@ def candidates_of(pipeline: PokemonDDPMPipeline, request: SpriteRequest, count: 
     conditions = full_condition(pipeline, request)
     conditioner, kind = pipeline.conditioner, conditions.pop("type")
     attributes = {**request.attributes, **conditioner.draw(kind, conditions, seeds[0])}
-    found = [replace(request, seed=seed, attributes=attributes, number=None) for seed in seeds]
+    candidates = [replace(request, seed=seed, attributes=attributes, number=None) for seed in seeds]
     if not draws_sketch(pipeline, request):
-        return found
+        return candidates
     slots, names = {slot for _, pair in conditioner.type_blend(kind) for slot in pair}, conditioner.vocabulary["type"]
     types, shape = [name for slot, name in enumerate(names) if slot in slots], conditions.get("shape")
     half = count // 2
     for i in range(half) if (request.number or 0) % 2 else range(count - half, count):
         if sketch := drawn_sketch(types, shape, seeds[i]):
-            own = {"shape": shape or SKETCHES[sketch]["shape"]}
-            found[i] = replace(found[i], attributes=attributes | own, sketch=sketch, strength=DRAWN_STRENGTH)
-    return found
+            own = attributes | {"shape": shape or SKETCHES[sketch]["shape"]}
+            candidates[i] = replace(candidates[i], attributes=own, sketch=sketch, strength=DRAWN_STRENGTH)
+    return candidates
 
 
-def rows_of(requests: Sequence[SpriteRequest]) -> list[list[int]]:
-    """The places of consecutive requests with equal conditions, at most `ROW_SIZE` in a row."""
-    groups = groupby(range(len(requests)), lambda i: (requests[i].pokemon_type, requests[i].attributes))
-    rows = [list(places) for _, places in groups]
-    return [row[i : i + ROW_SIZE] for row in rows for i in range(0, len(row), ROW_SIZE)]
+def rows_of(requests: Sequence[SpriteRequest]) -> list[list[SpriteRequest]]:
+    """Consecutive requests with equal conditions, at most `ROW_SIZE` in a row."""
+    groups = [[*group] for _, group in groupby(requests, lambda request: (request.pokemon_type, request.attributes))]
+    return [group[i : i + ROW_SIZE] for group in groups for i in range(0, len(group), ROW_SIZE)]
 
 
-def best(
-    sprites: Sequence[Image.Image],
-    scores: torch.Tensor | None,
-    severity: Sequence[int] = (),
-    row: Sequence[Image.Image] = (),
-) -> int:
-    """The place of the processed sprite with the highest score (N,), or of the first one, of the least severity.
-
-    Those that are like one of a row lose up to `LIKENESS_WEIGHT` of their score.
-    """
-    places = [i for i in range(len(sprites)) if not severity or severity[i] == min(severity)]
-    if scores is None:
-        return places[0]
-    if row:
-        scores = scores - LIKENESS_WEIGHT * overlaps(as_tensor(sprites), as_tensor(row)).amax(dim=1)
-    return places[int(scores[places].argmax())]
+def empty_rows(requests: Sequence[SpriteRequest]) -> list[list[Image.Image]]:
+    """A list for each request, for the sprites of its row; the requests of a row share theirs."""
+    return [sprites for row in rows_of(requests) for sprites in [[]] * len(row)]
 
 
 def generate_sprites(
@@ -155,8 +118,7 @@ def generate_sprites(
     ranker: SpriteRanker | None = None,
     with_steps: bool = False,
     watch: Callable[[list[list[DenoisingStep]]], None] | None = None,
-    finished: Mapping[int, Image.Image] = MappingProxyType({}),
-    chunk_size: int = CHUNK_SIZE,
+    rows: Sequence[list[Image.Image]] = (),
     **arguments: Any,
 ) -> Iterator[Sprite]:
     """Generates the best of some candidates of each request, as `generate` makes them, unlike those before in its row.
@@ -165,55 +127,45 @@ def generate_sprites(
         ranker: Scores them; by default that of the pipeline's samples.
         with_steps: Whether sprites have their denoising steps.
         watch: Gets the steps so far of the samples that are being generated, after each step the step of every one.
-        finished: Place of a request -> its processed sprite, which counts in its row and is not generated.
-        chunk_size, arguments: As of `generate`.
-
-    Raises:
-        ValueError: If there is no ranker to choose.
+        rows: For each request the processed sprites of its row, which the chosen one joins; by default `empty_rows`.
     """
     if candidates > 1 and (ranker := ranker or ranker_for(pipeline)) is None:
-        names = " and ".join(Path(each).name for each in RANKING_MODELS)
+        names = " and ".join(Path(model).name for model in RANKING_MODELS)
         raise ValueError(f"Only sprites like those of {names} can be ranked; choose 1 candidate for this model.")
-    steps: list[list[DenoisingStep]] = []
+    tried = [candidate for request in requests for candidate in candidates_of(pipeline, request, candidates)]
+    if with_steps:
+        samples = generate_with_steps(pipeline, tried, watch, **arguments)
+    else:
+        samples = ((sample, ()) for sample in generate(pipeline, tried, **arguments))
+        # A network makes samples and scores them one after the other.
+        samples = samples if getattr(ranker, "unet", None) is pipeline.unet else ahead(samples)
+    made = zip(tried, samples, strict=True)
+    for request, row in zip(requests, rows or empty_rows(requests), strict=True):
+        sprites = [Sprite(request, candidate, *sample) for candidate, sample in islice(made, candidates)]
+        yield choose(sprites, ranker, row) if candidates > 1 else sprites[0]
+
+
+def generate_with_steps(
+    pipeline: PokemonDDPMPipeline, requests: Sequence[SpriteRequest], watch: Callable | None = None, **arguments: Any
+) -> Iterator[tuple[Image.Image, list[DenoisingStep]]]:
+    """The samples of `generate` with their denoising steps; for `watch` see `generate_sprites`."""
+    steps: list[list[DenoisingStep]] = []  # of the chunk that is being generated
     names = ("latents", "pred_original_sample")
 
     def record(pipeline: PokemonDDPMPipeline, step: int, timestep: int, tensors: dict[str, torch.Tensor]) -> None:
-        if step == 0:  # of another chunk
+        if step == 0:
             steps.clear()
         images = (pipeline.postprocess(tensors[name], "pil") for name in names)
         steps.append([DenoisingStep(int(timestep), *pair) for pair in zip(*images, strict=True)])
         if watch is not None:
             watch(steps)
 
-    if with_steps:
-        arguments |= {"callback_on_step_end": record, "callback_on_step_end_tensor_inputs": names}
-    missing = [request for place, request in enumerate(requests) if place not in finished]
-    tried = [each for request in missing for each in candidates_of(pipeline, request, candidates)]
-    samples = enumerate(generate(pipeline, tried, chunk_size=chunk_size, **arguments))
-    # Steps are those of the chunk that is being generated, and a network makes and scores one after the other.
-    if not with_steps and getattr(ranker, "unet", None) is not pipeline.unet:
-        samples = _ahead(samples)
-    for places in rows_of(requests):
-        row: list[Image.Image] = []
-        for place in places:
-            if place in finished:
-                row.append(finished[place])
-                continue
-            made, chosen = [], 0
-            for i, sample in islice(samples, candidates):
-                made.append(Sprite(requests[place], tried[i], sample, [step.pop(0) for step in steps]))
-            if candidates > 1:
-                sprites = [to_sprite(each.sample) for each in made]
-                scores = ranker.score(as_tensor(sprites), requests[place].attributes)
-                if requests[place].sketch:
-                    pictures = as_tensor([each.chosen.picture(sprites[0].width) for each in made])
-                    scores = scores + SKETCH_WEIGHT * overlaps(as_tensor(sprites), pictures).diagonal()
-                chosen = best(sprites, scores, row=row)
-                row.append(sprites[chosen])
-            yield made[chosen]
+    arguments |= {"callback_on_step_end": record, "callback_on_step_end_tensor_inputs": names}
+    for sample in generate(pipeline, requests, **arguments):
+        yield sample, [step.pop(0) for step in steps]
 
 
-def _ahead(items: Iterator[Any]) -> Iterator[Any]:
+def ahead(items: Iterator[Any]) -> Iterator[Any]:
     """Yields items while another thread makes the next chunk: torch and numpy do most of the work without Python."""
     pool = ThreadPoolExecutor(1)
     try:
@@ -223,6 +175,27 @@ def _ahead(items: Iterator[Any]) -> Iterator[Any]:
             yield item
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def choose(candidates: Sequence[Sprite], ranker: SpriteRanker, row: list[Image.Image]) -> Sprite:
+    """The best candidate of a request, whose processed sprite joins the row; those like one of the row score less."""
+    request, sprites = candidates[0].request, [to_sprite(candidate.sample) for candidate in candidates]
+    images = as_tensor(sprites)
+    scores = ranker.score(images, request.attributes)
+    if request.sketch:
+        pictures = as_tensor([candidate.chosen.picture(sprites[0].width) for candidate in candidates])
+        scores = scores + SKETCH_WEIGHT * overlaps(images, pictures).diagonal()
+    if row:
+        scores = scores - LIKENESS_WEIGHT * overlaps(images, as_tensor(row)).amax(dim=1)
+    chosen = best(sprites, scores)
+    row.append(sprites[chosen])
+    return candidates[chosen]
+
+
+def best(sprites: Sequence[Image.Image], scores: torch.Tensor | None, severity: Sequence[int] = ()) -> int:
+    """The place of the processed sprite with the highest score (N,), or of the first one, of the least severity."""
+    places = [i for i in range(len(sprites)) if not severity or severity[i] == min(severity)]
+    return places[0] if scores is None else places[int(scores[places].argmax())]
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,10 +215,26 @@ class Job:
         chosen = f"_best-of-{self.candidates}" * (self.candidates > 1)
         return f"{request.stem}{chosen}.{hashlib.sha256(content.encode()).hexdigest()[:8]}.png"
 
+    def images(self, sprites: Sequence[Sprite]) -> list[Image.Image]:
+        """What a file of each sprite shows."""
+        return [self.settings.postprocess(sprite.sample) for sprite in sprites]
+
     def sprites(self, **options: Any) -> Iterator[Sprite]:
         """The chosen candidate of each request; for the options see `generate_sprites`."""
         options |= {"chunk_size": self.settings.chunk_size, **self.settings.arguments()}
         return generate_sprites(self.pipeline, self.requests, self.candidates, **options)
+
+
+def game_files(job: Job, sprites: Sequence[Sprite], columns: int, image_name: str) -> tuple[Image.Image, str]:
+    """A sheet of sprites for game engines, and as JSON where each is on it, and what gives its sample again."""
+    images, metadata = job.images(sprites), []
+    for chosen in (sprite.chosen for sprite in sprites):
+        start = {"sketch": chosen.sketch, "strength": chosen.strength} if chosen.sketch else {}
+        condition = full_condition(job.pipeline, chosen)
+        metadata.append({"model": job.settings.model, "condition": condition, "seed": chosen.seed, **start})
+    names = [f"{i}_{sprite.request.stem}.png" for i, sprite in enumerate(sprites, 1)]
+    description = sheet_description(image_name, images[0].size, columns, names, metadata)
+    return game_sheet(images, columns), json.dumps(description, indent=2) + "\n"
 
 
 def generate_files(job: Job, folder: Path, raw: bool = False) -> Iterator[Path]:
@@ -255,25 +244,28 @@ def generate_files(job: Job, folder: Path, raw: bool = False) -> Iterator[Path]:
     and count in their rows, so that an interrupted job continues where it stopped. Files have the seed of the chosen
     candidate in their provenance. The pipeline is that of `settings.load`, and no request stands twice. With `raw` the
     files are single samples as they are, in RGBA with alpha as predicted.
-
-    Raises:
-        OSError: If a file cannot be written.
     """
-    pipeline, settings = job.pipeline, job.settings
-    paths, finished = [], {}
-    for i, request in enumerate(job.requests):
-        path = folder / job.file_name(request)
-        try:
-            image = with_8_bits(open_image(path))
-        except (OSError, ValueError):  # there is none, or it is damaged
-            paths.append(path)
-            continue
-        if job.candidates > 1:  # it counts in its row
-            image = to_sprite(image.resize(pipeline.sample_shape[:0:-1], Image.Resampling.NEAREST), None)
-        finished[i] = image
+    paths, rows = [folder / job.file_name(request) for request in job.requests], empty_rows(job.requests)
+    kept = {place: sprite for place, path in enumerate(paths) if (sprite := _finished(job, path)) is not None}
+    missing = [place for place in range(len(paths)) if place not in kept]
+    rest = replace(job, requests=[job.requests[place] for place in missing])
+    # A sprite is chosen when it is asked for: the kept ones before it are in its row by then.
+    sprites = rest.sprites(rows=[rows[place] for place in missing], output_type="np" if raw else "pil")
+    for place, path in enumerate(paths):
+        if place in kept:
+            rows[place].append(kept[place])
+        else:
+            sprite = next(sprites)
+            image = numpy_to_pil(sprite.sample)[0] if raw else job.settings.postprocess(sprite.sample)
+            write_png(image, path, job.settings.provenance(job.pipeline, sprite.chosen))
         yield path
-    sprites = job.sprites(finished=finished, output_type="np" if raw else "pil")
-    for path, sprite in zip(paths, sprites, strict=True):
-        image = VaeImageProcessor.numpy_to_pil(sprite.sample)[0] if raw else settings.postprocess(sprite.sample)
-        write_png(image, path, settings.provenance(pipeline, sprite.chosen))
-        yield path
+
+
+def _finished(job: Job, path: Path) -> Image.Image | None:
+    """The sprite of a file as others of its row are compared with it; None if there is none, or it is damaged."""
+    try:
+        image = with_8_bits(open_image(path))
+    except (OSError, ValueError):
+        return None
+    size = job.pipeline.sample_shape[:0:-1]
+    return to_sprite(image.resize(size, Image.Resampling.NEAREST), None) if job.candidates > 1 else image

@@ -18,19 +18,16 @@ TYPE_COLORS = dict(zip(TYPES, (
     "#298033 #8f602e #0c7d87 #75716a #973cb1 #d5225b #796f45 #5a6f7e #106dce"
 ).split(), strict=True))  # fmt: skip
 COLORS = ("black", "blue", "brown", "gray", "green", "pink", "purple", "red", "white", "yellow")
-SHAPES = (
-    "armor", "arms", "ball", "blob", "bug-wings", "fish", "heads",
-    "humanoid", "legs", "quadruped", "squiggle", "tentacles", "upright", "wings",
-)  # fmt: skip
+SHAPES = tuple(
+    "armor arms ball blob bug-wings fish heads humanoid legs quadruped squiggle tentacles upright wings".split()
+)
 # Emerald, FireRed/LeafGreen, Diamond/Pearl, HeartGold/SoulSilver, Black/White, then sprites made for later games.
 GAMES = ("gen3_e", "gen3_fl", "gen4_dp", "gen4_hs", "gen5", "gen6", "gen7", "gen8", "gen8-mini")
 VIEWS = ("front", "back")
 FINISHES = ("normal", "shiny")
 FORMS = ("base", "mega", "gmax", "alola", "galar")
 # What readers see in the fronts.
-BODIES = (
-    "biped", "blob", "fish", "head", "insect", "multiple", "object", "plant", "quadruped", "serpent", "winged",
-)  # fmt: skip
+BODIES = tuple("biped blob fish head insect multiple object plant quadruped serpent winged".split())
 SIZES = ("tiny", "small", "medium", "large", "huge")
 # Heights in decimeters at which the next size begins, in even steps of the logarithm.
 SIZE_LIMITS = (4, 8, 16, 32)

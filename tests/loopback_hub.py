@@ -135,8 +135,9 @@ class LoopbackHub:
     def __init__(self) -> None:
         self.repositories: dict[tuple[str, str], Repository] = {}  # by type and id
         self.requests: list[str] = []
-        self._failures: dict[str, int] = {}
-        self._action: tuple[str, Callable[[], object]] | None = None
+        self.failures: dict[str, int] = {}  # `which` -> the status of an answer without effect
+        # `which` and what is called once, after a request has had its effect and before it is answered.
+        self.meanwhile: tuple[str, Callable[[], object]] | None = None
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
@@ -155,17 +156,6 @@ class LoopbackHub:
         made = self.repositories[type, id] = Repository(id, type, **options)
         return made
 
-    def fail(self, which: str, status: int) -> None:
-        """Answers requests with an error from now on; they have no effect."""
-        self._failures[which] = status
-
-    def heal(self) -> None:
-        self._failures.clear()
-
-    def meanwhile(self, which: str, action: Callable[[], object]) -> None:
-        """Calls `action` once, after a request has had its effect and before it is answered."""
-        self._action = which, action
-
     def asked(self, which: str) -> list[str]:
         """The requests until now that match."""
         return [request for request in self.requests if re.search(which, request)]
@@ -175,11 +165,11 @@ class LoopbackHub:
         with self._lock:
             self.requests.append(line)
             try:
-                if statuses := [status for which, status in self._failures.items() if re.search(which, line)]:
+                if statuses := [status for which, status in self.failures.items() if re.search(which, line)]:
                     raise HubFailure(statuses[0], "made to fail")
                 answer = self._answer(method, request)
-                if self._action and re.search(self._action[0], line):
-                    act, self._action = self._action[1], None
+                if self.meanwhile and re.search(self.meanwhile[0], line):
+                    (_, act), self.meanwhile = self.meanwhile, None
                     act()
                 return answer
             except HubFailure as failure:
@@ -187,9 +177,9 @@ class LoopbackHub:
 
     def _answer(self, method: str, request: Request) -> Answer:
         for known, pattern, function in ROUTES:
-            found = pattern.fullmatch(urlsplit(request.target).path)
-            if found and known == method.replace("HEAD", "GET"):
-                given = {key: value and unquote(value) for key, value in found.groupdict().items()}
+            match = pattern.fullmatch(urlsplit(request.target).path)
+            if match and known == method.replace("HEAD", "GET"):
+                given = {key: value and unquote(value) for key, value in match.groupdict().items()}
                 return function(self, request, **given)
         raise HubFailure(404, f"The loopback Hub has no {method} {request.target}")
 
@@ -244,7 +234,7 @@ class LoopbackHub:
         inside = [entries[name] for name in sorted(entries) if name.startswith(prefix)]
         if prefix and not inside:
             raise HubFailure(404, f"{folder} does not exist", "EntryNotFound")
-        return Answer([each for each in inside if recursive or "/" not in each["path"].removeprefix(prefix)])
+        return Answer([entry for entry in inside if recursive or "/" not in entry["path"].removeprefix(prefix)])
 
     @route("GET", f"{PAGE}/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
     def resolve(self, request: Request, kind: str | None, id: str, revision: str, path: str) -> Answer:
@@ -271,7 +261,7 @@ class LoopbackHub:
     @route("POST", rf"{PAGE}\.git/info/lfs/objects/batch")
     def lfs_batch(self, request: Request, kind: str | None, id: str) -> Answer:
         repository = self._open(request, kind, id, write=True)
-        objects = [{"oid": each["oid"], "size": each["size"]} for each in json.loads(request.body)["objects"]]
+        objects = [{"oid": file["oid"], "size": file["size"]} for file in json.loads(request.body)["objects"]]
         for wanted in objects:
             if wanted["oid"] not in repository.objects:
                 wanted["actions"] = {"upload": {"href": f"{self.endpoint}/lfs/{repository.type}s/{id}"}}

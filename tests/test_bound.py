@@ -11,10 +11,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from diffusers import DDPMScheduler
 
-from pokemon_ddpm import diffusion as vlb
-from pokemon_ddpm.diffusion import NoiseSchedule, make_scheduler
+from benchmarks.likelihood import prior_term, term
+from pokemon_ddpm.diffusion import NoiseSchedule, make_scheduler, pixel_nll
 from tests.test_diffusion import BETAS, PREDICTION_TYPES, as_prediction, cosine_betas
 
 T = 100
@@ -23,7 +22,6 @@ ALPHA_BAR = np.cumprod(1 - BETA)
 BEFORE = np.concatenate([[1], ALPHA_BAR[:-1]])
 BETA_TILDE = (1 - BEFORE) / (1 - ALPHA_BAR) * BETA
 COSINE = NoiseSchedule.of(make_scheduler(T))
-ZERO_SNR = NoiseSchedule.of(DDPMScheduler.from_config(make_scheduler(T).config, rescale_betas_zero_snr=True))
 M, S = 0.1, 0.3
 # Variance type, and the network's output for a learned one.
 VARIANCES = [("fixed_small", None), ("fixed_large", None), *(("learned_range", v) for v in (-1.0, -0.4, 1.0, 1.5))]
@@ -42,7 +40,7 @@ def test_pixel_nll_is_the_mass_of_the_cell(mean, std, s):
     """Ho et al. 2020, equation 13, where erfc keeps its digits, down to 1e-300, and for any scale of samples."""
     expected, compared = [], []
     moments = torch.tensor([s * mean, 2 * math.log(s * std)], dtype=torch.float64)
-    for level, nll in zip(LEVELS.tolist(), vlb.pixel_nll(s * LEVELS, *moments, s).tolist(), strict=True):
+    for level, nll in zip(LEVELS.tolist(), pixel_nll(s * LEVELS, *moments, s).tolist(), strict=True):
         low = -math.inf if level < -0.999 else (level - 1 / 255 - mean) / std
         high = math.inf if level > 0.999 else (level + 1 / 255 - mean) / std
         mass = upper_tail(low) - upper_tail(high) if low + high > 0 else upper_tail(-high) - upper_tail(-low)
@@ -56,7 +54,7 @@ def test_pixel_nll_is_the_mass_of_the_cell(mean, std, s):
 def test_pixel_nll_and_its_gradients_are_finite_everywhere():
     mean = torch.linspace(-20, 20, 81, dtype=torch.float64).view(-1, 1, 1).requires_grad_()
     log_var = torch.linspace(-25, 5, 31, dtype=torch.float64).view(-1, 1).requires_grad_()
-    nll = vlb.pixel_nll(LEVELS[::5].float(), mean, log_var)
+    nll = pixel_nll(LEVELS[::5].float(), mean, log_var)
     assert nll.dtype == torch.float64 and nll.isfinite().all() and (nll >= 0).all()
     nll.sum().backward()
     assert mean.grad.isfinite().all() and log_var.grad.isfinite().all()
@@ -103,27 +101,13 @@ def test_the_terms_of_gaussian_data(prediction_type, variance_type, learned):
     clean, noisy = batch(timesteps)
     prediction = with_variance(best_prediction(prediction_type, noisy, timesteps, ALPHA_BAR), learned)
     schedule = replace(COSINE, prediction_type=prediction_type)
-    computed = vlb.bound_term(schedule, variance_type, prediction, clean, noisy, timesteps)
+    computed = term(schedule, variance_type, prediction, clean, noisy, timesteps)
     assert computed.shape == (6,) and computed.dtype == torch.float64
     v = {"fixed_small": 0, "fixed_large": 1}.get(variance_type, ((learned or 0) + 1) / 2)
     variance = BETA[t] ** v * BETA_TILDE[t] ** (1 - v)
     error = clean_weight(BETA, ALPHA_BAR, BEFORE)[t] ** 2 * clean_variance(ALPHA_BAR[t])
     expected = 0.5 * (np.log(variance / BETA_TILDE[t]) - 1 + (BETA_TILDE[t] + error) / variance)
     np.testing.assert_allclose(computed.numpy(), expected, rtol=1e-4, atol=1e-9)
-
-
-@pytest.mark.parametrize("variance_type", ["fixed_small", "fixed_large"])
-@pytest.mark.parametrize("s", [1.0, 0.5])
-def test_the_first_term_is_the_likelihood_of_the_pixels(s, variance_type):
-    """Of 8-bit levels around the predicted x_0, with the variance of the next timestep."""
-    clean = (s * LEVELS[[90, 120, 140, 200]]).view(1, 1, 2, 2)
-    predicted, first = clean + s * torch.tensor([0.01, -0.005, 0.0, 0.02]).view(1, 1, 2, 2), torch.tensor([0])
-    noisy = COSINE.add_noise(clean, torch.zeros_like(clean), first)
-    found = vlb.bound_term(replace(COSINE, scaling_factor=s), variance_type, predicted, clean, noisy, first)
-    std = math.sqrt(BETA_TILDE[1])
-    pairs = zip(clean.flatten().tolist(), predicted.flatten().tolist(), strict=True)
-    mass = [upper_tail((x - s / 255 - m) / std) - upper_tail((x + s / 255 - m) / std) for x, m in pairs]
-    assert found.item() == pytest.approx(-np.log(mass).mean(), rel=1e-5)
 
 
 @pytest.mark.parametrize(("beta_schedule", "steps"), [("squaredcos_cap_v2", 8), ("linear", 40)])
@@ -144,8 +128,8 @@ def test_the_whole_bound_of_gaussian_data_is_its_entropy(beta_schedule, steps):
     best = best_prediction("epsilon", noisy, timesteps, alpha_bar)
 
     def total(variance_type: str, learned: torch.Tensor | float | None = None) -> float:
-        terms = vlb.bound_term(schedule, variance_type, with_variance(best, learned), clean, noisy, timesteps)
-        return (terms.sum() + vlb.prior_term(schedule, clean)[0]).item()
+        terms = term(schedule, variance_type, with_variance(best, learned), clean, noisy, timesteps)
+        return (terms.sum() + prior_term(schedule, clean)[0]).item()
 
     last = alpha_bar[-1]
     start = 0.5 * (last * (S**2 + M**2) - last - math.log(last * S**2 + 1 - last))
@@ -154,15 +138,3 @@ def test_the_whole_bound_of_gaussian_data_is_its_entropy(beta_schedule, steps):
     # L_0 has the mass of a cell, not its density; on average they differ by the fourth power of the cell's width.
     assert tight == pytest.approx(entropy + start, abs=1e-5)
     assert min(total("fixed_small"), total("fixed_large"), total("learned_range", 0.0)) > tight
-
-
-@pytest.mark.parametrize("prediction_type", ["v_prediction", "sample"])
-def test_with_zero_terminal_snr_the_last_term_is_finite(prediction_type):
-    timesteps = torch.tensor([T - 1])
-    clean, noisy = batch(timesteps, ZERO_SNR)
-    prediction = (M if prediction_type == "sample" else -M) * torch.ones_like(clean)  # E[x_0], independent of x_T
-    schedule = replace(ZERO_SNR, prediction_type=prediction_type)
-    computed = vlb.bound_term(schedule, "fixed_large", prediction, clean, noisy, timesteps)
-    bar = ZERO_SNR.alpha_bar[-2].item()  # x_{T-1} | x_0 is N(sqrt(bar) x_0, 1 - bar), and beta_T is 1
-    expected = 0.5 * (-math.log(1 - bar) - 1 + (1 - bar) + bar * S**2)
-    assert computed.item() == pytest.approx(expected, rel=1e-5, abs=1e-12)

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from diffusers import ConfigMixin, DDIMScheduler, DDPMScheduler, EulerDiscreteScheduler, ModelMixin, SchedulerMixin
+from diffusers import ConfigMixin, DDIMScheduler, DDPMScheduler, ModelMixin, SchedulerMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
@@ -60,8 +60,7 @@ def test_tables_are_those_of_the_papers(beta_schedule, steps):
     np.testing.assert_allclose(schedule.snr[:-1].numpy(), (alpha_bar / (1 - alpha_bar))[:-1], rtol=1e-5)
     # Bayes: the precision 1 / (1 - alpha_bar_{t-1}) of x_{t-1} given x_0, plus (1 - beta_t) / beta_t from x_t.
     precision = 1 / (1 - alpha_bar[:-1]) + (1 - beta[1:]) / beta[1:]
-    np.testing.assert_allclose(schedule.posterior_variance[1:].numpy(), 1 / precision, rtol=1e-5)
-    assert schedule.posterior_variance[0] == 0
+    np.testing.assert_allclose(schedule.posterior_log_variance[1:].exp().numpy(), 1 / precision, rtol=1e-5)
 
 
 @pytest.mark.parametrize("scaling_factor", [1.0, 0.5])
@@ -93,23 +92,15 @@ def chi_square(values: torch.Tensor, bins: int) -> float:
     return ((counts - counts.mean()).square() / counts.mean()).sum().item()
 
 
-def test_timesteps_are_uniform_and_independent_by_default():
-    timesteps = sample_timesteps(100_000, T, torch.Generator().manual_seed(0))
-    assert timesteps.dtype == torch.int64
-    assert torch.equal(timesteps, sample_timesteps(100_000, T, torch.Generator().manual_seed(0)))
-    # The 0.1 % and 99.9 % quantiles for 49 degrees of freedom: stratified ones would be more even.
-    assert 23.9 < chi_square(timesteps // 20, 50) < 85.4
-
-
 @pytest.mark.parametrize("count", [1, 8, 50, 1000])
-def test_stratified_timesteps_have_exactly_one_in_each_part_in_random_order(count):
+def test_timesteps_have_exactly_one_in_each_part_in_random_order(count):
     generator = torch.Generator().manual_seed(0)
     for _ in range(20):
-        timesteps = sample_timesteps(count, T, generator, stratified=True)
+        timesteps = sample_timesteps(count, T, generator)
         assert (timesteps.sort().values // (T // count)).tolist() == list(range(count))
         assert count == 1 or not torch.equal(timesteps, timesteps.sort().values)
     # Every row is uniform, also where the parts (3) do not divide the range (10).
-    timesteps = torch.stack([sample_timesteps(3, 10, generator, stratified=True) for _ in range(3000)])
+    timesteps = torch.stack([sample_timesteps(3, 10, generator) for _ in range(3000)])
     assert max(chi_square(row, 10) for row in timesteps.T) < 27.9  # the 99.9 % quantile for 9 degrees of freedom
 
 
@@ -172,14 +163,8 @@ def test_a_sampler_has_the_settings_of_the_training_whichever_was_before(name, t
     assert not sampler.config.get("thresholding")
     trained.save_pretrained(tmp_path)
     others = [DDPMScheduler.from_pretrained(tmp_path), diffusion.student_scheduler(trained)]
-    others += [make_sampler(each, trained) for each in SAMPLERS]
-    assert all(own_settings(make_sampler(name, each)) == own_settings(sampler) for each in others)
-
-
-def test_too_few_timesteps_are_refused_and_other_samplers_have_the_name_of_their_class():
-    with pytest.raises(ValueError, match="more than 20 timesteps, not 20"):
-        make_scheduler(20, "linear")
-    assert sampler_name(EulerDiscreteScheduler()) == "EulerDiscreteScheduler"
+    others += [make_sampler(other, trained) for other in SAMPLERS]
+    assert all(own_settings(make_sampler(name, other)) == own_settings(sampler) for other in others)
 
 
 @pytest.mark.parametrize(

@@ -60,12 +60,6 @@ def test_a_failing_write_leaves_the_old_file_and_no_partial_one(tmp_path, monkey
     assert [each.read_text() for each in tmp_path.iterdir()] == [old] * bool(old)
 
 
-def test_an_error_names_the_path_that_was_given(tmp_path):
-    with pytest.raises(FileNotFoundError) as raised:
-        write_file(tmp_path / "none" / "a.txt", "content")
-    assert raised.value.filename == str(tmp_path / "none" / "a.txt")
-
-
 REQUIRED = {
     "model": "someone/pokémon-64",
     "condition": {"type": {"fire": 0.7, "water": 0.3}, "color": "red"},

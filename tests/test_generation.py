@@ -9,10 +9,9 @@ import torch
 from pokemon_ddpm import PokemonDDPMPipeline, generation
 from pokemon_ddpm.diffusion import make_sampler
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate, read_settings
-from pokemon_ddpm.pipelines.sampling import compress_range
 from pokemon_ddpm.postprocessing import enlarge, remove_background, to_sprite
 from pokemon_ddpm.preprocessing import on_white
-from pokemon_ddpm.studio import Job, dtype_of, generate_files, generate_sprites
+from pokemon_ddpm.studio import Job, generate_files, generate_sprites
 from pokemon_ddpm.vocabulary import CONDITIONS
 from tests.tiny_models import network_calls, seeded, tiny_pipeline
 
@@ -25,7 +24,6 @@ REQUESTS = [
     SpriteRequest(2**64 - 1),
 ]
 SETTINGS = GenerationSettings("a", "ddpm", 2, 3.0, transparent=True, palette=4, min_fragment=3, scale=2, chunk_size=3)
-FURTHER = {"guidance_interval": (0.5, 2.0), "guidance_rescale": 0.5, "negative_pokemon_type": ("ice", "rock")}
 
 
 @pytest.fixture
@@ -60,24 +58,18 @@ def test_chunks_are_whole_and_yielded_when_they_are_finished(known, chunk_size, 
 
 
 def test_steps_contain_the_sample_and_the_predicted_clean_image(known):
-    tensors_of_steps: list[dict[str, torch.Tensor]] = []
-    names = ["latents", "pred_original_sample"]
-
     requests = [REQUESTS[3], REQUESTS[1], *REQUESTS[1:4]]
     made = generate_sprites(known, requests, with_steps=True, guidance_scale=1)
-    found = [(sprite.sample, sprite.steps) for sprite in made]
-    assert [image.tobytes() for image, _ in found] == contents(known, requests, guidance_scale=1)
-    for image, steps in found:
-        assert image.tobytes() == steps[-1].sample.tobytes()
-        assert [step.timestep for step in steps] == [999, 666, 332]
-    # The same in a call of the pipeline.
-    keep = {"callback_on_step_end": lambda *given: tensors_of_steps.append(given[3]) or {}}
-    keep |= {"callback_on_step_end_tensor_inputs": names}
-    known(("flying", "fire"), color="red", guidance_scale=1, generator=seeded(1), **keep)
-    for step, tensors in zip(found[1][1], tensors_of_steps, strict=True):
-        for image, name in zip((step.sample, step.pred_original_sample), names, strict=True):
-            pixels = ((compress_range(tensors[name])[0] / 2 + 0.5).clamp(0, 1) * 255).permute(1, 2, 0).numpy()
-            assert np.abs(np.asarray(image) - pixels).max() <= 1.5  # one gray level, and rounding
+    predicted, names = [], ["pred_original_sample"]
+    keep = {"callback_on_step_end": lambda *given: predicted.append(given[3][names[0]]) or {}}
+    keep |= {"callback_on_step_end_tensor_inputs": names, "generator": seeded(3)}
+    known({"fire": 0.7, "water": 0.3}, guidance_scale=1, **keep)  # the first of them
+    for sprite, expected in zip(made, contents(known, requests, guidance_scale=1), strict=True):
+        assert sprite.sample.tobytes() == sprite.steps[-1].sample.tobytes() == expected
+        assert [step.timestep for step in sprite.steps] == [999, 666, 332]
+        for step, tensor in zip(sprite.steps, predicted, strict=True) if sprite.request is requests[0] else ():
+            (image,) = known.postprocess(tensor, "pil")
+            assert np.abs(np.asarray(step.pred_original_sample, dtype=int) - image).max() <= 1
 
 
 def test_a_sample_becomes_the_image_of_a_file(known):
@@ -90,13 +82,11 @@ def test_a_sample_becomes_the_image_of_a_file(known):
         assert GenerationSettings("somewhere", **settings).postprocess(sample) == expected
 
 
-@pytest.mark.parametrize("further", [{}, FURTHER, {"negative_pokemon_type": {"ice": 1.0, "rock": 2.5}}])  # of before
-def test_a_file_contains_its_settings_and_its_request(tmp_path, known, further):
-    settings = replace(SETTINGS, further=further)
-    files = generate_files(Job(known, settings, REQUESTS), tmp_path)
+def test_a_file_contains_its_settings_and_its_request(tmp_path, known):
+    files = generate_files(Job(known, SETTINGS, REQUESTS), tmp_path)
     first = next(files)
     assert [first] == list(tmp_path.iterdir())  # each is written when it is finished
-    assert [read_settings(path) for path in [first, *files]] == [(settings, request) for request in REQUESTS]
+    assert [read_settings(path) for path in [first, *files]] == [(SETTINGS, request) for request in REQUESTS]
 
 
 def test_only_files_that_are_missing_or_damaged_are_generated(tmp_path, known):
@@ -138,9 +128,6 @@ def test_a_hostile_value_is_refused_and_writes_nothing(tmp_path, known, text, wh
 def test_settings_load_their_model(tmp_path, known):
     known.save_pretrained(tmp_path)
     loaded = GenerationSettings(str(tmp_path)).load()
-    for unknown in ("save", "int8", "float17", "float8_e4m3fn"):
-        with pytest.raises(ValueError, match="dtype must be one of torch.float32, "):
-            GenerationSettings(str(tmp_path), dtype=unknown).load()
     assert loaded.device == generation.best_device() == torch.device("cpu")
     known.scheduler = make_sampler("dpmsolver++", known.scheduler)
     known.scheduler.register_to_config(solver_order=1)  # as a distilled model has it
@@ -152,16 +139,15 @@ def test_settings_load_their_model(tmp_path, known):
     ("device", "flags", "expected"),
     [
         ("cpu", {"avx512_bf16": True}, "bfloat16"),
-        ("cpu", {"amx_bf16": True, "avx512_bf16": False}, "bfloat16"),
         ("cpu", {"avx512_f": True, "architecture": "x86_64"}, "float32"),
         ("cpu", None, "float32"),
         ("mps", {"avx512_bf16": True}, "float32"),
     ],
 )
-def test_the_best_dtype_is_that_of_the_processor(tmp_path, monkeypatch, device, flags, expected):
+def test_the_best_dtype_is_that_of_the_processor(monkeypatch, device, flags, expected):
     monkeypatch.setattr(generation, "best_device", lambda: torch.device(device))
     if flags is None:
         monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     else:
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags, raising=False)
-    assert generation.best_dtype() == dtype_of(None) == dtype_of(tmp_path) == expected
+    assert generation.best_dtype() == expected

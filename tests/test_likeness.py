@@ -101,21 +101,6 @@ def test_shades_go_to_shades_of_another_hue() -> None:
     assert share_palette(shared, sprite(RED, DARK_RED, RED, PALE_RED)) == shared
 
 
-def test_an_area_does_not_become_an_outline() -> None:
-    """Even if its color is nearest to black, unless there is no room elsewhere."""
-    dark = (60, 30, 70)
-    assert share_palette(sprite(OUTLINE, dark), sprite(OUTLINE, OUTLINE, RED, RED)) == sprite(OUTLINE, RED)
-    assert share_palette(sprite(dark, dark), sprite(OUTLINE, OUTLINE)) == sprite(OUTLINE, OUTLINE)
-
-
-def test_light_edges_become_an_outline() -> None:
-    """If the sprite has a dark color. The first column is empty, and the last one the edge of the image."""
-    closed = np.array(sprite(WHITE, WHITE, RED, OUTLINE))
-    closed[0, 1:] = closed[1, 1] = closed[1, 9] = (*OUTLINE, 255)
-    assert np.array_equal(close_outline(sprite(WHITE, WHITE, RED, OUTLINE)), closed)
-    assert close_outline(sprite(WHITE, PALE_RED)) == sprite(WHITE, PALE_RED)
-
-
 def test_empty_sprites_give_and_take_no_color() -> None:
     empty, other = Image.new("RGBA", (4, 4), (255, 255, 255, 0)), sprite(RED, BLUE)
     assert close_outline(empty) == share_palette(empty, other) == empty and share_palette(other, empty) == other

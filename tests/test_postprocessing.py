@@ -10,8 +10,6 @@ from pokemon_ddpm.pipelines.sprite_preprocessing import oklab, transparent, uniq
 from pokemon_ddpm.postprocessing import CELL, enlarge, fit_palette, reduce_palette, remove_fragments, to_sprite
 
 COLORS = {"#": (20, 20, 20), "o": (220, 60, 40), ".": (255, 255, 255), "n": (251, 255, 238)}  # n is noisy white
-RADIUS = np.hypot(*np.mgrid[-12:12, -12:12])
-DISC = (RADIUS >= 3) & (RADIUS <= 8)
 
 
 def image_of(*rows: str) -> Image.Image:
@@ -42,35 +40,6 @@ def test_nothing_is_left_to_remove_from_an_empty_image():
     assert to_sprite(image_of("...", ".n.", "...")).tobytes() == empty.tobytes()
     few = image_of(".n#", "ono", "...")
     assert reduce_palette(few, 5) == few
-
-
-def test_invisible_pixels_take_no_color_and_are_unchanged():
-    pixels = np.zeros((4, 4, 4), dtype=np.uint8)
-    pixels[:2, :, :3] = np.random.default_rng(0).integers(0, 256, (2, 4, 3))
-    pixels[2] = (200, 0, 0, 255)
-    pixels[3] = (0, 0, 200, 120)
-    pixels[3, 0] = (0, 4, 200, 255)
-    result = np.asarray(reduce_palette(Image.fromarray(pixels), 2))
-    assert np.array_equal(result[:2], pixels[:2]) and np.array_equal(result[..., 3], pixels[..., 3])
-    assert len(unique_colors(result[2:, :, :3].reshape(-1, 3))) == 2
-
-
-@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-def test_a_sample_becomes_a_sprite(mode):
-    """A disc of hundreds of colors with a hole of noisy white, on noisy white, a fragment, and an uncertain edge."""
-    low, high = np.where(DISC, 30, np.where(RADIUS < 3, 248, 230)), np.where(DISC, 200, 256)
-    pixels = np.random.default_rng(0).integers(low[..., None], high[..., None], (24, 24, 3)).astype(np.uint8)
-    pixels = np.array(Image.fromarray(pixels).convert(mode))
-    pixels[0, :2, :3] = 20
-    if mode == "RGBA":
-        pixels[..., 3] = np.random.default_rng(1).integers(128, 256, DISC.shape) * (RADIUS <= 8)
-        pixels[0, :2, 3] = 255
-    sprite = np.asarray(to_sprite(Image.fromarray(pixels)))
-    assert np.array_equal(sprite[..., 3], 255 * (RADIUS <= 8)) and (sprite[RADIUS > 8, :3] == 255).all()
-    assert 12 <= len(unique_colors(sprite[sprite[..., 3] > 0][:, :3])) <= 16
-    everything = np.asarray(to_sprite(Image.fromarray(pixels), palette=None, min_fragment=1))
-    assert np.array_equal(everything[..., :3][RADIUS <= 8], pixels[..., :3][RADIUS <= 8])
-    assert (everything[0, :3, 3] == [255, 255, 0]).all()
 
 
 def test_a_real_sprite_stays_as_it_is(sprites_dir):
@@ -118,22 +87,6 @@ def test_a_palette_has_the_means_of_the_clusters_of_ward() -> None:
     expected = np.array([lab[clusters == cluster].mean(axis=0) for cluster in range(1, 8)])
     found = fit_palette(lab, 7)
     assert np.allclose(found[found[:, 0].argsort()], expected[expected[:, 0].argsort()])
-
-
-def test_a_few_gray_levels_hardly_change_a_sprite() -> None:
-    """Samples of two machines differ by one level here and there, and stay the same sprite."""
-    equal = []
-    for seed in range(20):
-        random = np.random.default_rng(seed)
-        centers = random.integers(0, 256, (12, 3))[random.integers(0, 12, (16, 16))]
-        centers = centers.repeat(4, axis=0).repeat(4, axis=1)
-        one = (centers + random.normal(0, 12, centers.shape)).clip(1, 254).astype(np.uint8)
-        other = one.copy()
-        for y, x, channel in random.integers((64, 64, 3), size=(6, 3)):
-            other[y, x, channel] += random.choice([-1, 1])
-        sprites = [np.asarray(reduce_palette(Image.fromarray(each))) for each in (one, other)]
-        equal.append((sprites[0] == sprites[1]).all(axis=2).mean())
-    assert np.mean(equal) > 0.998
 
 
 def merged(pixels: np.ndarray, *arguments: float) -> np.ndarray:

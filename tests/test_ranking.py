@@ -37,14 +37,16 @@ def test_verdicts_are_linear_in_the_activations(tmp_path, monkeypatch):
         features += [each.mean(dim=(2, 3)), each.amax(dim=(2, 3)), each.std(dim=(2, 3))]
     ranker = SpriteRanker(student)
     expected = torch.cat(features, dim=1).float() @ ranker.head.weight.T + ranker.head.bias
-    torch.testing.assert_close(ranker(images), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(ranker.verdicts(images), expected, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(ranker.score(images), expected @ torch.tensor(WEIGHTS), rtol=1e-4, atol=1e-4)
     assert expected.shape == (3, len(VERDICTS)) and not unet.mid_block._forward_hooks
     student.save_pretrained(tmp_path)
     save_file(ranker.head.state_dict(), tmp_path / RANKER_FILE)
     monkeypatch.setattr(ranking, "RANKING_MODELS", (str(tmp_path / "none"), str(tmp_path)))
     again = ranking.ranker_for(student)
-    assert torch.equal(again(images), ranker(images)) and ranking.ranker_for(tiny_student(16)) is None
+    assert (
+        torch.equal(again.verdicts(images), ranker.verdicts(images)) and ranking.ranker_for(tiny_student(16)) is None
+    )
 
 
 @torch.no_grad()

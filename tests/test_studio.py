@@ -1,9 +1,7 @@
 """The studio: seeds as everywhere, and candidates against the samples of their seeds."""
 
-import json
 import threading
 from dataclasses import replace
-from pathlib import Path
 from types import MappingProxyType
 
 import pytest
@@ -28,12 +26,6 @@ class Reddest:
 
 
 PIPELINE = tiny_pipeline(channels=4)
-SEEDS = json.loads(Path(__file__).with_name("sample_seeds.json").read_text())  # the page has them, too
-
-
-def test_seeds_of_samples_are_those_of_every_version():
-    assert [[*key, sample_seed(*key)] for *key, _ in SEEDS] == SEEDS
-    assert sample_seed(2**63, "1-front") == 1929474508
 
 
 def test_neighboring_seeds_and_sprites_share_no_candidate():
@@ -130,7 +122,8 @@ def test_a_row_is_chosen_one_after_the_other_unlike_those_before():
 def test_rows_have_equal_conditions_and_at_most_16_sprites():
     conditions = [("fire", {}), ("fire", {"color": "red"}), *[(None, {})] * 20, ("fire", {})]
     requests = [SpriteRequest(7, *each, number=i) for i, each in enumerate(conditions)]
-    assert rows_of(requests) == [[0], [1], [*range(2, 18)], [*range(18, 22)], [22]] and rows_of([]) == []
+    numbers = [[request.number for request in row] for row in rows_of(requests)]
+    assert numbers == [[0], [1], [*range(2, 18)], [*range(18, 22)], [22]] and rows_of([]) == []
 
 
 def test_a_folder_that_is_continued_has_the_sprites_of_an_unbroken_one(tmp_path, monkeypatch):

@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 from pokemon_ddpm import SpriteConditioner, SpriteTensors, load_sprites
 from pokemon_ddpm.app.handlers import Refused, controls, default_settings, new_job
 from pokemon_ddpm.cli import app
-from pokemon_ddpm.data import load_tensors
+from pokemon_ddpm.data import load_tensors, tag_labels
 from pokemon_ddpm.dataset_scripts import sprite_archive
 from pokemon_ddpm.generation import SpriteRequest, generate, read_settings
 from pokemon_ddpm.training.batches import drop_conditions
-from pokemon_ddpm.training.networks import build_conditioner, training_conditions
+from pokemon_ddpm.training.networks import training_conditions
 from pokemon_ddpm.vocabulary import COLORS, SHAPES, TYPES
 from tests.labelled_images import box_image
 from tests.small_archives import write_small_archive
@@ -55,7 +55,7 @@ def test_the_embedding_is_the_sum_over_the_root_of_the_number(conditioner):
 def test_unknown_tags_are_named_with_the_nearest(conditioner):
     with pytest.raises(ValueError, match="^Unknown tag 'wing'. Did you mean 'wings'[?] Known: fox, owl, .*, any.$"):
         conditioner.encode([None], tags=[["fox", "wing"]])
-    with pytest.raises(ValueError, match="^tags is no condition of this model; its conditions are type.$"):
+    with pytest.raises(ValueError, match="^tags is no condition of this model; its conditions are pokemon_type.$"):
         SpriteConditioner({"type": list(TYPES)}, 8).tag_ids("fox")
     for wrong in (3, 0, ["fox", None], [["fox"]], torch.tensor([1]), b"fox"):
         with pytest.raises(ValueError, match="^tags must be words, a list of words, or None, not "):
@@ -76,19 +76,16 @@ def test_a_call_takes_one_set_or_one_for_each_type():
     assert torch.equal(same[0], same[1]) and not torch.equal(same[0], same[2])
 
 
-def test_a_request_has_its_tags_as_one_text(tmp_path):
+def test_a_request_has_its_tags_as_a_text_or_a_list(tmp_path):
     pipeline = tiny_pipeline(vocabulary=VOCABULARY, channels=4)
-    requests = [SpriteRequest(5, "fire", {"tags": "fox wings"}), SpriteRequest(5, "fire", {"color": None})]
+    requests = [SpriteRequest(5, "fire", {"tags": tags}) for tags in ("fox wings", ["fox", "wings"])]
     plain = pipeline(["fire"], tags=["wings", "fox"], generator=torch.Generator().manual_seed(5)).images[0]
-    found = list(generate(pipeline, requests[:1], chunk_size=1))
-    assert found[0].tobytes() == plain.tobytes()
+    assert {each.tobytes() for each in generate(pipeline, requests, chunk_size=1)} == {plain.tobytes()}
     pipeline.save_pretrained(tmp_path / "model")
     command = ["generate", "--model", tmp_path / "model", "--num-images", 1, "--output-dir", tmp_path / "sprites"]
     result = CliRunner().invoke(app, [*map(str, command), "--tag", "fox", "--tag", "wings"])
     (file,) = (tmp_path / "sprites").glob("*.png")
     assert result.exit_code == 0 and read_settings(file)[1].attributes["tags"] == "fox wings"
-    result = CliRunner().invoke(app, [*map(str, command), "--tag", "wing"])
-    assert result.exit_code and "Unknown tag 'wing'. Did you mean 'wings'?" in result.output
 
 
 def test_the_app_offers_several_tags_at_once():
@@ -136,6 +133,11 @@ def test_sprites_have_the_tags_of_their_form_and_backs_none_of_faces(tmp_path):
         assert [tensors.own_values["tags"][tag] for tag in present] == sorted(row["tags"])
 
 
+def test_tags_that_would_fill_the_memory_are_refused():
+    with pytest.raises(ValueError, match="^32,769 different tags of 32,769 images are too many; leave out long texts"):
+        tag_labels([[*map(str, range(2**15 + 1))], *[[]] * 2**15])
+
+
 def test_words_of_captions_train_if_they_are_not_too_rare_or_too_frequent(tmp_path):
     (tmp_path / "own").mkdir()
     captions = ["A blue Dragon, with horns!"] * 4 + [["a", "red fox/cat", "with any horns"]] * 4 + ["a unique-one"]
@@ -156,13 +158,13 @@ def test_words_of_captions_train_if_they_are_not_too_rare_or_too_frequent(tmp_pa
 
 
 def tagged_conditioner(rows: int = 12) -> SpriteConditioner:
-    """Draws from twelve lines of one type, each with a part and a build of its own."""
+    """Draws from twelve lines of one type, each with a part and a build of its own, three of each shape."""
     parts, build = ([f"{kind}{line}" for line in range(rows)] for kind in ("part", "build"))
     data = SpriteTensors(
         torch.zeros(rows, 4, 8, 8, dtype=torch.uint8),
         {
             "type": torch.tensor([[3, 18]] * rows), "line": torch.arange(rows), "color": torch.arange(rows) % 10,
-            "shape": torch.arange(rows), "tags": torch.eye(rows, dtype=torch.bool).repeat(1, 2),
+            "shape": torch.arange(rows) // 3, "tags": torch.eye(rows, dtype=torch.bool).repeat(1, 2),
         },
         own_values={"tags": (*parts, *build)},
     )  # fmt: skip
@@ -172,52 +174,32 @@ def tagged_conditioner(rows: int = 12) -> SpriteConditioner:
     return SpriteConditioner(vocabulary, 8, training_conditions=table | {"build": build})
 
 
-def test_parts_are_drawn_from_one_line_and_the_build_from_another():
+def test_parts_and_build_are_drawn_from_two_lines_of_the_drawn_shape():
     conditioner, lines = tagged_conditioner(), Counter()
-    for seed in range(200):
+    for seed in range(400):
         drawn = conditioner.draw("electric", {}, seed)
-        part, build = drawn["tags"].split()
-        assert build == f"build{SHAPES.index(drawn['shape'])}"  # of the line of the shape
-        lines[part] += 1
+        part, build = (int(tag.strip("abdiklprtu")) for tag in drawn["tags"].split())
+        assert part // 3 == build // 3 == SHAPES.index(drawn["shape"])
+        lines[part, build] += 1
         assert drawn == conditioner.draw("electric", {"tags": None}, seed)
-    assert len(lines) == 12 and lines.most_common()[-1][1] > 4
+    assert len(lines) == 12 * 3 and lines.most_common()[-1][1] > 2
     assert conditioner.nothing_drawn == {"color": "any", "shape": "any", "tags": "any"}
 
 
 def test_given_tags_are_kept_and_decide_what_is_drawn():
     conditioner = tagged_conditioner()
     found = {conditioner.draw(None, {"tags": "part1 part2 part3 build4"}, seed)["shape"] for seed in range(60)}
-    assert found == {SHAPES[number] for number in (1, 2, 3, 4)}
+    assert found == {SHAPES[0], SHAPES[1]}
     assert all("tags" not in conditioner.draw(None, {"tags": tags}, 0) for tags in ("any", ["part1"]))
 
 
-@pytest.mark.parametrize("change", [{"tags": ["0"]}, {"tags": ["99"] * 12}, {"build": ["new"]}, {"tags": ["-1"] * 12}])
-def test_a_table_with_other_tags_is_refused(change):
+@pytest.mark.parametrize("change", [
+    {"tags": ["0"]}, {"tags": ["99"] * 12}, {"build": ["new"]}, {"tags": ["-1"] * 12}, {"build": None},
+    {"vocabulary": {"type": TYPES, "color": COLORS, "shape": SHAPES}, "build": [], "tags": [""] * 12},
+], ids=str)  # fmt: skip
+def test_a_table_with_other_tags_or_for_a_model_without_is_refused(change):
     config = tagged_conditioner().config
+    table = {name: values for name, values in {**config.training_conditions, **change}.items() if values is not None}
+    vocabulary = table.pop("vocabulary", config.vocabulary)
     with pytest.raises(ValueError, match="training_conditions do not fit"):
-        SpriteConditioner(**{**config, "training_conditions": {**config.training_conditions, **change}})
-
-
-def test_a_table_without_the_build_or_for_a_model_without_tags_is_refused():
-    config = tagged_conditioner().config
-    table = {name: values for name, values in config.training_conditions.items() if name != "build"}
-    plain = {name: values for name, values in config.vocabulary.items() if name != "tags"}
-    for vocabulary, other in ((config.vocabulary, table), (plain, table | {"build": [], "tags": [""] * 12})):
-        with pytest.raises(ValueError, match="training_conditions do not fit"):
-            SpriteConditioner(vocabulary, 8, training_conditions=other)
-    assert SpriteConditioner(plain, 8, training_conditions={}).draw("fire", {}, 0) == {}
-
-
-def test_a_tag_with_a_space_is_refused():
-    with pytest.raises(ValueError, match="Unusable values of tags: 'big wings'.* must not contain a space"):
-        SpriteConditioner({"type": list(TYPES), "tags": ["big wings"]}, 8)
-
-
-def test_new_tags_leave_a_trained_network_as_it_is_where_none_are_given():
-    trained = SpriteConditioner({"type": list(TYPES)}, 128)
-    unet = tiny_pipeline().unet
-    values = {"type": TYPES, "tags": TAGS, "source": ["pokemon", "mine"]}
-    trained = SpriteConditioner({"type": list(TYPES)}, unet.time_embedding.linear_2.out_features)
-    continued = build_conditioner(unet, ["type", "tags", "source"], trained, values)
-    torch.testing.assert_close(continued.encode(["fire"]), trained.encode(["fire"]))
-    assert continued.tables["tags_embedding"].weight.std() < trained.tables["type_embedding"].weight.std()
+        SpriteConditioner(vocabulary, 8, training_conditions=table)

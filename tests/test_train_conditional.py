@@ -62,13 +62,13 @@ def newest(run: Path) -> int:
 
 def test_an_update_is_that_of_adamw_by_hand(tmp_path):
     """With clipping and a learning rate of their own, and then the average of the weights."""
-    adam = "adam_beta1=0.5 adam_beta2=0.7 adam_weight_decay=0.3 adam_epsilon=1e-3 max_grad_norm=0.02 ema_decay=0.05"
-    more = ["--train_batch_size=32", "--lr_warmup_steps=0", *(f"--{each}" for each in adam.split())]
-    with runs.trainer([*runs.tiny_flags(tmp_path, dropout=0.0), *more]) as run:
+    more = ["--train_batch_size=32", "--lr_warmup_steps=0", "--adam_weight_decay=0.3", "--ema_decay=0.05"]
+    with runs.trainer([*runs.tiny_flags(tmp_path, dropout=0.0), *more], MAX_GRAD_NORM=0.02) as run:
         for group in run.optimizer.param_groups:  # those of tags, too
-            group["lr_factor"] = 2.0
-        twin, averages = copy.deepcopy(run.unwrapped), None
-        adamw = torch.optim.AdamW(twin.parameters(), lr=1, betas=(0.5, 0.7), weight_decay=0.3, eps=1e-3)
+            group |= {"lr_factor": 2.0, "eps": 1e-3}  # so that rounding of tiny gradients does not count
+        model = run.tensors.model
+        twin, averages = copy.deepcopy(model), None
+        adamw = torch.optim.AdamW(twin.parameters(), lr=1, weight_decay=0.3, eps=1e-3)
         for step in range(2):
             adamw.param_groups[0]["lr"] = 2 * run.learning_rate
             loss = run.losses(twin, batches.sample_batch(run.data, twin.conditioner, run.config, step, 32)).mean()
@@ -78,11 +78,11 @@ def test_an_update_is_that_of_adamw_by_hand(tmp_path):
             adamw.step()
             assert norm > 0.02
             torch.testing.assert_close(run.train_step(), (loss.detach(), norm))
-            both = (run.unwrapped, twin)
+            both = (model, twin)
             ours, theirs = (torch.cat([p.detach().flatten() for p in each.parameters()]) for each in both)
             torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
             averages = theirs if averages is None else 0.05 * averages + 0.95 * theirs  # of the first update alone
-            torch.testing.assert_close(torch.cat([p.flatten() for p in run.ema.shadow_params]), averages)
+            torch.testing.assert_close(torch.cat([p.flatten() for p in run.tensors.ema.shadow_params]), averages)
 
 
 def test_the_output_folder_is_a_pipeline_with_card_sheets_and_checkpoints(flags, run, finished, capsys):
@@ -112,12 +112,10 @@ def test_kinds_of_data(tmp_path, run, finished):
     train([*flags, f"--train_data_dir={tmp_path / 'fruit'}", "--validation_steps=4", "--report_to=tensorboard"])
     assert PokemonDDPMPipeline.from_pretrained(run).conditioner.vocabulary == {"type": ["apple", "pear"]}
     assert list((run / "logs").rglob("events.*"))
-    own = load_sprites(runs.shared() / "small", "all", cache_dir=runs.shared() / "cache")["train"]
+    own = load_sprites(runs.shared() / "small", "all")["train"]
     parquet(tmp_path / "own", train=own)
     train([*flags, f"--dataset_name={tmp_path / 'own'}"])
     assert weights(finished) == weights(run) and not (run / "logs").exists()  # of the run that was overwritten
-    with pytest.raises(SystemExit, match="^error: --dataset_name .* train with --validation_steps 0."):
-        train([*flags, f"--dataset_name={tmp_path / 'own'}", "--validation_steps=1"])
 
 
 def test_a_wrong_flag_is_refused_before_torch_is_imported():
@@ -131,10 +129,7 @@ MISTAKES = [
     ([OVERWRITE, "--conditions", "type", "shape"], "the training images do not differ in shape"),
     (["--mixed_precision=fp16"], "fp16 needs a GPU"),
     (["--report_to=clearml"], "--report_to clearml: clearml is not installed. Install it with: pip install clearml"),
-    (["--report_to=paper"], "Unsupported logging capability: paper. Choose between"),
     (["--resume_from_checkpoint=checkpoint-7"], "there is no checkpoint-7; checkpoints in .*: checkpoint-1, "),
-    ([LATEST, "--seed=1", "--train_batch_size=4"], "--seed was 0, now 1; the batch size was 8, now 4. Keep "),
-    ([LATEST, "--model_config_name_or_path=small"], "the network's dropout was 0.1, now 0.0"),
     ([LATEST, "--dataset_config_name=front"], "the checksum of the training images and labels was .*, now"),
     ([], "already contains a run"),
 ]
@@ -166,7 +161,7 @@ def test_a_student_and_its_teacher(flags, run, finished, tmp_path):
     with runs.trainer([*flags, f"--output_dir={tmp_path / 'other'}"]) as trainer:
         trainer.train_step()
         assert type(trainer.losses) is DistillationLoss
-        assert not any(module.training for module in trainer.unwrapped.unet.modules())  # without dropout
+        assert not any(module.training for module in trainer.tensors.model.unet.modules())  # without dropout
 
 
 def test_own_classes_fine_tune_a_pretrained_model(flags, run, finished, tmp_path, capsys):
@@ -204,7 +199,7 @@ EVERYTHING += ["--gradient_accumulation_steps=2"]
 WAYS = {
     "fp32": [],
     "learned variance": ["--variance_type=learned_range", "--mixed_precision=bf16", "--no_use_ema"],
-    "autoguidance": [*EVERYTHING, "--timestep_sampling=stratified", "--autoguidance_scale=3"],
+    "autoguidance": [*EVERYTHING, "--autoguidance_scale=3"],
 }
 
 
@@ -229,16 +224,6 @@ def test_a_run_that_is_stopped_again_and_again_equals_an_unbroken_one(flags, run
         assert (message in capsys.readouterr().out) == (step < 3)
     train([*flags, LATEST])
     assert same(run, unbroken)
-
-
-def test_what_may_change_when_a_run_is_resumed(flags, run, tmp_path, capsys):
-    train([*flags, LATEST, "--max_train_seconds=1e-9", "--save_images_steps=1000"])
-    assert "](samples/step-000001.png)" in (run / "README.md").read_text()  # of a run that time ends
-    moved = shutil.copytree(runs.shared() / "small", tmp_path / "moved")
-    other = [f"--train_data_dir={moved}", "--checkpointing_steps=2", "--max_train_steps=5"]
-    train([*flags, LATEST, *other, "--train_batch_size=4", "--gradient_accumulation_steps=2"])
-    assert names(run) == ["checkpoint-1", "checkpoint-2", "checkpoint-4", "checkpoint-5"]
-    assert "starting from the beginning" in capsys.readouterr().out
 
 
 def test_a_batch_can_be_divided_over_accumulation_and_processes(tmp_path):
@@ -278,8 +263,8 @@ def test_a_full_disk_costs_checkpoints_but_not_the_run(flags, run, finished, mon
     assert same(run / "checkpoint-4", finished / "checkpoint-4")
 
 
-@pytest.mark.parametrize("first", ["model.safetensors", "manifest.json"])
-def test_latest_names_damaged_checkpoints_and_passes_over_them(flags, run, finished, capsys, first):
+def test_latest_names_damaged_checkpoints_and_passes_over_them(flags, run, finished, capsys):
+    first = "model.safetensors"
     shutil.copytree(finished, run)
     (run / "checkpoint-4" / first).unlink(), (run / "checkpoint-3" / "ema.safetensors").write_bytes(b"?")
     train([*flags, LATEST])
@@ -304,11 +289,6 @@ def test_a_sheet_and_a_tracker_that_fail_are_warnings(flags, run, finished, monk
     assert weights(run) == weights(finished) and (run / "model_index.json").is_file()
 
 
-def test_a_schedule_ends_with_a_warm_up_as_long_as_the_training(flags, run):
-    train([*flags, "--lr_scheduler=polynomial", "--max_train_steps=1", "--lr_warmup_steps=1"])
-    assert names(run) == ["checkpoint-1"]
-
-
 def test_updates_that_are_not_finite_are_skipped_and_too_many_end_the_run(flags, run, capsys):
     train(flags, sample_batch=runs.nan_in(2, 3))
     assert [state(run / name)["skipped_updates"] for name in names(run)] == [0, 0, 1, 2]
@@ -328,7 +308,7 @@ def test_what_is_not_finite_is_never_saved(tmp_path, file):
         run.train_step(), run.save_checkpoint(), run.train_step()
         tensor = [each for each in run.tensors.files()[f"{file}.safetensors"].values() if each.dim()][-1].data
         tensor.view(-1)[-1] = torch.inf
-        with pytest.raises(ValueError, match="^Update 2: the weights are NaN or infinite, and are not saved. Go back"):
+        with pytest.raises(ValueError, match="^Update 2: the weights are not finite, and are not saved. Go back"):
             run.save_checkpoint()
     assert names(tmp_path / "run") == ["checkpoint-1"]
 
@@ -390,33 +370,23 @@ def test_two_processes_stop_at_the_same_update_and_are_resumed_exactly_after_a_k
     assert same(run / f"checkpoint-{steps}", unbroken / f"checkpoint-{steps}")
 
 
-@pytest.mark.slow
-def test_a_compiled_run_has_the_same_losses(tmp_path, run, unbroken):
-    """Without dropout in the network, which compiled kernels sample in another way."""
-    flags = [*runs.tiny_flags(tmp_path, dropout=0.0), "--validation_steps=4", "--save_images_steps=4"]
-    train([*flags, f"--output_dir={unbroken}"])
-    train([*flags, "--compile"])
-    metrics = [state(folder / "checkpoint-4")["metrics"] for folder in (run, unbroken)]
-    assert metrics[0] == pytest.approx(metrics[1], rel=1e-3)
-
-
 @pytest.fixture
 def pushing(flags) -> list[str]:
-    hub = ["--push_to_hub", "--hub_model_id=ash/model", "--hub_private_repo"]
+    hub = ["--push_to_hub", "--hub_model_id=ash/model"]
     return [*flags, *hub, "--save_images_steps=4", "--checkpointing_steps=2"]
 
 
 def test_the_model_is_pushed_at_the_end(hub, pushing, run):
     train(pushing)
     repository = hub.repository("ash/model")
-    assert repository.private and repository.titles == ["Upload the model"]
+    assert repository.titles == ["Upload the model"]
     files = repository.files()
     assert "samples/step-000004.png" in files and not re.search("checkpoint", " ".join(files))
     assert all(files[name] == (run / name).read_bytes() for name in files.keys() - {"README.md"})
 
 
 def test_a_push_that_fails_costs_neither_the_run_nor_the_model(hub, pushing, run):
-    hub.fail("/preupload/", 403)
+    hub.failures["/preupload/"] = 403
     with pytest.raises(SystemExit, match="^error: The push to ash/model failed"):
         train(pushing)
     assert names(run) == ["checkpoint-2", "checkpoint-4"] and (run / "model_index.json").is_file()

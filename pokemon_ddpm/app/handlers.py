@@ -5,7 +5,6 @@ Values are checked here, whatever the page offers: they may come from any progra
 
 import asyncio
 import html
-import json
 import secrets
 import threading
 import zipfile
@@ -20,12 +19,12 @@ from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.files import write_png
-from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, repeated_by
+from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
 from pokemon_ddpm.pipelines.file_checks import is_number
 from pokemon_ddpm.pipelines.sampling import is_distilled
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE
-from pokemon_ddpm.sheets import GAME_COLUMNS, game_sheet, save_animation, sheet_description
-from pokemon_ddpm.studio import DenoisingStep, Job, Sprite, chunk_size_of, default_candidates, sample_seed
+from pokemon_ddpm.sheets import GAME_COLUMNS, save_animation
+from pokemon_ddpm.studio import DenoisingStep, Job, Sprite, chunk_size_of, default_candidates, game_files, sample_seed
 from pokemon_ddpm.vocabulary import ANY, ATTRIBUTES, NONE, USUAL
 
 MAX_IMAGES, MAX_SEED, MAX_SCALE = 16, 2**31 - 1, 16
@@ -52,24 +51,19 @@ class Refused(gr.Error):
 
 
 def offered(models: Models, model: str) -> dict[str, tuple[list[str], str | list[str]]]:
-    """Types and attributes -> the values that a model has, of all attributes of all models, and the one at first.
-
-    Of tags several can be chosen, at first none.
-    """
+    """Types and attributes -> the values that a model has, of all attributes of all models, and the one at first."""
     pipeline = models[model]
     known, usual = pipeline.conditioner.vocabulary, {**USUAL, **pipeline.config.default_conditions}
     second = [NONE, *known["type"]] if pipeline.conditioner.has_types else []  # a sprite has only one class
-    found: dict[str, tuple[list[str], str | list[str]]] = {
-        "pokemon_type": ([RANDOM, ANY, *known["type"]], RANDOM),
-        "second_type": ([ANY, *second], ANY),
-    }
-    names = [*ATTRIBUTES, *(name for each in models.values() for name in each.conditioner.vocabulary)]
-    for name in (each for each in names if each not in OTHER_NAMES):
-        values = known.get(name, ())
-        found[name] = ([ANY, *values], usual[name] if usual.get(name) in values else ANY)
-        if name in pipeline.conditioner.sets:
-            found[name] = ([*values], [])
-    return found
+    choices: dict = {"pokemon_type": ([RANDOM, ANY, *known["type"]], RANDOM), "second_type": ([ANY, *second], ANY)}
+    names = [*ATTRIBUTES, *(name for pipeline in models.values() for name in pipeline.conditioner.vocabulary)]
+    sets = pipeline.conditioner.sets
+    for name in names:
+        if name not in OTHER_NAMES:
+            values = known.get(name, ())
+            first = usual[name] if usual.get(name) in values else ANY
+            choices[name] = ([*values], []) if name in sets else ([ANY, *values], first)
+    return choices
 
 
 def default_settings(models: Models, model: str) -> dict[str, Any]:
@@ -79,33 +73,29 @@ def default_settings(models: Models, model: str) -> dict[str, Any]:
 
 
 def controls(models: Models, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Setting, or "attributes" for all -> arguments of its Gradio component, if they depend on the chosen model.
-
-    The guidance scale, and what the model does not know or what is any, get its defaults.
-    """
-    pipeline, found = models[settings["model"]], {}
+    """Setting, or "attributes" for all -> arguments of its Gradio component, if they depend on the chosen model."""
+    pipeline, arguments = models[settings["model"]], {}
     for name, (values, first) in offered(models, settings["model"]).items():
-        kept = values if name in SETTINGS else [each for each in values if each != ANY]  # as what a model lacked is
+        kept = values if name in SETTINGS else [value for value in values if value != ANY]  # as what a model lacked is
         chosen, is_set = settings[name], isinstance(first, list)
-        value = [each for each in chosen if each in kept] if is_set else chosen if chosen in kept else first
-        found[name] = {"choices": values, "value": value, "visible": len(values) > 1, "multiselect": is_set}
-    shown = [options["visible"] for name, options in found.items() if name not in SETTINGS]
-    found["attributes"] = {"visible": any(shown)}
-    found["pokemon_type"]["label"] = "Type" if pipeline.conditioner.has_types else "Class"
-    found["quality"] = {"interactive": not is_distilled(pipeline.scheduler)}
-    found["guidance_scale"] = {**found["quality"], "value": float(pipeline.config.guidance_scale)}
-    return found
+        value = [tag for tag in chosen if tag in kept] if is_set else chosen if chosen in kept else first
+        arguments[name] = {"choices": values, "value": value, "visible": len(values) > 1, "multiselect": is_set}
+    shown = [options["visible"] for name, options in arguments.items() if name not in SETTINGS]
+    arguments["attributes"] = {"visible": any(shown)}
+    arguments["pokemon_type"]["label"] = "Type" if pipeline.conditioner.has_types else "Class"
+    arguments["quality"] = {"interactive": not is_distilled(pipeline.scheduler)}
+    arguments["guidance_scale"] = {**arguments["quality"], "value": float(pipeline.config.guidance_scale)}
+    return arguments
 
 
 def new_job(models: Models, settings: Mapping[str, Any]) -> Job:
     """Checks such settings as `default_settings`."""
     model = one_of("model", settings["model"], models)
-    pipeline, found = models[model], offered(models, model)
-    check = {name: some_of if isinstance(first, list) else one_of for name, (_, first) in found.items()}
-    given = {name: check[name](name, settings[name], values) for name, (values, _) in found.items()}
+    pipeline, choices = models[model], offered(models, model)
+    check = {name: some_of if isinstance(first, list) else one_of for name, (_, first) in choices.items()}
+    given = {name: check[name](name, settings[name], values) for name, (values, _) in choices.items()}
     count = number("num_images", settings["num_images"], 1, MAX_IMAGES)
-    if not isinstance(settings["new_seed"], bool):
-        raise Refused("new_seed must be true or false.")
+    refuse_unless(isinstance(settings["new_seed"], bool), "new_seed must be true or false.")
     seed = secrets.randbelow(MAX_SEED) if settings["new_seed"] else number("seed", settings["seed"], 0, MAX_SEED)
     steps = QUALITIES[one_of("quality", settings["quality"], QUALITIES)]
     guidance_scale = number("guidance_scale", settings["guidance_scale"], *GUIDANCE, kind=float)
@@ -116,29 +106,33 @@ def new_job(models: Models, settings: Mapping[str, Any]) -> Job:
     others = [name for name in pipeline.conditioner.vocabulary["type"] if name != second] or [second]
     known = others if first == RANDOM else [first]
     firsts = [known[sample_seed(seed, RANDOM, i) % len(known)] for i in range(count)]
-    types = ["/".join(name for name in (each, second) if name != ANY) or None for each in firsts]
-    requests = [SpriteRequest(seed, each, attributes, i) for i, each in enumerate(types)]
+    types = ["/".join(name for name in (first, second) if name != ANY) or None for first in firsts]
+    requests = [SpriteRequest(seed, pokemon_type, attributes, i) for i, pokemon_type in enumerate(types)]
     sampler = () if is_distilled(pipeline.scheduler) else (None, steps, guidance_scale)
     candidates = default_candidates(pipeline)
     chosen = GenerationSettings(model, *sampler, chunk_size=chunk_size_of(pipeline, requests, candidates), **PROCESSED)
     return Job(pipeline, chosen, requests, candidates)
 
 
+def refuse_unless(is_valid: bool, message: str) -> None:
+    if not is_valid:
+        raise Refused(message)
+
+
 def one_of(name: str, value: Any, allowed: Iterable[str]) -> str:
-    if not isinstance(value, str) or value not in allowed:
-        raise Refused(f"{name} must be one of: {', '.join(allowed)}.")
+    refuse_unless(isinstance(value, str) and value in allowed, f"{name} must be one of: {', '.join(allowed)}.")
     return value
 
 
 def some_of(name: str, value: Any, allowed: Sequence[str]) -> str:
-    if not isinstance(value, list) or len(value) > len(allowed):
-        raise Refused(f"{name} must be a list of: {', '.join(allowed)}.")
-    return " ".join(one_of(name, each, allowed) for each in value) or ANY
+    is_list = isinstance(value, list) and len(value) <= len(allowed)
+    refuse_unless(is_list, f"{name} must be a list of: {', '.join(allowed)}.")
+    return " ".join(one_of(name, tag, allowed) for tag in value) or ANY
 
 
 def number(name: str, value: Any, low: float, high: float, kind: type = int) -> Any:
-    if not is_number(value, low, high) or kind(value) != value:
-        raise Refused(f"{name} must be a {'whole ' * (kind is int)}number from {low:g} to {high:.10g}.")
+    is_valid = is_number(value, low, high) and kind(value) == value
+    refuse_unless(is_valid, f"{name} must be a {'whole ' * (kind is int)}number from {low:g} to {high:.10g}.")
     return kind(value)
 
 
@@ -166,12 +160,11 @@ class Generation:
         return self
 
     def _after_step(self, steps: list[list[DenoisingStep]]) -> None:
-        if self.stopped.is_set():
-            raise Refused("The generation was stopped.")
+        refuse_unless(not self.stopped.is_set(), "The generation was stopped.")
         job, done = self.job, self.sprites
         note = f"step {len(steps)} of {job.pipeline.num_timesteps}"
         current = zip(steps[-1][:: job.candidates], job.requests[len(done) :], strict=False)  # of each sprite one
-        preview = [(each.sample, caption(each.request)) for each in done]
+        preview = [(sprite.sample, caption(sprite.request)) for sprite in done]
         self.preview = preview + [(step.pred_original_sample, caption(request, note)) for step, request in current]
 
     def image(self, sprite: Sprite, scale: int) -> Image.Image:
@@ -181,7 +174,7 @@ class Generation:
     def gallery(self) -> list[tuple[Image.Image, str]]:
         """Enlarged images of the sprites, with captions."""
         scale = max(1, GALLERY_SIZE // self.job.pipeline.sample_shape[2])
-        return [(self.image(each, scale), caption(each.request)) for each in self.sprites]
+        return [(self.image(sprite, scale), caption(sprite.request)) for sprite in self.sprites]
 
 
 class Handlers:
@@ -214,19 +207,17 @@ class Handlers:
 
     def download(self, kind: str, result: Generation | None, sprite: Any, scale: Any) -> str:
         """Returns a file: "png" of a sprite, "gif" of its denoising steps, or "zip" of all sprites as a game sheet."""
-        if result is None:
-            raise Refused("There are no sprites in memory. Generate some.")
+        refuse_unless(result is not None, "There are no sprites in memory. Generate some.")
         sprite = result.sprites[number("sprite", sprite, 1, len(result.sprites)) - 1]
         scale = number("scale", scale, 1, MAX_SCALE)
         return write_download(kind, result, sprite, scale, self._cache)
 
     def choose_model(self, **settings: Any) -> list:
         """What becomes of the settings, and of all attributes, for the model that was chosen."""
-        found = controls(self._models, settings)
-        return [gr.update(**found[name]) if name in found else gr.skip() for name in (*settings, "attributes")]
+        changed = controls(self._models, settings)
+        return [gr.update(**changed[name]) if name in changed else gr.skip() for name in (*settings, "attributes")]
 
     def select(self, event: gr.SelectData) -> int:
-        """The number of the sprite that was clicked."""
         return number("index", event.index, 0, MAX_IMAGES - 1) + 1
 
     def finish(self, result: Generation) -> tuple[str, int]:
@@ -248,7 +239,12 @@ def write_download(kind: str, result: Generation, sprite: Sprite, scale: int, ca
     path, settings = folder / f"{'sprites' if kind == 'zip' else sprite.request.stem}.{kind}", result.job.settings
     try:
         if kind == "zip":
-            _write_game_sheet(result, path, scale)
+            job = replace(result.job, settings=replace(settings, scale=scale))
+            sheet, text = game_files(job, result.sprites, min(GAME_COLUMNS, len(result.sprites)), "sheet.png")
+            with zipfile.ZipFile(path, "w") as archive:
+                with archive.open("sheet.png", "w") as file:
+                    sheet.save(file, "PNG")
+                archive.writestr("sheet.json", text)
         elif kind == "gif":  # the predicted image after each step, then the sprite, on white
             frames = [*(step.pred_original_sample for step in sprite.steps), sprite.sample]
             frames = list(map(settings.postprocess, frames))
@@ -259,16 +255,3 @@ def write_download(kind: str, result: Generation, sprite: Sprite, scale: int, ca
     except ValueError as error:  # it would be too large
         raise Refused(str(error)) from error
     return str(path)
-
-
-def _write_game_sheet(result: Generation, path: Path, scale: int) -> None:
-    """Writes a sheet of all sprites for games, and its description with their conditions and seeds."""
-    sprites, pipeline, model = result.sprites, result.job.pipeline, result.job.settings.model
-    images, columns = [result.image(each, scale) for each in sprites], min(GAME_COLUMNS, len(sprites))
-    metadata = [{"model": model, **repeated_by(pipeline, each.chosen)} for each in sprites]
-    names = [f"{i}_{sprite.request.stem}" for i, sprite in enumerate(sprites, 1)]
-    description = sheet_description("sheet.png", images[0].size, columns, names, metadata)
-    with zipfile.ZipFile(path, "w") as archive:
-        with archive.open("sheet.png", "w") as file:
-            game_sheet(images, columns).save(file, "PNG")
-        archive.writestr("sheet.json", json.dumps(description, indent=2) + "\n")

@@ -8,7 +8,6 @@ import gradio as gr
 from pokemon_ddpm import RELEASED_FREE_MODEL
 from pokemon_ddpm.app import handlers
 from pokemon_ddpm.app.handlers import Handlers, Models, controls, default_settings
-from pokemon_ddpm.app.limits import QUEUE_SIZE, LimitedBlocks
 
 TITLE, OWN_TITLE = "Pokémon DDPM", "New sprites of any class"  # the second where no model is of Pokémon
 INTRODUCTION = "# {}\nNew sprites from a class-conditional diffusion model. Set conditions and press Generate."
@@ -25,9 +24,7 @@ PRIVATE = {**AT_ONCE, "api_visibility": "private"}
 # Gradio's plain theme with more contrast, and the fonts of the visitor's system.
 FONTS = {"font": ("system-ui", "sans-serif"), "font_mono": ("ui-monospace", "monospace")}
 THEME = gr.themes.Default(primary_hue="indigo", secondary_hue="indigo", neutral_hue="slate", **FONTS).set(
-    body_text_color_subdued="*neutral_600",
-    link_text_color_dark="*primary_300",
-    block_info_text_color="*neutral_600",
+    body_text_color_subdued="*neutral_600", link_text_color_dark="*primary_300", block_info_text_color="*neutral_600"
 )
 STARTED = """() => {
   const results = document.querySelector('#results'), top = results.getBoundingClientRect().top;
@@ -42,33 +39,33 @@ ENDED = """(status) => {
 }"""
 
 
-def build_page(models: Models, actions: Handlers) -> gr.Blocks:
-    """The page, which can be launched."""
+def build_page(models: Models, actions: Handlers, blocks: type[gr.Blocks] = gr.Blocks) -> gr.Blocks:
+    """The page, which can be launched, as one of Gradio's `Blocks` or of a subclass."""
     usual = default_settings(models, next(iter(models)))
-    found, own = controls(models, usual), not any(each.conditioner.has_types for each in models.values())
+    shown, own = controls(models, usual), not any(model.conditioner.has_types for model in models.values())
     title = OWN_TITLE if own else TITLE
-    with LimitedBlocks(title=title, analytics_enabled=False, delete_cache=(60, KEPT_SECONDS)) as page:
+    with blocks(title=title, analytics_enabled=False, delete_cache=(60, KEPT_SECONDS)) as page:
         result = gr.State(None, time_to_live=KEPT_SECONDS)
         gr.Markdown(INTRODUCTION.format(title))
         with gr.Row():
             with gr.Column(scale=1, min_width=300):
                 with gr.Row():
-                    first = gr.Dropdown(**found["pokemon_type"], min_width=120, elem_id="type")
-                    second = gr.Dropdown(**found["second_type"], label="Second type", min_width=120)
+                    first = gr.Dropdown(**shown["pokemon_type"], min_width=120, elem_id="type")
+                    second = gr.Dropdown(**shown["second_type"], label="Second type", min_width=120)
                 generate = gr.Button("Generate", variant="primary", elem_id="generate")
                 with gr.Accordion("Settings", open=False):
                     count = gr.Slider(1, handlers.MAX_IMAGES, usual["num_images"], step=1, label="Number of sprites")
-                    options = {"label": "Quality", "info": "More steps take longer.", **found["quality"]}
+                    options = {"label": "Quality", "info": "More steps take longer.", **shown["quality"]}
                     quality = gr.Radio(list(handlers.QUALITIES), value=usual["quality"], **options)
-                    options = {"info": "Higher values follow the conditions more closely.", **found["guidance_scale"]}
+                    options = {"info": "Higher values follow the conditions more closely.", **shown["guidance_scale"]}
                     guidance = gr.Slider(*handlers.GUIDANCE, step=0.5, label="Guidance scale", **options)
                     new_seed = gr.Checkbox(usual["new_seed"], label="New seed every time")
                     info = "The same seed gives the same sprites."
                     seed = gr.Number(usual["seed"], precision=0, label="Seed", info=info)
                     model = gr.Dropdown(list(models), value=usual["model"], label="Model")
-                with gr.Accordion("Attributes", open=False, **found["attributes"]) as attributes:
+                with gr.Accordion("Attributes", open=False, **shown["attributes"]) as attributes:
                     others = [
-                        gr.Dropdown(**found[name], label=LABELS.get(name, name.replace("_", " ").capitalize()))
+                        gr.Dropdown(**shown[name], label=LABELS.get(name, name.replace("_", " ").capitalize()))
                         for name in usual
                         if name not in handlers.OTHER_NAMES
                     ]
@@ -105,7 +102,6 @@ def build_page(models: Models, actions: Handlers) -> gr.Blocks:
         event.failure(lambda result: result.gallery() if result else [], result, gallery, **PRIVATE)
         cancel.click(None, None, status, js="() => 'Cancelled.'", cancels=event, **PRIVATE)
         gallery.select(actions.select, None, sprite, trigger_mode="multiple", **PRIVATE)
-        shown = [*settings.values(), attributes]
-        model.change(actions.choose_model, None, shown, inputs_kwargs=settings, **PRIVATE)
+        model.change(actions.choose_model, None, [*settings.values(), attributes], inputs_kwargs=settings, **PRIVATE)
         page.load(actions.examples, None, [result, gallery, status], **PRIVATE)
-    return page.queue(max_size=QUEUE_SIZE, api_open=False)
+    return page

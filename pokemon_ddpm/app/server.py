@@ -1,28 +1,39 @@
-"""Starts and stops the app."""
+"""Starts and stops the app, and refuses what must not reach a handler, beside what Gradio refuses itself."""
 
+import asyncio
 import logging
 import os
+import secrets
 import signal
 import tempfile
 import threading
+import time
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
+from gradio.data_classes import PredictBodyInternal
+from gradio.queueing import Queue
 from starlette.middleware import Middleware
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_FREE_MODEL, RELEASED_MODEL
-from pokemon_ddpm.app.handlers import Handlers
+from pokemon_ddpm.app import handlers
 from pokemon_ddpm.app.interface import THEME, build_page
-from pokemon_ddpm.app.limits import MAX_BODY_SIZE, log_one_line
 from pokemon_ddpm.generation import GenerationSettings, best_dtype
 from pokemon_ddpm.models import model_name
 
 MAX_SESSIONS = 100  # visitors with sprites in memory: at most 17 MB each at 64x64 px, usually 1 MB
+MAX_BODY_SIZE = 2**16  # bytes of a request; no image is uploaded
+QUEUE_SIZE = 32  # jobs that can wait in Gradio's queue for the one that runs
+QUEUE_SIZE_OF_ADDRESS = 8
+LISTEN_SECONDS = 30  # then a job is removed whose client does not listen
 LOCAL = ("127.0.0.1", "localhost", "::1", "[::1]")
 
 
@@ -64,16 +75,15 @@ def launch(
         allowed_hosts: Names by which visitors may address the app, beside those of this machine; "*.example.org" is
             every name that ends so. By default none, or any if `host` is not of this machine alone.
         wait: Whether to wait for Ctrl-C or SIGTERM, and then end the process.
-
-    Raises:
-        ValueError, OSError: If a model cannot be loaded, or the port is taken.
     """
     models = models or [RELEASED_FAST_MODEL, RELEASED_MODEL, RELEASED_FREE_MODEL]
     loaded = {model_name(source): GenerationSettings(source, dtype=best_dtype()).load() for source in models}
     folder = tempfile.TemporaryDirectory(prefix="pokemon-ddpm-", ignore_cleanup_errors=True)
     cache = Path(folder.name).resolve()  # Gradio's cache, the only folder that it serves
     os.environ["GRADIO_TEMP_DIR"] = str(cache)
-    page = build_page(loaded, Handlers(loaded, cache))
+    page = build_page(loaded, handlers.Handlers(loaded, cache), LimitedBlocks)
+    page.queue(max_size=QUEUE_SIZE, api_open=False)
+    page._queue.__class__ = LimitedQueue  # Gradio always makes its own.
     if not allowed_hosts and (host or os.environ.get("GRADIO_SERVER_NAME", LOCAL[0])) not in LOCAL:
         allowed_hosts = ["*"]
     if "SPACE_ID" in os.environ:  # only the proxy of Hugging Face reaches a Space, and says who a client is
@@ -109,3 +119,61 @@ def launch(
         app.close()
         os._exit(0)  # the interpreter's own exit takes seconds
     return app
+
+
+class LimitedBlocks(gr.Blocks):
+    """A malformed request that does not reach a handler is refused without a traceback."""
+
+    async def process_api(self, *arguments: Any, **options: Any) -> dict[str, Any]:
+        try:
+            return await super().process_api(*arguments, **options)
+        except (LookupError, TypeError, ValueError) as error:
+            if any(frame.filename == handlers.__file__ for frame in traceback.extract_tb(error.__traceback__)):
+                raise
+            raise handlers.Refused(f"The request is not valid: {error}") from None
+
+
+class _Messages(asyncio.Queue):
+    """The messages for a client. Gradio gets one, or waits ten seconds for one, again and again while it listens."""
+
+    last_get = 0.0
+
+    async def get(self) -> Any:
+        self.last_get = time.monotonic()
+        return await super().get()
+
+
+class LimitedQueue(Queue):
+    """An address has a share of the places, and jobs to whose session nobody listens are removed.
+
+    Gradio itself removes a job when its listener leaves, but not one that never had any.
+    """
+
+    async def push(self, body: PredictBodyInternal, request: Request, username: str | None) -> tuple:
+        queues = self.event_queue_per_concurrency_id.values()
+        waiting = [event.request.client.host for queue in queues for event in queue.queue]
+        if waiting.count(request.client.host) >= QUEUE_SIZE_OF_ADDRESS:
+            return False, f"At most {QUEUE_SIZE_OF_ADDRESS} jobs of an address can wait.", "queue_full"
+        session = body.session_hash = body.session_hash or secrets.token_hex(16)
+        pushed, event, state = await super().push(body, request, username)
+        if pushed:
+            self.pending_messages_per_session[session].__class__ = _Messages
+            task = asyncio.create_task(self._remove_if_unheard(session, event))
+            self._asyncio_tasks.add(task)
+            task.add_done_callback(self._asyncio_tasks.discard)
+        return pushed, event, state
+
+    async def _remove_if_unheard(self, session: str, event: str) -> None:
+        while event in self.event_ids_to_events:
+            await asyncio.sleep(LISTEN_SECONDS)
+            messages = self.pending_messages_per_session.get(session)
+            if messages is None or time.monotonic() - messages.last_get > LISTEN_SECONDS:
+                await self.clean_events(session_hash=session)
+
+
+def log_one_line(record: logging.LogRecord) -> bool:
+    """A filter for uvicorn's log, which has a traceback of each malformed request that Gradio does not answer."""
+    if record.exc_info:
+        record.msg, record.args = f"{record.getMessage().strip()}: {record.exc_info[1]!r:.200}", ()
+        record.exc_info = None
+    return True

@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from pokemon_ddpm import RELEASED, RELEASED_MODEL
-from pokemon_ddpm.commands import common
-from pokemon_ddpm.commands.common import MAX_SEED, Dtype, Guidance, Model, Scheduler, Split, Steps
+from pokemon_ddpm import RELEASED, RELEASED_MODEL, commands
+from pokemon_ddpm.commands import MAX_SEED, Dtype, Guidance, Model, Scheduler, Split, Steps
 from pokemon_ddpm.vocabulary import shown_name
 
 Images = Annotated[
@@ -22,7 +21,7 @@ Features = Annotated[
     Path | None,
     typer.Option(help="Folder of a network made by fit-features.", show_default="the released one, if it fits"),
 ]
-Described = Annotated[str, typer.Argument(help=common.FOLDER, show_default=common.TEACHER)]
+Described = Annotated[str, typer.Argument(help=commands.FOLDER, show_default=commands.TEACHER)]
 
 
 def describe(model: Described = RELEASED_MODEL) -> None:
@@ -61,30 +60,27 @@ def evaluate(
 ) -> None:
     """Compares a model's samples with real images.
 
-    Writes a report. If the model is a folder, it also writes the results into the model card. After a stop, the same
-    command continues.
+    Writes a report. After a stop, the same command continues.
     """
     from pokemon_ddpm.models import locate_model, model_name
 
     if data_dir is None and Path(locate_model(model)).parent == RELEASED:
-        common.fail(f"{model_name(model)} was not trained on the starter sprites; give its images with --data-dir.")
-    common.check_packages("torch_fidelity")
-    common.make_folder("--output-dir", output_dir)
+        commands.fail(f"{model_name(model)} was not trained on the starter sprites; give its images with --data-dir.")
+    commands.check_packages("torch_fidelity")
+    commands.make_folder("--output-dir", output_dir)
 
     from pokemon_ddpm.evaluation import evaluate as measures
     from pokemon_ddpm.evaluation.features import RELEASED_FEATURES, load_features
     from pokemon_ddpm.evaluation.images import check_classes, generate_sets, load_images
     from pokemon_ddpm.generation import GenerationSettings, best_device
     from pokemon_ddpm.preprocessing import mode_of
-    from pokemon_ddpm.publishing.cards import folder_card, write_metrics
 
     folder = Path(model)
-    folder_card(folder)  # to fail before the evaluation if it cannot be read
     model = str(folder) if folder.is_dir() else model  # the provenance has no slash at the end
     settings = GenerationSettings(model, scheduler, num_inference_steps, guidance_scale, dtype=dtype)
     pipeline = settings.load()
     if data_dir is None and not pipeline.conditioner.has_types:
-        common.fail(f"{model} has classes of its own; give their images with --data-dir.")
+        commands.fail(f"{model} has classes of its own; give their images with --data-dir.")
     channels, resolution, _ = pipeline.sample_shape
     mode = mode_of(channels, preprocessing)
     data = load_images(data_dir, split, resolution, mode)
@@ -98,7 +94,7 @@ def evaluate(
             f"--resolution {resolution} --preprocessing {mode} --output-dir features, and give --features features."
         )
         if features is not None:
-            common.fail(f"{error} {remedy}")
+            commands.fail(f"{error} {remedy}")
         network = None
         typer.echo(f"Without distances and condition accuracy: {error} {remedy}")
     sets = generate_sets(pipeline, settings, data, num_samples, seed, output_dir)
@@ -113,8 +109,6 @@ def evaluate(
     about["features"] = network and f"{network.name}, {network.dimension} dimensions"
     about["pokemon-ddpm"] = version("pokemon-ddpm")
     numbers = measures.write_report(output_dir, numbers, samples, nearest, on_white, about)
-    if folder.is_dir() and folder.parent != RELEASED:
-        write_metrics(folder, numbers, data.title, split, measures.summary(numbers))
     for sentence in measures.summary(numbers):
         typer.echo(sentence.replace("**", ""))
     typer.echo(f"Report: {output_dir / measures.REPORT}")
@@ -131,8 +125,8 @@ def fit_features(
     Its features measure the distance between sets of sprites, and its classifiers the condition accuracy of samples.
     Do not compare values of different networks.
     """
-    common.check_packages("torch_fidelity")
-    common.make_folder("--output-dir", output_dir)
+    commands.check_packages("torch_fidelity")
+    commands.make_folder("--output-dir", output_dir)
 
     from pokemon_ddpm.class_folder import is_class_folder
     from pokemon_ddpm.data import load_tensors
@@ -143,7 +137,7 @@ def fit_features(
     options = {"config_name": config_name, "mode": preprocessing}
     splits = [load_tensors(data_dir, name, resolution, **options).on_white() for name in ("train", "validation")]
     report = fit(*splits, output_dir, best_device())
-    for name, each in report["accuracies"].items():
+    for name, accuracy in report["accuracies"].items():
         shown = shown_name(name, splits[0].type_names)
-        typer.echo("{}: {value:.3f} (chance {chance:.3f}, majority {majority:.3f})".format(shown, **each))
+        typer.echo("{}: {value:.3f} (chance {chance:.3f}, majority {majority:.3f})".format(shown, **accuracy))
     typer.echo(f"Network and report: {output_dir}")

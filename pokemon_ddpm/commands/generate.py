@@ -2,26 +2,23 @@
 
 import functools
 import itertools
-import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from huggingface_hub.utils import tqdm
 from PIL import Image
-from tqdm.auto import tqdm
 
-from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL
-from pokemon_ddpm.commands import common
-from pokemon_ddpm.commands.common import MAX_SEED, OWN, BestDtype, FastModel, Guidance, Model, Scheduler, Steps
+from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL, commands
+from pokemon_ddpm.commands import MAX_SEED, OWN, BestDtype, FastModel, Guidance, Model, Scheduler, Steps
 from pokemon_ddpm.description import SKETCHES, parse_description
 from pokemon_ddpm.files import save_image, write_file, write_png
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE, check_enlargement
-from pokemon_ddpm.sheets import check_animation, check_sheet_size, save_animation, sheet_description, sprite_sheet
-from pokemon_ddpm.sheets import game_sheet as make_game_sheet
+from pokemon_ddpm.sheets import check_animation, check_sheet_size, save_animation, sprite_sheet
 from pokemon_ddpm.vocabulary import CONDITIONS
 
 if TYPE_CHECKING:
@@ -97,18 +94,18 @@ def generate(
         _generate_like(like, output)
         return
 
-    from pokemon_ddpm.generation import GenerationSettings  # after the fast checks: torch takes seconds to import
-    from pokemon_ddpm.studio import Job, chunk_size_of, default_candidates, dtype_of
+    from pokemon_ddpm.generation import GenerationSettings, best_dtype  # after the fast checks: torch takes seconds
+    from pokemon_ddpm.studio import Job, chunk_size_of, default_candidates
 
     processing = {"transparent": True, "palette": palette or None, "min_fragment": min_fragment or None}
     processing["scale"] = scale or (1 if output_dir or game_sheet else 4)
     sampler = (scheduler, num_inference_steps, guidance_scale)
-    settings = GenerationSettings(model, *sampler, dtype=dtype or dtype_of(output_dir), **processing)
+    settings = GenerationSettings(model, *sampler, dtype=dtype or best_dtype(), **processing)
     pipeline = settings.load()
     candidates = candidates or default_candidates(pipeline)
-    if description is not None:
-        given = _described(description, pipeline.conditioner, model) | {k: v for k, v in given.items() if v}
-    (sketch,) = given.pop("sketch", [None])
+    described = {} if description is None else _described(description, pipeline.conditioner, model)
+    (sketch,) = described.pop("sketch", [None])
+    given = described | {name: values for name, values in given.items() if values}
     requests, labels = make_requests(given, pipeline.conditioner, num_images, seed, same_seeds, candidates)
     requests = [replace(request, sketch=sketch) for request in requests]
     settings = replace(settings, chunk_size=chunk_size_of(pipeline, requests, candidates))
@@ -125,7 +122,7 @@ def generate(
     layout = functools.partial(sprite_sheet, columns=columns, row_labels=labels, scale=settings.scale, panels=panels)
     job = replace(job, settings=replace(settings, scale=1))  # the sheet is enlarged instead
     if output.suffix.lower() == ".png":
-        save_image(layout(_finished(job)[1]), output)
+        save_image(layout(job.images(_sprites(job))), output)
     else:
         _write_animation(job, layout, output)
     _report(requests, output)
@@ -136,45 +133,31 @@ def _check_output(
 ) -> None:
     """Refuses what cannot be written, and options that exclude each other."""
     if output_dir is None and int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        common.fail("Several processes cannot write one file; give --output-dir.")
+        commands.fail("Several processes cannot write one file; give --output-dir.")
     if like is not None:
-        common.check_beside(context, "like", *(name for name in context.params if name not in ("like", "output")))
-        common.check_file(output, ".png")
+        commands.check_beside(context, "like", *(name for name in context.params if name not in ("like", "output")))
+        commands.check_file(output, ".png")
     elif output_dir is not None:
-        common.check_beside(context, "output_dir", "output", "panels", "game_sheet")
-        common.make_folder("--output-dir", output_dir)
+        commands.check_beside(context, "output_dir", "output", "panels", "game_sheet")
+        commands.make_folder("--output-dir", output_dir)
     elif game_sheet:
-        common.check_beside(context, "game_sheet", "panels")
-        common.check_file(output, ".png")
-        common.check_file(output.with_suffix(".json"))
+        commands.check_beside(context, "game_sheet", "panels")
+        commands.check_file(output, ".png")
+        commands.check_file(output.with_suffix(".json"))
     else:
-        common.check_file(output, ".png", ".gif")
+        commands.check_file(output, ".png", ".gif")
 
 
-def _sprites(job: "Job", **options: Any) -> "Iterator[Sprite]":
-    return tqdm(job.sprites(**options), "Generating", len(job.requests))
-
-
-def _finished(job: "Job") -> "tuple[list[Sprite], list[Image.Image]]":
-    """The sprites, and their processed images."""
-    sprites = list(_sprites(job))
-    return sprites, [job.settings.postprocess(each.sample) for each in sprites]
+def _sprites(job: "Job", **options: Any) -> "list[Sprite]":
+    return list(tqdm(job.sprites(**options), "Generating", len(job.requests)))
 
 
 def make_requests(
-    given: Mapping[str, Values],
-    conditioner: "SpriteConditioner",
-    num_images: int,
-    seed: int,
-    same_seeds: bool,
-    candidates: int,
+    given: Mapping[str, Values], conditioner: Any, num_images: int, seed: int, same_seeds: bool, candidates: int
 ) -> "tuple[list[SpriteRequest], list[str]]":
     """The requests of all rows, which are the combinations of the given values, and the labels of several rows.
 
     "all" stands for every value of the model. The numbers continue from row to row, or start again with `same_seeds`.
-
-    Raises:
-        ValueError, TypeError: If the model does not know a value, or there are more than `MAX_SPRITES` sprites.
     """
     from pokemon_ddpm.generation import SpriteRequest
 
@@ -187,7 +170,7 @@ def make_requests(
     for combination in itertools.product(*axes.values()):
         attributes = dict(zip(axes, combination, strict=True))
         labels.append(" ".join(value for name, value in attributes.items() if len(axes[name]) > 1))
-        pokemon_type = common.parse_type(attributes.pop("type")) if "type" in attributes else None
+        pokemon_type = commands.parse_type(attributes.pop("type")) if "type" in attributes else None
         start = 0 if same_seeds else len(requests)
         requests += [SpriteRequest(seed, pokemon_type, attributes, start + i) for i in range(num_images)]
     return requests, labels if len(labels) > 1 else []
@@ -196,12 +179,12 @@ def make_requests(
 def _described(description: str, conditioner: "SpriteConditioner", model: str) -> dict[str, list[str]]:
     """The conditions and the sketch of a description; says which they are, and what is not understood."""
     vocabulary = conditioner.vocabulary | ({"sketch": [*SKETCHES]} if conditioner.has_types else {})
-    found, unknown = parse_description(description, vocabulary)
-    if not found:
+    conditions, unknown = parse_description(description, vocabulary)
+    if not conditions:
         raise ValueError(f"{description!r} contains no condition of the model; see `pokemon-ddpm describe {model}`.")
-    understood = ", ".join(f"{name} {value}" for name, value in found.items())
+    understood = ", ".join(f"{name} {value}" for name, value in conditions.items())
     typer.echo(f"Understood: {understood}." + f" Not understood: {', '.join(unknown)}." * bool(unknown))
-    return {name: [value] for name, value in found.items()}
+    return {name: [value] for name, value in conditions.items()}
 
 
 def _other_attributes(pairs: Sequence[str]) -> dict[str, list[str]]:
@@ -210,18 +193,18 @@ def _other_attributes(pairs: Sequence[str]) -> dict[str, list[str]]:
     for pair in pairs:
         name, equals, value = (part.strip() for part in pair.partition("="))
         if not (name and equals and value) or name in (*CONDITIONS, "tags"):
-            common.fail(f"--attribute takes NAME=VALUE with a name that has no flag of its own, not {pair!r}.")
+            commands.fail(f"--attribute takes NAME=VALUE with a name that has no flag of its own, not {pair!r}.")
         given.setdefault(name, []).append(value)
     return given
 
 
 def _known_values(attribute: str, values: list[str], conditioner: "SpriteConditioner") -> list[str]:
     every = conditioner.vocabulary.get(attribute)
-    known = [each for value in values for each in (every if every and value.strip().lower() == "all" else [value])]
-    known = list(dict.fromkeys(known))  # with `same_seeds` a value given twice would be the same sprites
+    rows = [every if every and value.strip().lower() == "all" else [value] for value in values]
+    known = list(dict.fromkeys(itertools.chain(*rows)))  # With `same_seeds` one given twice would be the same sprites.
     for value in known:
         if attribute == "type":
-            conditioner.type_blend(common.parse_type(value))
+            conditioner.type_blend(commands.parse_type(value))
         elif attribute in conditioner.sets:
             conditioner.tag_ids(value)
         else:
@@ -236,10 +219,11 @@ def _generate_like(like: Path, output: Path) -> None:
     settings, request = read_settings(like)
     pipeline = settings.load()
     if request.attributes.keys() - pipeline.conditioner.vocabulary.keys():  # it could name arguments of the pipeline
-        common.fail(f"{like} was made by another version of this project, or with another model.")
+        commands.fail(f"{like} was made by another version of this project, or with another model.")
     # What is not recorded was not drawn.
     request = replace(request, attributes={**pipeline.conditioner.nothing_drawn, **request.attributes})
-    _, (image,) = _finished(Job(pipeline, settings, [request]))
+    job = Job(pipeline, settings, [request])
+    (image,) = job.images(_sprites(job))
     write_png(image, output, settings.provenance(pipeline, request))
     _report([request], output)
 
@@ -250,8 +234,8 @@ def _write_files(job: "Job", output_dir: Path) -> None:
     from pokemon_ddpm.studio import generate_files, rows_of
 
     state = processes()
-    rows = rows_of(job.requests) if job.candidates > 1 else [[i] for i in range(len(job.requests))]
-    requests = [job.requests[i] for row in rows[state.process_index :: state.num_processes] for i in row]
+    rows = rows_of(job.requests) if job.candidates > 1 else [[request] for request in job.requests]
+    requests = [*itertools.chain(*rows[state.process_index :: state.num_processes])]
     paths = generate_files(replace(job, requests=requests), output_dir)
     list(tqdm(paths, "Generating", len(requests), disable=not state.is_main_process))
     _report(requests, output_dir)
@@ -259,14 +243,12 @@ def _write_files(job: "Job", output_dir: Path) -> None:
 
 def _write_game_sheet(job: "Job", columns: int, output: Path) -> None:
     """The sprites without a gap, and beside them a description for game engines."""
-    from pokemon_ddpm.generation import repeated_by
+    from pokemon_ddpm.studio import game_files
 
-    (sprites, images), file = _finished(job), output.with_suffix(".json")
-    names = [f"{i}_{each.request.stem}.png" for i, each in enumerate(sprites, 1)]
-    metadata = [repeated_by(job.pipeline, each.chosen) for each in sprites]
-    description = sheet_description(output.name, images[0].size, columns, names, metadata)
-    save_image(make_game_sheet(images, columns), output)
-    write_file(file, json.dumps(description, indent=2) + "\n")
+    sprites, file = _sprites(job), output.with_suffix(".json")
+    sheet, description = game_files(job, sprites, columns, output.name)
+    save_image(sheet, output)
+    write_file(file, description)
     _report(sprites, output, file)
 
 
@@ -275,13 +257,11 @@ def _write_animation(job: "Job", layout: Callable[[Sequence[Image.Image]], Image
     pipeline, settings = job.pipeline, job.settings
     empty = layout([Image.new("RGB", pipeline.sample_shape[1:])] * len(job.requests))
     check_animation(*empty.size, settings.num_inference_steps or pipeline.config.num_inference_steps)
-    frames = []
-    for sprite in _sprites(job, with_steps=True):
-        predictions = [step.pred_original_sample for step in sprite.steps]
-        frames.append([settings.postprocess(frame) for frame in [*predictions, sprite.sample]])
+    sprites = _sprites(job, with_steps=True)
+    frames = [[settings.postprocess(step.pred_original_sample) for step in sprite.steps] for sprite in sprites]
     longest = max(map(len, frames))  # one that begins from a sketch has fewer steps
-    frames = [each[:1] * (longest - len(each)) + each for each in frames]
-    save_animation([layout(sprites) for sprites in zip(*frames, strict=True)], output)
+    frames = [shown[:1] * (longest - len(shown)) + shown for shown in frames]
+    save_animation([*map(layout, zip(*frames, strict=True)), layout(job.images(sprites))], output)
 
 
 def _report(requests: Sequence[object], *paths: Path) -> None:
@@ -305,37 +285,33 @@ def creature(
     scheduler: Scheduler = None,
     dtype: BestDtype = None,
     shared_palette: Annotated[bool, typer.Option(help="Backs and next stages keep the first front's colors.")] = True,
-    idle: Annotated[
-        bool, typer.Option("--idle", help="Add a second frame of each sprite, and an idle animation as .gif.")
-    ] = False,
+    idle: Annotated[bool, typer.Option("--idle", help="Also idle animations: a second frame, and a .gif.")] = False,
 ) -> None:
     """Generates the front and back of a creature, and shiny versions of both, if the model knows them.
 
-    It does this for each stage of its evolution, and writes a sheet for game engines and a card.
+    It does this for each stage of its evolution, and writes a sheet for game engines and what describes it.
     """
     from pokemon_ddpm.creature import CreatureSettings, generate_creature
     from pokemon_ddpm.generation import GenerationSettings, best_dtype
     from pokemon_ddpm.preprocessing import open_image, with_8_bits
-    from pokemon_ddpm.trading_card import write_card
 
     sprite = None
     if front is not None:
         try:
             sprite = with_8_bits(open_image(front))
         except ValueError as error:
-            common.fail(f"--front {front} {error}.")
-    pokemon_type = None if type is None else common.parse_type(type)
-    stage_types = tuple(map(common.parse_type, stage_type or ()))
+            commands.fail(f"--front {front} {error}.")
+    pokemon_type = None if type is None else commands.parse_type(type)
+    stage_types = tuple(map(commands.parse_type, stage_type or ()))
     if len(stage_types) >= stages:
         given = f"--stage-type is given {len(stage_types)} times"
-        common.fail(f"{given}, but --stages {stages} has {stages - 1} next stages.")
-    common.make_folder("--output-dir", output_dir)
+        commands.fail(f"{given}, but --stages {stages} has {stages - 1} next stages.")
+    commands.make_folder("--output-dir", output_dir)
     if any(output_dir.iterdir()):
-        common.fail(f"--output-dir {output_dir} is not empty; choose another folder.")
+        commands.fail(f"--output-dir {output_dir} is not empty; choose another folder.")
     settings = GenerationSettings(model, scheduler, num_inference_steps, guidance_scale, dtype=dtype or best_dtype())
     wanted = CreatureSettings(pokemon_type, seed, stages, stage_types, shared_palette)
     pipeline = settings.load()
     names = generate_creature(pipeline, settings, wanted, output_dir, sprite, idle)
     count = len(list(tqdm(names, "Generating", len(wanted.parts(pipeline)))))
-    write_card(output_dir)
-    typer.echo(f"{count} sprites and a card in {output_dir}")
+    typer.echo(f"{count} sprites in {output_dir}")

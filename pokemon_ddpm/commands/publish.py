@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import typer
 
 from pokemon_ddpm import RELEASED_MODEL
-from pokemon_ddpm.commands.common import Model, check_packages, fail, make_folder
+from pokemon_ddpm.commands import Model, check_packages, fail, make_folder
 
 ONNX = ("onnx", "onnxruntime", "onnxscript")
 
@@ -45,13 +45,9 @@ def page(
     ] = None,
     runtime: Annotated[
         str | None,
-        typer.Option(
-            help="The dist folder of onnxruntime-web: a URL, or a folder to copy.", show_default="a public CDN"
-        ),
+        typer.Option(help="dist folder of onnxruntime-web: a URL, or a folder to copy.", show_default="a public CDN"),
     ] = None,
-    url: Annotated[
-        str | None, typer.Option(help="Public address of the page, for previews of links to it.", show_default=False)
-    ] = None,
+    url: Annotated[str | None, typer.Option(help="Public address of the page, for previews of links to it.")] = None,
 ) -> None:
     """Writes a page that generates sprites in the visitor's browser.
 
@@ -66,7 +62,7 @@ def page(
     from pokemon_ddpm.ranking import RANKING_MODELS
 
     runtime_files(runtime or RUNTIME)  # raises before a model is loaded or a folder is made
-    pipelines = {each: GenerationSettings(each).load("cpu") for each in model or RANKING_MODELS}
+    pipelines = {name: GenerationSettings(name).load("cpu") for name in model or RANKING_MODELS}
     make_folder("OUTPUT_DIR", output_dir)
     write_pages(pipelines, output_dir, typer.echo, runtime or RUNTIME, url)
     size = sum(path.stat().st_size for path in output_dir.rglob("*") if path.is_file())

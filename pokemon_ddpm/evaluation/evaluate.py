@@ -5,7 +5,7 @@ The report is `report.md`, the same numbers as `report.json`, and sheets.
 
 import dataclasses
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,18 @@ from typing import Any
 import jinja2
 import numpy as np
 import torch
+from huggingface_hub.utils import tqdm
 from PIL import Image
-from tqdm.auto import tqdm
+from torch import Tensor
 
 from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation import images, metrics
 from pokemon_ddpm.evaluation.features import SpriteFeatures, extract_features, predict
 from pokemon_ddpm.evaluation.images import GeneratedSets, RealImages, SampleSet, random_rows
-from pokemon_ddpm.evaluation.memorization import Nearest, memorization, nearest_by_pixels
-from pokemon_ddpm.evaluation.metrics import STATISTICS, averages, given_values, label_values
+from pokemon_ddpm.evaluation.metrics import STATISTICS, averages, given_values, label_values, memorization
 from pokemon_ddpm.evaluation.two_sample import two_sample_test
 from pokemon_ddpm.files import save_image, write_file
+from pokemon_ddpm.likeness import Nearest, nearest_by_pixels
 from pokemon_ddpm.preprocessing import as_arrays
 from pokemon_ddpm.sheets import sprite_sheet
 from pokemon_ddpm.vocabulary import shown_name
@@ -50,38 +51,34 @@ def evaluate(
     """Compares samples with at least four training and four held-out images, all RGB on white.
 
     Memorized images are searched among all training images. Without a network, which has the classes of the images,
-    distances and condition accuracy are left out.
-
-    Returns:
-        "distances", see `comparisons`; "memorization", "pixels" -> see `memorization`; and "condition_accuracy",
-        attribute -> see `condition_accuracy`. And the training images that are nearest to the samples.
+    `comparisons` and `condition_accuracy`, by attribute, are left out. Also returns the nearest training images.
     """
-    nearest = [nearest_by_pixels(some.images, data.all_train.images) for some in (samples, data.held_out)]
-    memorized = memorization(*(found.distance for found in nearest))
+    nearest = nearest_by_pixels(samples.images, data.all_train.images)
+    memorized = memorization(nearest.distance, nearest_by_pixels(data.held_out.images, data.all_train.images).distance)
     numbers: dict[str, Any] = {"distances": [], "memorization": {"pixels": memorized}, "condition_accuracy": {}}
     if network is not None:
         sets = tqdm((samples, data.train, data.held_out), "Features")
-        numbers["distances"] = comparisons(*(extract_features(network, some.images) for some in sets), seed)
+        numbers["distances"] = comparisons(*(extract_features(network, part.images) for part in sets), seed)
         given = given_values(samples.conditions, network.vocabulary)
-        predicted, real = (predict(network, some.images) for some in (samples, data.held_out))
+        predicted, real = (predict(network, part.images) for part in (samples, data.held_out))
         for name, values in network.vocabulary.items():
             if given[name].any():
                 ids = data.held_out.labels.get(name)
                 of_real = None if ids is None else (real[name], label_values(ids, len(values)))
                 accuracy = metrics.condition_accuracy(values, predicted[name], given[name], of_real)
                 numbers["condition_accuracy"][name] = accuracy
-    return numbers, nearest[0]
+    return numbers, nearest
 
 
-def comparisons(samples: torch.Tensor, train: torch.Tensor, held_out: torch.Tensor, seed: int) -> list[dict[str, Any]]:
+def comparisons(samples: Tensor, train: Tensor, held_out: Tensor, seed: int) -> list[dict[str, Any]]:
     """Metrics of features, float32 (N, D), of samples, training and held-out images, each beside another set.
 
-    All but KID depend on the number of images, so the last three rows use equally many. A row has "name" and "to"
-    ("train" or "held-out"), the names of both sets, and an `Estimate` by the name of each metric.
+    All but KID depend on the number of images, so the last three rows use equally many. A row has the "name" of a set,
+    that of the set it is compared "to", and an `Estimate` by the name of each metric.
     """
     count = min(len(samples), len(held_out))
     few_samples, few_train, few_held_out = (
-        each[random_rows(len(each), min(count, len(each)), seed).sort().values] for each in (samples, train, held_out)
+        part[random_rows(len(part), min(count, len(part)), seed).sort().values] for part in (samples, train, held_out)
     )
     pairs = [
         ("all samples", samples, "train", train),
@@ -93,7 +90,7 @@ def comparisons(samples: torch.Tensor, train: torch.Tensor, held_out: torch.Tens
     rows = []
     for name, one, to, other in pairs:
         precision, recall = metrics.precision_recall(one, other, seed)
-        distances = {key: getattr(metrics, key)(one, other, seed) for key in ("kid", "frechet", "wasserstein")}
+        distances = {key: getattr(metrics, key)(one, other, seed) for key in ("kid", "frechet")}
         rows.append({"name": name, "to": to, **distances, "precision": precision, "recall": recall})
     return rows
 
@@ -103,9 +100,7 @@ def evaluate_pixels(
 ) -> dict[str, dict[str, Any]]:
     """Compares raw samples and the `default_output`, as the model was trained on, with real images prepared alike.
 
-    Returns:
-        "two_sample", name of the images -> "accuracy", see `two_sample_test`; and "pixel_statistics", name of the
-        images -> see `averages`.
+    By the name of the images, "two_sample" has "accuracy", see `two_sample_test`, and "pixel_statistics" `averages`.
     """
     samples = sets.samples.images
     few = random_rows(len(train), min(len(train), len(samples)), seed)
@@ -116,20 +111,17 @@ def evaluate_pixels(
         few_pixels = [images.reduced(pixels, COMPARED_SIDE) for pixels in output]
         compared[f"default output at {COMPARED_SIDE} of {side} px"] = few_pixels
     counted = {"raw samples": samples, "default output": output[1], "held-out": held_out.images}
-    statistics = {name: metrics.pixel_statistics(images.as_rgba(each)) for name, each in counted.items()}
-    pixels = {name: averages(each, seed) for name, each in statistics.items()}
+    pixels = {name: averages(metrics.pixel_statistics(images.as_rgba(part)), seed) for name, part in counted.items()}
     lines = held_out.labels.get("line", torch.full((len(held_out),), -1))
     lines = torch.cat([lines, lines[sets.other_rows]])
-    two_sample = {name: {"accuracy": two_sample_test(*each, lines, seed, device)} for name, each in compared.items()}
+    two_sample = {name: {"accuracy": two_sample_test(four, lines, seed, device)} for name, four in compared.items()}
     return {"two_sample": two_sample, "pixel_statistics": pixels}
 
 
 def evaluate_variety(alone: SampleSet, train: SpriteTensors, seed: int) -> dict[str, dict[str, Any]]:
     """Variety within a type of samples by the type alone and of as many training images, as `default_output`.
 
-    Returns:
-        Name of the images -> "near" and "color": means over types, see `variety` and `averages`; and "n", the number
-        of images.
+    By the name of the images, "near" and "color": means over types, see `variety` and `averages`; and "n", the number.
     """
     names, order = train.type_names, random_rows(len(train), len(train), seed)
     given = given_values(alone.conditions, {"type": names})["type"].T
@@ -160,10 +152,8 @@ def write_report(
     settings["conditions"] = ", ".join(shown_name(key, train.type_names) for key in given)
     kind = {"resolution": samples.images.shape[-1], "class_word": shown_name("type", train.type_names)}
     numbers = as_json({**kind, **numbers, "about": {"samples": len(seeds), **settings, **about}})
-    sheets = {
-        "samples.png": sample_sheet(samples, train.type_names),
-        "closest.png": closest_sheet(samples.images, nearest, train.images, names),
-    }
+    sheets = {"samples.png": sample_sheet(samples, train.type_names)}
+    sheets["closest.png"] = closest_sheet(samples.images, nearest, train.images, names)
     if names:
         sheets["closest-names.png"] = closest_sheet(samples.images, nearest, None, names)
     for file, sheet in sheets.items():
@@ -193,23 +183,7 @@ def _render(template: str, numbers: Numbers, **more: Any) -> str:
 
 def row(numbers: Numbers, name: str, to: str) -> Numbers:
     """The distances of the set `name` to the set `to`."""
-    return next(found for found in numbers["distances"] if (found["name"], found["to"]) == (name, to))
-
-
-def estimate(found: Numbers) -> str:
-    """A value with its interval: 0.18 (0.10 to 0.27)."""
-    if found["value"] is None:
-        return "-"
-    text = digits(found["value"])
-    return text if found["low"] is None else f"{text} ({digits(found['low'])} to {digits(found['high'])})"
-
-
-def percent(found: Numbers | None) -> str:
-    """A share with its interval: 26 % (22 to 30)."""
-    if found is None or found["value"] is None:
-        return "-"
-    low, high = (share_text(found[end]).removesuffix(" %") for end in ("low", "high"))
-    return f"{share_text(found['value'])} ({low} to {high})"
+    return next(distances for distances in numbers["distances"] if (distances["name"], distances["to"]) == (name, to))
 
 
 def share_text(share: float) -> str:
@@ -222,6 +196,17 @@ def digits(value: float) -> str:
     return f"{value:.{3 if abs(value) < 0.1 else 2 if abs(value) < 10 else 1}f}"
 
 
+def estimate(metric: Numbers | None, text: Callable[[float], str] = digits) -> str:
+    """A value with its interval: 0.18 (0.10 to 0.27)."""
+    if metric is None or metric["value"] is None:
+        return "-"
+    value, *ends = (text(metric[key]) for key in ("value", "low", "high") if metric[key] is not None)
+    return f"{value} ({' to '.join(end.removesuffix(' %') for end in ends)})" if ends else value
+
+
+percent = partial(estimate, text=share_text)  # of a share: 26 % (22 to 30)
+
+
 def sample_sheet(samples: SampleSet, names: Sequence[str]) -> Image.Image:
     """The first samples of each type, in RGB."""
     side, given = samples.images.shape[-1], given_values(samples.conditions, {"type": names})["type"]
@@ -232,9 +217,7 @@ def sample_sheet(samples: SampleSet, names: Sequence[str]) -> Image.Image:
     return sprite_sheet(cells, SHEET_COLUMNS, [names[k] for k in rows], max(1, 64 // side), SHEET_PANELS)
 
 
-def closest_sheet(
-    samples: torch.Tensor, nearest: Nearest, train: torch.Tensor | None, names: Sequence[str] | None
-) -> Image.Image:
+def closest_sheet(samples: Tensor, nearest: Nearest, train: Tensor | None, names: Sequence[str] | None) -> Image.Image:
     """The samples that are nearest to training images, with distance, name and training image if these are given."""
     closest = nearest.distance.sort(stable=True).indices[:NUM_PAIRS]
     matches = nearest.index[closest]

@@ -8,15 +8,15 @@ package; `fit_features` trains others.
 import copy
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.utils import tqdm
 from safetensors.torch import load_file, save
 from torch import nn
 from torch.nn import functional
-from tqdm.auto import tqdm
 from transformers import RegNetConfig, RegNetModel
 
 from pokemon_ddpm.data import SpriteTensors
@@ -50,13 +50,7 @@ class SpriteFeatures(nn.Module):
     `backbone` are arguments of `RegNetConfig`, and `resolution` is that of the training images.
     """
 
-    def __init__(
-        self,
-        backbone: dict,
-        vocabulary: Mapping[str, Sequence[str]],
-        dimension: int = 64,
-        resolution: int = RESOLUTION,
-    ):
+    def __init__(self, backbone: dict, vocabulary: Mapping, dimension: int = 64, resolution: int = RESOLUTION):
         super().__init__()
         self.vocabulary = {name: tuple(values) for name, values in vocabulary.items()}
         self.dimension, self.resolution = dimension, resolution
@@ -91,8 +85,7 @@ class SpriteFeatures(nn.Module):
         """Images, uint8 (N, 3, S, S) in RGB on white, as input of the network: float in [-1, 1] on its device.
 
         Larger images are reduced by the mean over areas, smaller ones enlarged if their pixels become whole squares;
-        others raise ValueError. Such a sprite is unlike one that was preprocessed to the resolution of the network, so
-        compare only sets of one resolution.
+        others give a ValueError. Compare only sets of one resolution.
         """
         side, resolution = images.shape[-1], self.resolution
         if side < resolution and resolution % side:
@@ -214,9 +207,9 @@ def fit_features(
     for name, values in network.vocabulary.items():
         labels = label_values(validation.labels[name].cpu(), len(values))
         if labels.any():
-            found = condition_accuracy(values, predicted[name], labels)
-            accuracy = {"value": found["accuracy"].value, "n": found["accuracy"].n}
-            report["accuracies"][name] = {**accuracy, "chance": found["chance"], "majority": found["majority"]}
+            result = condition_accuracy(values, predicted[name], labels)
+            accuracy = {"value": result["accuracy"].value, "n": result["accuracy"].n}
+            report["accuracies"][name] = {**accuracy, "chance": result["chance"], "majority": result["majority"]}
     write_file(folder / "config.json", json.dumps(config, indent=2) + "\n")
     write_file(folder / WEIGHTS_FILE, save(network.half().state_dict(), {"format": "pt"}))
     write_file(folder / "report.json", json.dumps(report, indent=2) + "\n")

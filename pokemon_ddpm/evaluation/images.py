@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from huggingface_hub.utils import tqdm
 from PIL import Image
 from torch.nn import functional
-from tqdm.auto import tqdm
 
 from pokemon_ddpm.class_folder import is_class_folder
 from pokemon_ddpm.data import SpriteTensors, load_tensors, sprite_tensors
@@ -111,10 +111,7 @@ def row_requests(
 def check_classes(name: str, known: Sequence[str], type_names: Sequence[str]) -> None:
     """Raises ValueError if a network, which is called `name`, was trained on other classes than the data have."""
     if tuple(known) != tuple(type_names):
-        these, those = (
-            f"{len(names)} classes ({', '.join(names[:3])}{', ...' * (len(names) > 3)})"
-            for names in (known, type_names)
-        )
+        these, those = (f"{len(names)} classes such as {', '.join(names[:3])}" for names in (known, type_names))
         raise ValueError(f"{name} was trained on {these}, but the data have {those}.")
 
 

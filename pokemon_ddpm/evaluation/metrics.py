@@ -1,4 +1,4 @@
-"""Metrics of features (KID, precision, recall, two distances), condition accuracy, pixel art, and variety.
+"""Metrics of features (KID, precision, recall, Fréchet), memorization, condition accuracy, pixel art, and variety.
 
 Features are float (N, D) of the samples and (M, D) of the reference, at least two of each, both from the same network.
 All is computed in float64 on the CPU.
@@ -11,35 +11,33 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
-from scipy import ndimage, optimize, spatial, stats
+from huggingface_hub.utils import tqdm
+from scipy import ndimage, stats
+from torch import Tensor
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
-from tqdm.auto import tqdm
 
 from pokemon_ddpm.likeness import overlaps
 from pokemon_ddpm.pipelines.sprite_preprocessing import DARK, oklab, unique_colors
-from pokemon_ddpm.postprocessing import PALETTE_SIZE, reduce_palette, remove_background
 from pokemon_ddpm.preprocessing import as_arrays
 
 LEVEL = 0.95  # of all intervals
 TAIL = (1 - LEVEL) / 2
 NUM_BOOTSTRAPS = 1000
 KID_BLOCKS, KID_BLOCK_SIZE, KID_DIVISIONS = 10, 10, 10
-MAX_ASSIGNED = 1024  # images of a Wasserstein distance, whose time is cubic in them
 NEIGHBORHOOD = 3  # of precision and recall
+QUANTILE = 0.05  # of the held-out images, of memorization
 NEAR = 0.7  # the overlap from which two silhouettes are near
 CLEAR = 8  # a background pixel with a smaller alpha is invisible
 # Plain statistics of pixel art, which no network has learned -> how they are called in a report. All but the first are
-# shares or distances and are averaged.
+# shares and are averaged.
 STATISTICS = {
     "colors": "colors, median",
     "clear_background": f"background pixels with an alpha below {CLEAR}",
     "parts": "images with detached parts",
     "dark_outline": "outline pixels that are dark",
     "dark": "pixels that are dark",
-    "palette_shift": f"OKLab distance to {PALETTE_SIZE} colors",
 }
 
 
@@ -54,7 +52,7 @@ class Estimate:
     m: int | None = None  # reference images used
 
 
-def share(hits: torch.Tensor) -> Estimate:
+def share(hits: Tensor) -> Estimate:
     """The share of what is True, bool (N,), with the score interval of Wilson 1927."""
     count, n = int(hits.sum()), len(hits)
     if n == 0:
@@ -73,17 +71,17 @@ def line_resamples(lines: np.ndarray, seed: int) -> list[np.ndarray]:
 
 
 def disjoint_blocks(
-    samples: torch.Tensor, reference: torch.Tensor, blocks: int, size: int, seed: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    samples: Tensor, reference: Tensor, blocks: int, size: int, seed: int
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Yields pairs of random subsets of `size` rows each, in float64 on the CPU; no row is in two subsets."""
     samples, reference = samples.cpu().double(), reference.cpu().double()
     generator = torch.Generator().manual_seed(seed)
-    orders = [torch.randperm(len(each), generator=generator) for each in (samples, reference)]
+    orders = [torch.randperm(len(part), generator=generator) for part in (samples, reference)]
     for one, other in zip(*(order[: blocks * size].split(size) for order in orders), strict=True):
         yield samples[one], reference[other]
 
 
-def kid(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estimate:
+def kid(samples: Tensor, reference: Tensor, seed: int = 0) -> Estimate:
     """Kernel inception distance (Bińkowski et al. 2018, section 4.1): unbiased, and so sometimes below 0.
 
     It is the mean over 10 divisions of both sets into up to 10 disjoint subsets of at least 10 images. The subsets of
@@ -103,7 +101,7 @@ def kid(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estima
     return Estimate(value, value - half, value + half, len(samples), len(reference))
 
 
-def frechet(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estimate:
+def frechet(samples: Tensor, reference: Tensor, seed: int = 0) -> Estimate:
     """Fréchet distance (Heusel et al. 2017, equation 6) of equally many images, without an interval.
 
     It is biased upwards, more for fewer images (Chong & Forsyth 2020): compare only values of the same numbers.
@@ -116,18 +114,7 @@ def frechet(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Es
     return Estimate(float(value), math.nan, math.nan, size, size)
 
 
-def wasserstein(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> Estimate:
-    """1-Wasserstein distance of equally many images, at most `MAX_ASSIGNED`, without an interval.
-
-    It is exact, the least mean Euclidean distance of all assignments, and as biased as `frechet`.
-    """
-    size = min(len(samples), len(reference), MAX_ASSIGNED)
-    (pair,) = disjoint_blocks(samples, reference, 1, size, seed)
-    costs = spatial.distance.cdist(*pair)
-    return Estimate(float(costs[optimize.linear_sum_assignment(costs)].mean()), math.nan, math.nan, size, size)
-
-
-def precision_recall(samples: torch.Tensor, reference: torch.Tensor, seed: int = 0) -> tuple[Estimate, Estimate]:
+def precision_recall(samples: Tensor, reference: Tensor, seed: int = 0) -> tuple[Estimate, Estimate]:
     """Improved precision and recall (Kynkäänniemi et al. 2019, equations 1 and 2), with Wilson's intervals.
 
     The neighborhoods are larger in a smaller set, so the larger set is reduced at random to the size of the other.
@@ -136,15 +123,28 @@ def precision_recall(samples: torch.Tensor, reference: torch.Tensor, seed: int =
     ((samples, reference),) = disjoint_blocks(samples, reference, 1, size, seed)
     center = reference.mean(dim=0)  # torch-fidelity computes |a|^2 + |b|^2 - 2 a.b, which is exact near the origin
     options = {"prc_neighborhood": NEIGHBORHOOD, "prc_batch_size": 2048, "save_cpu_ram": True, "verbose": False}
-    found = prc_features_to_metric(samples - center, reference - center, **options)
-    counts = [round(found[key] * size) for key in (KEY_METRIC_PRECISION, KEY_METRIC_RECALL)]
+    shares = prc_features_to_metric(samples - center, reference - center, **options)
+    counts = [round(shares[key] * size) for key in (KEY_METRIC_PRECISION, KEY_METRIC_RECALL)]
     precision, recall = (replace(share(torch.arange(size) < count), m=size) for count in counts)
     return precision, recall
 
 
-def given_values(
-    conditions: Sequence[Mapping[str, Any]], vocabulary: Mapping[str, Sequence[str]]
-) -> dict[str, torch.Tensor]:
+def memorization(samples: Tensor, held_out: Tensor) -> dict[str, Any]:
+    """Compares the distances to the nearest training image, float (N,) of samples and (M,) of held-out images.
+
+    "nearer" is the `share` of samples below the "threshold", the k-th smallest of the M held-out distances with k =
+    ceil(M / 20). "chance_low" and "chance_high" are its 95 % range if samples have the same distribution: their number
+    is then beta-binomial with parameters N, k and M + 1 - k. "identical" is the number of samples at distance 0.
+    """
+    n, m = len(samples), len(held_out)
+    k = math.ceil(QUANTILE * m)
+    threshold = held_out.kthvalue(k).values.item()
+    chance_low, chance_high = (float(end) / n for end in stats.betabinom.interval(LEVEL, n, k, m + 1 - k))
+    counts = {"nearer": share(samples < threshold), "identical": int((samples == 0).sum()), "n": n, "m": m}
+    return {"threshold": threshold, "chance_low": chance_low, "chance_high": chance_high, **counts}
+
+
+def given_values(conditions: Sequence[Mapping], vocabulary: Mapping[str, Sequence[str]]) -> dict[str, Tensor]:
     """The values that N samples were conditioned on: attribute -> bool (N, K), of the K values in the vocabulary.
 
     The conditions are of each sample attribute -> a value, or a pair of types.
@@ -153,41 +153,31 @@ def given_values(
     for attribute, known in vocabulary.items():
         values = [condition.get(attribute) for condition in conditions]
         values = [value if isinstance(value, (list, tuple)) else [value] for value in values]
-        given[attribute] = torch.tensor([[name in each for name in known] for each in values], dtype=torch.bool)
+        given[attribute] = torch.tensor([[name in names for name in known] for names in values], dtype=torch.bool)
     return given
 
 
-def label_values(ids: torch.Tensor, count: int) -> torch.Tensor:
+def label_values(ids: Tensor, count: int) -> Tensor:
     """Bool (N, `count`) from the ids of values, int64 (N,) or for types (N, 2); other ids count as no value."""
     return (ids.view(len(ids), -1, 1) == torch.arange(count)).any(dim=1)
 
 
-def condition_accuracy(
-    values: Sequence[str],
-    predicted: torch.Tensor,
-    given: torch.Tensor,
-    real: tuple[torch.Tensor, torch.Tensor] | None = None,
-) -> dict[str, Any]:
+def condition_accuracy(values: Sequence[str], predicted: Tensor, given: Tensor, real: tuple | None = None) -> dict:
     """Condition accuracy of one attribute with K values: shares in which all given values are recognized.
 
-    Args:
-        predicted: Bool (N, K), see `predict`.
-        given: Bool (N, K), see `given_values`. Samples without a value are left out; at least one sample has one.
-        real: What is predicted of real images and what they have, both bool (M, K), see `label_values`.
-
-    Returns:
-        "accuracy" of the samples, "real" of the real images that have a label, and both "by_value", of those that have
-        the value; "chance", of all pairs of a sample and the condition of any sample; "majority", if only the values
-        given most often, as many as the longest condition has, were recognized in all samples.
+    `predict` and `given_values` give the first two, bool (N, K); at least one sample has a value, others are left out.
+    `real` is what is predicted of real images and what they have, bool (M, K). Returns "accuracy" of the samples,
+    "real" of the real images that have a label, and both "by_value", of those that have the value; "chance", of all
+    pairs of a sample and the condition of any sample; "majority", if only the values given most often, as many as the
+    longest condition has, were recognized in all samples.
     """
     conditioned = given.any(dim=1)
     predicted, given = predicted[conditioned], given[conditioned]
     counts = given.sum(dim=0)
-    by_value = {
-        value: {"accuracy": share(predicted[given[:, k], k]), "real": real and share(real[0][real[1][:, k], k])}
-        for k, value in enumerate(values)
-        if counts[k]
-    }
+    by_value = {}
+    for k in counts.nonzero().flatten().tolist():
+        of_real = real and share(real[0][real[1][:, k], k])
+        by_value[values[k]] = {"accuracy": share(predicted[given[:, k], k]), "real": of_real}
     most_given = torch.zeros(len(values), dtype=torch.bool)
     most_given[counts.sort(descending=True, stable=True).indices[: given.sum(dim=1).max()]] = True
     different, occurrences = given.unique(dim=0, return_counts=True)
@@ -201,7 +191,7 @@ def condition_accuracy(
     }
 
 
-def pixel_statistics(images: torch.Tensor) -> dict[str, np.ndarray]:
+def pixel_statistics(images: Tensor) -> dict[str, np.ndarray]:
     """The `STATISTICS` of images in RGBA, uint8 (N, 4, S, S): name -> float64 (N,), NaN where there is no such pixel.
 
     A pixel is in the foreground if its alpha is above 127; the background is what is not and is connected to the
@@ -218,19 +208,17 @@ def _statistics_of(pixels: np.ndarray) -> dict[str, float]:
     background = ~ndimage.binary_fill_holes(foreground)
     outline = foreground & ndimage.binary_dilation(background, border_value=1)
     _, count = ndimage.label(foreground, structure=np.ones((3, 3)))
-    lab = oklab(pixels[..., :3])
-    few_colors = np.asarray(reduce_palette(remove_background(Image.fromarray(pixels)), PALETTE_SIZE))[..., :3]
+    dark = oklab(pixels[..., :3])[..., 0] < DARK
     return {
         "colors": len(unique_colors(pixels[foreground, :3])),
         "clear_background": (pixels[background, 3] < CLEAR).mean() if background.any() else np.nan,
         "parts": float(count > 1),
-        "dark_outline": (lab[outline, 0] < DARK).mean() if outline.any() else np.nan,
-        "dark": (lab[foreground, 0] < DARK).mean(),
-        "palette_shift": np.linalg.norm(lab - oklab(few_colors), axis=2)[foreground].mean(),
+        "dark_outline": dark[outline].mean() if outline.any() else np.nan,
+        "dark": dark[foreground].mean(),
     }
 
 
-def variety(images: torch.Tensor) -> dict[str, float]:
+def variety(images: Tensor) -> dict[str, float]:
     """How alike at least two sprites of one type are, uint8 (N, 4, S, S): means over all pairs of them.
 
     "near" is the share of the pairs with an overlap of at least `NEAR`, "color" the mean of `color_distances`.
@@ -240,7 +228,7 @@ def variety(images: torch.Tensor) -> dict[str, float]:
     return {"near": near[pairs].mean(), "color": color_distances(images)[pairs].mean()}
 
 
-def color_distances(images: torch.Tensor) -> np.ndarray:
+def color_distances(images: Tensor) -> np.ndarray:
     """Distances in OKLab of all pairs of mean foreground colors, float64 (N, N)."""
     pixels = as_arrays(images)
     foreground = pixels[..., 3:] > 127

@@ -5,11 +5,13 @@ real images of held-out evolution lines and on other samples, with the condition
 perfect. The test must be able to fail: tests/evaluation/test_two_sample.py shows that it sees blur.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
-from torch import nn
+from huggingface_hub.utils import tqdm
+from torch import Tensor, nn
 from torch.nn import functional
-from tqdm.auto import tqdm
 
 from pokemon_ddpm.evaluation.images import flip_and_shift
 from pokemon_ddpm.evaluation.metrics import TAIL, Estimate, line_resamples
@@ -25,23 +27,15 @@ NEAR = 8  # gray levels from which neighboring pixels count as wholly different
 BATCH_SIZE = 128  # without gradients
 
 
-def two_sample_test(
-    train_real: torch.Tensor,
-    train_generated: torch.Tensor,
-    real: torch.Tensor,
-    generated: torch.Tensor,
-    lines: torch.Tensor,
-    seed: int,
-    device: torch.device | str,
-) -> Estimate:
-    """Trains the classifier on the first two sets of images, uint8 (N, C, S, S) RGB or RGBA, tests it on the others.
+def two_sample_test(sets: Sequence[Tensor], lines: Tensor, seed: int, device: torch.device | str) -> Estimate:
+    """Trains the classifier on real and generated images, uint8 (N, C, S, S) RGB or RGBA, and tests it on two others.
 
     `lines`, int64, are the evolution lines of the real images of the test, then those of the images whose conditions
     the generated ones have; -1 where unknown. Its interval does not know that another training gives another result.
     """
-    classifier = fit_classifier(train_real, train_generated, seed, device)
-    logits = torch.cat([classifier_logits(classifier, images) for images in (real, generated)])
-    return line_bootstrap(logits.double().numpy(), np.arange(len(logits)) >= len(real), lines.numpy(), seed)
+    classifier = fit_classifier(*sets[:2], seed, device)
+    logits = torch.cat([classifier_logits(classifier, images) for images in sets[2:]])
+    return line_bootstrap(logits.double().numpy(), np.arange(len(logits)) >= len(sets[2]), lines.numpy(), seed)
 
 
 class TwoSampleClassifier(nn.Module):
@@ -59,7 +53,7 @@ class TwoSampleClassifier(nn.Module):
             self.stages.append(nn.Sequential(*_convolution(before, width, stride), *_convolution(width, width)))
         self.last = nn.Linear(1 + sum(WIDTHS), 1)
 
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+    def forward(self, pixels: Tensor) -> Tensor:
         area = pixels[:, 3].gt(0).float().mean(dim=(1, 2))[:, None]
         averages = [area]
         for stage in self.stages:
@@ -72,7 +66,7 @@ def _convolution(channels: int, width: int, stride: int = 1) -> tuple[nn.Module,
     return nn.Conv2d(channels, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
 
 
-def classifier_input(images: torch.Tensor) -> torch.Tensor:
+def classifier_input(images: Tensor) -> Tensor:
     """Images, uint8 (N, C, S, S), as input of the classifier: float32 (N, 8, S, S) in [0, 1], 0 for the background.
 
     255 - color on white, alpha (for RGB: not white), and the differences to four neighbors, 1 from `NEAR` gray levels:
@@ -88,7 +82,7 @@ def classifier_input(images: torch.Tensor) -> torch.Tensor:
 
 
 def fit_classifier(
-    real: torch.Tensor, generated: torch.Tensor, seed: int = 0, device: torch.device | str = "cpu"
+    real: Tensor, generated: Tensor, seed: int = 0, device: torch.device | str = "cpu"
 ) -> TwoSampleClassifier:
     """Trains the classifier on images, uint8 (N, C, S, S) and (M, C, S, S), equally many of both in each batch."""
     device = torch.device(device)
@@ -102,7 +96,7 @@ def fit_classifier(
     cycle = {"pct_start": 0.1, "cycle_momentum": False}
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, steps, **cycle)
     for _ in tqdm(range(steps), "Training the two-sample classifier"):
-        halves = [each[torch.randint(len(each), (HALF_BATCH,), generator=generator)] for each in (real, generated)]
+        halves = [part[torch.randint(len(part), (HALF_BATCH,), generator=generator)] for part in (real, generated)]
         batch = flip_and_shift(torch.cat(halves), generator, MAX_SHIFT)
         pixels = classifier_input(batch.to(device)).contiguous(memory_format=torch.channels_last)
         loss = functional.binary_cross_entropy_with_logits(classifier(pixels), target)
@@ -114,7 +108,7 @@ def fit_classifier(
 
 
 @torch.no_grad()
-def classifier_logits(classifier: TwoSampleClassifier, images: torch.Tensor) -> torch.Tensor:
+def classifier_logits(classifier: TwoSampleClassifier, images: Tensor) -> Tensor:
     """Logits, float32 (N,) on the CPU, of images, uint8 (N, C, S, S); the mean over the image and its mirror image."""
     device, logits = classifier.last.weight.device, []
     for part in images.split(BATCH_SIZE):

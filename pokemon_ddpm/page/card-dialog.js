@@ -2,7 +2,7 @@
 
 import { drawCard } from "./card.js";
 import { $, download, say } from "./dom.js";
-import { rename } from "./list.js";
+import { keep, label } from "./list.js";
 import { sampleRecipe, work } from "./making.js";
 import { cardRecipes, givenName, identity } from "./recipe.js";
 import { canShare, copy, fileName, pngFile, saveSheet, share } from "./saving.js";
@@ -13,7 +13,6 @@ import { cardOf } from "./trading.js";
 const LARGE = { shiny: "1-front-shiny", back: "1-back" }; // by what a sprite was made into
 const SMALL = { "1-front": "normal", "1-front-shiny": "shiny", "1-back": "back" }; // what is small where it is not the large one
 const made = new Map(); // parts of cards that are not in the list
-
 let card = null; // {recipes, parts, large, link, file, title} of the open one
 
 /** A part of a card, made where it is in no list. */
@@ -89,7 +88,7 @@ $("card-name").onchange = async () => {
   sprite.name = givenName($("card-name").value);
   draw(card);
   if (card.file) await complete(card);
-  if (sprite.item) await rename(sprite, sprite.name);
+  if (sprite.item) label(sprite), await keep(sprite);
   if (page.shown === sprite) open(sprite);
 };
 $("share").hidden = !canShare;

@@ -1,19 +1,14 @@
-// The image of a creature's card, 600x860 units of two pixels; pokemon_ddpm/trading_card.py draws the same one.
+// The image of a creature's card, 600x860 units of two pixels.
 
 import { enlarged } from "./canvas.js";
-import { centered } from "./sampling.js";
+import { centered } from "./pixels.js";
 
 const WIDTH = 600, HEIGHT = 860, FRAME = 14, LEFT = 36, RIGHT = WIDTH - LEFT, SCALE = 2;
 const TEXT = "#1c1b29", MUTED = "#55536b", GROUND = "#eeedf5";
-const FOIL = ["#ff9db5", "#ffe08a", "#a8f0b8", "#8fd8ff", "#d5b3ff"];
-const isKnown = (type) => type !== "any";
+const FOIL = ["#ff9db5", "#ffe08a", "#a8f0b8", "#8fd8ff", "#d5b3ff"], isKnown = (type) => type !== "any";
 const font = (size, weight = 400, style = "") => `${style} ${weight} ${size}px system-ui, sans-serif`;
 
-/**
- * @param card As of cardOf in trading.js, with notes, lines of text.
- * @param {function(string): string} colorOf Of a type.
- * @param parts {large, small: [[text, pixels]], stages: [[text, pixels]]}; there may be no pixels yet.
- */
+/** Of a card as of cardOf with notes, lines; parts are {large, small: [[text, pixels]], stages: [[text, pixels]]}, perhaps without pixels yet. */
 export function drawCard(canvas, { name, number, hp, types, moves, weakness, rare, text, notes }, colorOf, { large, small, stages }) {
   [canvas.width, canvas.height] = [SCALE * WIDTH, SCALE * HEIGHT];
   const context = canvas.getContext("2d"), colors = types.map(colorOf);

@@ -39,7 +39,7 @@ const selects = () => [...$("attributes").querySelectorAll("select")];
 const chosenType = () => radios().find(({ checked }) => checked)?.value ?? ANY;
 
 export function choose(name, value) {
-  if (name in EXTRAS) extras[value === ANY ? "delete" : "add"](name);
+  if (Object.hasOwn(EXTRAS, name)) extras[value === ANY ? "delete" : "add"](name);
   else if (name === "type") for (const radio of radios()) radio.checked = radio.value === value;
   else selects().find((each) => name === (each.id || each.name)).value = value;
 }
@@ -48,7 +48,7 @@ export function choose(name, value) {
 export function readWish() {
   if (!page.names || $("wish").value === wish) return; // the page may still be loading
   wish = $("wish").value;
-  const { vocabulary, sketches } = page.config, { conditions, unknown } = parseDescription(wish, vocabulary, page.words, sketches);
+  const { conditions, unknown } = parseDescription(wish, page.config, page.words);
   const [type, second] = conditions.type?.split("/") ?? [];
   const found = Object.entries({ ...conditions, type, second }).filter(([, value]) => value);
   for (const name of wished) choose(name, ANY);

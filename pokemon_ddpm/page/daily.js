@@ -14,13 +14,9 @@ const STARTERS = ["grass", "fire", "water"];
 export async function creatureOfTheDay(date = new Date().toISOString().slice(0, 10)) {
   const { seed, type } = ofDay(date, page.config.vocabulary.type), [{ candidates }] = rowOf([{ type }], seed);
   await work("The creature of the day is about to hatch", async (signal) => {
-    let best = { score: -Infinity };
-    for (const each of candidates) {
-      const { score } = await sample({ ...each, asked: {}, ...startOf(each, page.config) }, undefined, signal);
-      const rounded = Math.round(10 * score); // processors differ in the last digits
-      if (rounded > best.score) best = { ...each, score: rounded };
-    }
-    await spriteOf({ conditions: best.conditions, seed: best.seed, makes: [] }, signal);
+    const samples = candidates.map((each) => sample({ ...each, asked: {}, ...startOf(each, page.config) }, undefined, signal));
+    const scores = (await Promise.all(samples)).map(({ score }) => Math.round(10 * score)); // processors differ in the last digits
+    await spriteOf({ ...candidates[scores.indexOf(Math.max(...scores))], makes: [] }, signal);
     say(`The creature of ${date}, the same for everybody.`);
   });
 }

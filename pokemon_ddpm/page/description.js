@@ -1,12 +1,8 @@
-// The conditions in a description: the rules of pokemon_ddpm/description.py, with the same table, words.json.
+// The conditions in a description: see pokemon_ddpm/description.py, which has the same table, words.json.
 
 import { usualConditions } from "./sketch.js";
 
-const LONGEST = 3; // words of a phrase
-const PLURALS = [[/s$/, ""], [/es$/, ""], [/ies$/, "y"], [/ves$/, "f"]];
-const UNNAMED = ["any", "none", "no", "yes", "base"], LEFT_OUT = ["game", "sketch", "pose"];
-const MISTAKES = [5, 8, 10]; // letters of a word that can have one mistake, two, or three
-const SHORTEST_PART = 3; // letters of a word of a compound
+const UNNAMED = ["any", "none", "no", "yes", "base"];
 
 const plain = (text) => text.toLowerCase().replaceAll("ß", "ss").normalize("NFKD").replace(/[\u0300-\u036f'’]/g, "");
 const wordsOf = (text) => plain(text).match(/[a-z0-9]+/g) ?? [];
@@ -19,32 +15,30 @@ function denied(table) {
 }
 
 /** Phrase -> attribute -> value: the synonyms whose values are known, then the values themselves. */
-function phrases(vocabulary, words, usual) {
+function phrases(vocabulary, words, { left_out: leftOut, plurals, usual }) {
   const known = new Map();
   for (const [phrase, values] of Object.entries(words)) {
     const own = Object.entries(values).filter(([name, value]) => vocabulary[name]?.includes(value));
     if (own.length) known.set(phrase, own);
   }
   for (const [name, values] of Object.entries(vocabulary).reverse()) {
-    if ([...LEFT_OUT, "tags"].includes(name)) continue;
+    if ([...leftOut, "pose", "tags"].includes(name)) continue;
     for (const value of values) {
       if ([...UNNAMED, usual[name]].includes(value)) continue;
       const phrase = wordsOf(value).join(" ");
       known.set(phrase, [[name, value], ...(known.get(phrase) ?? []).filter(([each]) => each === "sketch")]);
       // Own classes are often plurals. Of other attributes a "head" is not the shape "heads".
-      for (const [end, by] of name === "type" ? PLURALS : []) {
-        const singular = phrase.replace(end, by);
-        if (!known.has(singular)) known.set(singular, [[name, value]]);
-      }
+      for (const each of name === "type" ? singulars(phrase, plurals) : []) if (!known.has(each)) known.set(each, [[name, value]]);
     }
   }
   for (const tag of vocabulary.tags ?? []) { // beside what else the word means
     const phrase = wordsOf(tag).join(" ");
     for (const each of [phrase, phrase.replace(/ on body$/, "")]) {
-      known.set(each, [["tags", tag], ...(meaning(each, known) ?? []).filter(([name]) => name !== "tags")]);
+      known.set(each, [["tags", tag], ...(meaning(each, known, plurals) ?? []).filter(([name]) => name !== "tags")]);
     }
-    for (const [end, by] of PLURALS) if (!known.has(phrase.replace(end, by))) known.set(phrase.replace(end, by), [["tags", tag]]);
+    for (const each of singulars(phrase, plurals)) if (!known.has(each)) known.set(each, [["tags", tag]]);
   }
+  known.delete(""); // of values without Latin letters
   return known;
 }
 
@@ -60,14 +54,17 @@ function synonyms({ languages, words }, { sketches }) {
   return all;
 }
 
+const singulars = (phrase, plurals) => plurals.map(([end, by]) => phrase.replace(new RegExp(`${end}$`), by));
+
 /** [attribute, value] of a phrase, also in the plural; undefined if it is not known. */
-const meaning = (phrase, known) => known.get([phrase, ...PLURALS.map(([end, by]) => phrase.replace(end, by))].find((each) => known.has(each)));
+const meaning = (phrase, known, plurals) => known.get([phrase, ...singulars(phrase, plurals)].find((each) => known.has(each)));
 
 /** The two known words of a compound, or else the word. */
-function partsOf(word, known, right) {
-  for (let place = SHORTEST_PART; place <= word.length - SHORTEST_PART; place++) {
+function partsOf(word, known, right, { plurals, shortest_part: shortest }) {
+  if (right.includes(word) || meaning(word, known, plurals)) return [word];
+  for (let place = shortest; place <= word.length - shortest; place++) {
     const parts = [word.slice(0, place), word.slice(place)];
-    if (known.has(parts[0]) && meaning(parts[1], known) && !right.includes(word) && !meaning(word, known)) return parts;
+    if (known.has(parts[0]) && meaning(parts[1], known, plurals)) return parts;
   }
   return [word];
 }
@@ -79,8 +76,8 @@ function deniesOne([first, ...others], fillers, table) {
 }
 
 /** What the known word means that a long word with the same first letter is nearest to, if it is one and near. */
-function corrected(word, known) {
-  let nearest = [], least = MISTAKES.filter((length) => word.length >= length).length;
+function corrected(word, known, { mistakes }) {
+  let nearest = [], least = mistakes.filter((length) => word.length >= length).length;
   for (const [each, values] of least ? known : []) {
     if (each[0] !== word[0] || Math.abs(each.length - word.length) > least) continue;
     const distance = distanceOf(word, each);
@@ -105,23 +102,23 @@ function distanceOf(one, other) {
   return last.at(-1);
 }
 
-/** The conditions that a text names, and the words that were not understood; `usual` are values that nobody names. */
-export function parseDescription(text, vocabulary, table, sketches, usual = { view: "front", finish: "normal" }) {
-  const known = phrases(vocabulary, synonyms(table, sketches), usual), found = {}, types = [], tags = [], unknown = [];
+/** The conditions that a text names, and the words that were not understood. The second argument is the page's configuration. */
+export function parseDescription(text, { vocabulary, sketches, rules: { description: rules } }, table) {
+  const known = phrases(vocabulary, synonyms(table, sketches), rules), found = {}, types = [], tags = [], unknown = [];
   let usualType;
   const fillers = `${table.ignored} ${table.negations} non`.split(" "), parts = table.parts.split(" ");
   const right = [...fillers, ...parts, ...table.right.split(" ")];
   for (const [number, span] of plain(text).split(denied(table)).entries()) { // every other one is denied
-    const words = wordsOf(span).flatMap((word) => partsOf(word, known, right));
+    const words = wordsOf(span).flatMap((word) => partsOf(word, known, right, rules));
     let left = deniesOne(words, fillers, table) ? 1 : words.length; // what is still denied
     for (let place = 0, length, sketched; place < words.length; place += length) {
       let values, phrase;
-      for (length = Math.min(LONGEST, words.length - place); ; length--) {
+      for (length = Math.min(rules.longest, words.length - place); ; length--) {
         phrase = words.slice(place, place + length).join(" ");
-        values = meaning(phrase, known);
+        values = meaning(phrase, known, rules.plurals);
         if (values || length === 1) break;
       }
-      if (!values && !right.includes(phrase)) values = corrected(phrase, known);
+      if (!values && !right.includes(phrase)) values = corrected(phrase, known, rules);
       if (number % 2 && place && left > 0) values = null; // a value may begin with "no"
       left -= !fillers.includes(phrase);
       const next = words.slice(place + length, place + length + 2);

@@ -1,5 +1,7 @@
 // A doodle in a recipe: 64x64 pixels of at most four colors as runs, such as "a200b12": a is the background, b to e are colors.
 
+import { squareOf } from "./pixels.js";
+
 export const DOODLE_COLORS = { red: [208, 64, 56], yellow: [240, 192, 72], green: [72, 152, 80], blue: [72, 112, 200] };
 export const DOODLE_SIDE = 64;
 const LETTERS = "abcde", LONGEST = 4000;
@@ -18,12 +20,8 @@ export function valuesOf(doodle) {
 
 /** RGBA pixels of a side, white and transparent where nothing is drawn. */
 export function doodlePixels(values, side = DOODLE_SIDE) {
-  const pixels = new Uint8ClampedArray(4 * side * side).fill(255), colors = Object.values(DOODLE_COLORS), times = DOODLE_SIDE / side;
-  for (let i = 0; i < side * side; i++) {
-    const value = values[Math.floor(Math.floor(i / side) * times) * DOODLE_SIDE + Math.floor((i % side) * times)];
-    pixels.set(value ? [...colors[value - 1], 255] : [255, 255, 255, 0], 4 * i);
-  }
-  return pixels;
+  const colors = Object.values(DOODLE_COLORS), times = DOODLE_SIDE / side;
+  return squareOf(side, (x, y) => colors[values[Math.floor(y * times) * DOODLE_SIDE + Math.floor(x * times)] - 1]);
 }
 
 /** The name of the color that most of it has. */

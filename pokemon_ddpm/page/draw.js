@@ -1,9 +1,8 @@
 // Conditions that are not given, drawn from those of training images as SpriteConditioner.draw does.
 
+import { range } from "./pixels.js";
 import { sha256 } from "./random.js";
 import { withDrawnSketch } from "./sketch.js";
-
-const MIN_LINES = 4, COLOR_LINES = 3, DRAWN_TAGS = 2; // as there
 
 /** A number for a key: the first six bytes of its SHA-256. */
 function numberOf(key) {
@@ -13,15 +12,15 @@ function numberOf(key) {
 
 /** One of the rows, by a key: of a random line, a random row. */
 function pick(rows, key) {
-  const number = numberOf(key);
-  const lines = [...new Set(rows.map(([line]) => line))].sort((a, b) => a - b);
+  const number = numberOf(key), lines = [...new Set(rows.map(([line]) => line))].sort((a, b) => a - b);
   const own = rows.filter(([line]) => line === lines[number % lines.length]);
   return own[Math.floor(number / lines.length) % own.length];
 }
 
 /** Attribute -> value, of those that are not given; without those that are any. The first argument is the export's config.json. */
-export function drawConditions({ training_conditions: table, vocabulary }, conditions, seed) {
+export function drawConditions({ training_conditions: table, vocabulary, rules }, conditions, seed) {
   if (!table) return {};
+  conditions = { __proto__: null, ...conditions }; // every other object has a "constructor"
   const numbers = (row) => row.split(" ").filter(Boolean).map(Number), tagNames = vocabulary.tags ?? [];
   const all = table.rows.map((row, i) => Object.assign(numbers(row), { tags: numbers(table.tags?.[i] ?? "").map((id) => tagNames[id]) }));
   const asked = conditions.tags?.split(" ") ?? [], types = [...vocabulary.type, "none"];
@@ -36,21 +35,22 @@ export function drawConditions({ training_conditions: table, vocabulary }, condi
   let rows;
   for (const least of [...new Set(met)].sort((a, b) => b - a)) {
     rows = all.filter((_, i) => met[i] >= least);
-    if (new Set(rows.map(([line]) => line)).size >= MIN_LINES) break;
+    if (new Set(rows.map(([line]) => line)).size >= rules.conditions.min_lines) break;
   }
   const place = table.attributes.indexOf("color"), column = place < 0 ? 0 : 3 + place;
   const count = (of, row) => of.filter((each) => each[column] === row[column]).length;
-  const picked = Array.from({ length: COLOR_LINES }, (_, i) => pick(rows, `${seed}/color${i || ""}`));
+  const picked = range(rules.conditions.color_lines).map((i) => pick(rows, `${seed}/color${i || ""}`));
   const lift = (row) => count(rows, row) / count(all, row), one = picked.reduce((best, row) => (lift(row) > lift(best) ? row : best));
-  const others = rows.filter(([line]) => line !== one[0]);
-  const other = pick(others.length ? others : rows, `${seed}/shape`);
+  const others = rows.filter(([line]) => line !== one[0]), other = pick(others.length ? others : rows, `${seed}/shape`);
   const drawn = table.drawn.filter((name) => conditions[name] === undefined).map((name) => {
     return [name, vocabulary[name][(name === "color" ? one : other)[3 + table.attributes.indexOf(name)]]];
   });
   if (table.tags && conditions.tags === undefined) {
     const isBuild = (tag) => table.build.includes(tag), keyed = (key) => (tag) => [numberOf(`${seed}/${key}/${tag}`), tag];
-    const some = (tags, key) => tags.map(keyed(key)).sort(([a], [b]) => a - b).slice(0, DRAWN_TAGS).map(([, tag]) => tag);
-    const parts = pick(rows, `${seed}/tags`).tags.filter((tag) => !isBuild(tag));
+    const some = (tags, key) => tags.map(keyed(key)).sort(([a], [b]) => a - b).slice(0, rules.conditions.drawn_tags).map(([, tag]) => tag);
+    const place = table.attributes.indexOf("shape"), shape = place < 0 ? 0 : 3 + place;
+    const alike = rows.filter((row) => row[shape] === other[shape]);
+    const parts = pick(alike, `${seed}/tags`).tags.filter((tag) => !isBuild(tag));
     const words = [...some(parts, "parts"), ...some(other.tags.filter(isBuild), "build")];
     drawn.push(["tags", words.join(" ") || undefined]);
   }
@@ -63,7 +63,7 @@ export function candidatesOf({ vocabulary, training_conditions: table, sketches 
   const half = Math.floor(seeds.length / 2), begin = number % 2 ? 0 : seeds.length - half;
   return seeds.map((seed, i) => {
     const own = isDrawn && begin <= i && i < begin + half ? withDrawnSketch(conditions, asked, sketches, seed) : conditions;
-    const inOrder = Object.keys(vocabulary).filter((name) => name in own).map((name) => [name, own[name]]);
+    const inOrder = Object.keys(vocabulary).filter((name) => Object.hasOwn(own, name)).map((name) => [name, own[name]]);
     return { seed, conditions: Object.fromEntries(inOrder) };
   });
 }

@@ -1,33 +1,24 @@
 // An animated GIF (GIF89a) of frames with at most 255 colors and transparency.
 
-const TRANSPARENT = 255;
+import { range, sideOf } from "./pixels.js";
 
-/**
- * The bytes of frames, RGBA pixels of squares. Each pixel becomes a square of `scale`; a frame stays for `delay` hundredths of a
- * second, and the last one four times as long.
- */
+const TRANSPARENT = 255, short = (value) => [value & 255, value >> 8], ascii = (text) => new TextEncoder().encode(text);
+
+/** The bytes of frames, RGBA pixels that become squares of `scale`, each for `delay` hundredths of a second, the last for four times as long. */
 export function encodeGif(frames, scale, delay) {
-  const side = Math.sqrt(frames[0].length / 4), size = side * scale;
-  const colors = palette(frames), short = (value) => [value & 255, value >> 8];
-  const bytes = [...ascii("GIF89a"), ...short(size), ...short(size), 0xf7, TRANSPARENT, 0];
-  for (let i = 0; i < 256; i++) bytes.push(...(colors[i] ?? [255, 255, 255]));
+  const side = sideOf(frames[0]), size = side * scale, box = [...short(size), ...short(size)], colors = palette(frames);
+  const bytes = [...ascii("GIF89a"), ...box, 0xf7, TRANSPARENT, 0, ...range(256).flatMap((i) => colors[i] ?? [255, 255, 255])];
   bytes.push(0x21, 0xff, 11, ...ascii("NETSCAPE2.0"), 3, 1, 0, 0, 0); // without end
   frames.forEach((frame, number) => {
-    const stays = number === frames.length - 1 ? 4 * delay : delay;
-    bytes.push(0x21, 0xf9, 4, 0x09, ...short(stays), TRANSPARENT, 0);
-    bytes.push(0x2c, ...short(0), ...short(0), ...short(size), ...short(size), 0, 8);
-    const indices = indexed(frame, colors);
-    const code = compress(Array.from({ length: size * size }, (_, i) => {
-      const [x, y] = [Math.floor((i % size) / scale), Math.floor(i / size / scale)];
-      return indices[y * side + x];
-    }));
+    bytes.push(0x21, 0xf9, 4, 0x09, ...short(number === frames.length - 1 ? 4 * delay : delay), TRANSPARENT, 0);
+    bytes.push(0x2c, ...short(0), ...short(0), ...box, 0, 8);
+    const indices = indexed(frame, colors), from = (i) => Math.floor(i / size / scale) * side + Math.floor((i % size) / scale);
+    const code = compress(range(size * size).map((i) => indices[from(i)]));
     for (let i = 0; i < code.length; i += 255) bytes.push(Math.min(255, code.length - i), ...code.slice(i, i + 255));
     bytes.push(0);
   });
   return Uint8Array.from([...bytes, 0x3b]);
 }
-
-const ascii = (text) => new TextEncoder().encode(text);
 
 /** The colors of the last frame, then the most frequent ones of all, with four bits a channel. */
 function palette(frames) {
@@ -39,16 +30,15 @@ function palette(frames) {
 function colorsOf(frames, change) {
   const counts = new Map();
   for (const frame of frames) for (let i = 0; i < frame.length; i += 4) {
-    if (!frame[i + 3]) continue;
     const color = String(frame.subarray(i, i + 3).map(change));
-    counts.set(color, (counts.get(color) ?? 0) + 1);
+    if (frame[i + 3]) counts.set(color, (counts.get(color) ?? 0) + 1);
   }
   return [...counts.keys()].sort((one, other) => counts.get(other) - counts.get(one));
 }
 
 function indexed(frame, colors) {
   const known = new Map();
-  return Array.from({ length: frame.length / 4 }, (_, i) => {
+  return range(frame.length / 4).map((i) => {
     const [r, g, b, alpha] = frame.subarray(4 * i, 4 * i + 4);
     if (!alpha) return TRANSPARENT;
     const key = (r << 16) | (g << 8) | b;
@@ -70,22 +60,14 @@ function compress(indices) {
   };
   emit(256);
   for (const index of indices.slice(1)) {
-    const key = (current << 8) | index;
-    if (codes.has(key)) {
-      current = codes.get(key);
-      continue;
+    const key = (current << 8) | index, next = 258 + codes.size, known = codes.get(key);
+    if (known === undefined) {
+      emit(current);
+      if (next < 4096) codes.set(key, next);
+      else emit(256), codes.clear();
+      width = next < 4096 ? width + (next === 1 << width) : 9;
     }
-    emit(current);
-    const next = 258 + codes.size;
-    if (next < 4096) {
-      codes.set(key, next);
-      if (next === 1 << width) width++;
-    } else {
-      emit(256);
-      codes.clear();
-      width = 9;
-    }
-    current = index;
+    current = known ?? index;
   }
   emit(current);
   emit(257);

@@ -64,13 +64,6 @@ export async function keep(sprite) {
   await Promise.all(others.slice(MOST).map((each) => deleteSprite(idOf(each))));
 }
 
-/** Gives a sprite the name that a visitor wants, or none. */
-export function rename(sprite, name) {
-  sprite.name = name;
-  label(sprite);
-  return keep(sprite);
-}
-
 /** Shows a sprite under the name of a link, or no longer, as long as a visitor gives it none. */
 export function call(sprite, called) {
   sprite.called = called;

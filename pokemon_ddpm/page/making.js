@@ -1,11 +1,13 @@
 // From what is asked for to sprites: the best of some candidates, unlike those before it in its row.
 
 import { chosen } from "./choices.js";
-import { make, overlap, startOf } from "./creature.js";
+import { make, startOf } from "./creature.js";
 import { $, fail, say } from "./dom.js";
 import { candidatesOf, drawConditions } from "./draw.js";
+import { overlap } from "./likeness.js";
 import { addSprite, call, finish, keep, label, takeOut } from "./list.js";
 import { sample } from "./model.js";
+import { range } from "./pixels.js";
 import { sampleSeed } from "./random.js";
 import { canMake, isSurprise } from "./recipe.js";
 import { drawFrame, following, open, showName } from "./stage.js";
@@ -37,8 +39,7 @@ export async function work(title, todo) {
 }
 
 /** The seeds of the candidates of one sprite of a row. */
-export const seedsOf = (seed, number) =>
-  Array.from({ length: page.config.ranker ? CANDIDATES : 1 }, (_, candidate) => sampleSeed(seed, number, candidate));
+export const seedsOf = (seed, number) => range(page.config.ranker ? CANDIDATES : 1).map((candidate) => sampleSeed(seed, number, candidate));
 
 /** The candidates of a row of sprites: what is not given is drawn, unlike that of those before, as far as it can. */
 export function rowOf(wanted, seed) {
@@ -65,31 +66,32 @@ export async function bestOf(sprite, { candidates, asked }, row, signal, atOnce 
     made.catch(() => {}); // it fails where it is awaited
     return { conditions, seed, frames, made, start };
   });
+  const weights = page.config.rules.studio;
   let best = null;
   for (const { made, start, ...candidate } of begun) {
     const { pixels, score } = await made;
     const drawn = asked.sketch ? overlap(pixels, start.image) : 0, alike = Math.max(0, ...row.map((each) => overlap(pixels, each)));
-    const value = score + page.config.sketch_weight * drawn - page.config.likeness_weight * alike;
+    const value = score + weights.sketch_weight * drawn - weights.likeness_weight * alike;
     if (best && value <= best.value) continue;
     best = { ...candidate, pixels, value };
-    if (atOnce && !sprite.isTouched) await settle(sprite, best, signal);
+    if (atOnce && !sprite.isTouched) await take(sprite, best, signal);
   }
-  if (!atOnce) await settle(sprite, best, signal);
+  if (!atOnce) await take(sprite, best, signal);
 }
 
 /** Makes a candidate the sprite, in the shiny colors that are asked for, or that one of many has. */
-async function settle(sprite, { conditions, seed, pixels, frames }, signal) {
+async function take(sprite, { conditions, seed, pixels, frames }, signal) {
   const { makes: wanted = [] } = sprite, isRare = !wanted.length && isSurprise(seed) && canMake("shiny", page.config);
   const makes = isRare ? ["shiny"] : wanted.filter((each) => canMake(each, page.config));
   sprite.recipe = { ...sprite.recipe, conditions, seed, makes };
   sprite.frames = frames;
   sprite.idle = sprite.tries = null;
   if (makes.length) pixels = await sampleRecipe(sprite, signal);
-  done(sprite, pixels);
+  finishAndOpen(sprite, pixels);
   if (isRare) say("A shiny hatched! One of 64 does.");
 }
 
-function done(sprite, pixels) {
+function finishAndOpen(sprite, pixels) {
   const isFirst = !sprite.pixels, twin = finished().find((each) => each !== sprite && idOf(each) === idOf(sprite));
   if (twin) {
     [sprite.heart, sprite.name] = [twin.heart, twin.name];
@@ -129,11 +131,11 @@ export async function generateRow(rows, title, makes = []) {
       for (const [i, sprite] of sprites.entries()) {
         await bestOf(sprite, rows[i], pixels, signal, isFirst && i === 0);
         pixels.push(sprite.pixels);
-        await settled(sprite);
+        await hatch(sprite);
       }
     } finally {
       dropUnfinished(sprites);
-      if (sprites[0].isHatching && sprites[0].pixels) await settled(sprites[0]); // it is there before its last candidate
+      if (sprites[0].isHatching && sprites[0].pixels) await hatch(sprites[0]); // it is there before its last candidate
     }
     const seconds = ((performance.now() - begin) / 1000).toFixed(1), isShiny = sprites.some(({ recipe }) => !makes.length && recipe.makes.length);
     say(`${sprites.length} sprite${sprites.length > 1 ? "s" : ""} in ${seconds} s.${isShiny ? " One is a shiny!" : ""}`);
@@ -142,7 +144,7 @@ export async function generateRow(rows, title, makes = []) {
 }
 
 /** Names and keeps a sprite, once no other candidate takes its place. */
-function settled(sprite) {
+function hatch(sprite) {
   sprite.isHatching = false;
   label(sprite);
   if (page.shown === sprite) showName(sprite);
@@ -181,7 +183,7 @@ export async function spriteOf(recipe, signal, name) {
   open(sprite);
   if (sprite.pixels) return sprite;
   try {
-    done(sprite, await sampleRecipe(sprite, signal, (frame) => drawFrame(sprite, frame)));
+    finishAndOpen(sprite, await sampleRecipe(sprite, signal, (frame) => drawFrame(sprite, frame)));
     await keep(sprite);
   } finally {
     dropUnfinished([sprite]);

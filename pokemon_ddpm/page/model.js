@@ -48,10 +48,10 @@ function ask(request, onStep, signal) {
   const id = ++requests;
   return new Promise((resolve, reject) => {
     running.set(id, (message) => {
-      if (message.error || message.done) running.delete(id);
+      if ("step" in message) return onStep(message.pixels, message.step);
+      running.delete(id);
       if (message.error) reject(new Error(message.error));
-      else if (message.done) resolve(message);
-      else onStep(message.pixels, message.step);
+      else resolve(message);
     });
     signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
     if (worker) worker.postMessage({ id, request });

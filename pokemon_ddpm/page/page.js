@@ -1,11 +1,11 @@
 // The page: loads what it needs, opens what the address names, and joins buttons and parts.
 
 import "./card-dialog.js";
-import "./cry.js";
 import "./doodle-dialog.js";
 import "./fuse.js";
 import { openCard, triesOf } from "./card-dialog.js";
 import { addConditions, choose, chooseByHand, readWish, restoreChoices } from "./choices.js";
+import { cry } from "./cry.js";
 import { creatureOfTheDay, haveStarters, starters } from "./daily.js";
 import { gone, refresh } from "./dex.js";
 import { $, fail, say } from "./dom.js";
@@ -129,6 +129,7 @@ $("wish").onkeydown = ({ key }) => {
 for (const id of ["types", "attributes"]) $(id).addEventListener("change", chooseByHand);
 for (const [id, kind] of [["types", "change"], ["attributes", "change"], ["chips", "click"]]) $(id).addEventListener(kind, () => follow(page.shown));
 $("retry").onclick = start;
+$("cry").onclick = () => cry(page.shown);
 $("link").textContent = canShare ? "Share" : "Copy link";
 $("link").onclick = shareSprite;
 addEventListener("popstate", () => {

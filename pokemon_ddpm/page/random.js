@@ -29,35 +29,27 @@ function mersenneTwister(seed) {
  * 16 normal numbers of 16 uniform ones of 24 bits (Box & Muller 1958).
  */
 export function normal(size, seed) {
-  const random = mersenneTwister(seed);
-  const values = Float32Array.from({ length: size }, () => (random() & 0xffffff) / 0x1000000);
+  const random = mersenneTwister(seed), values = Float32Array.from({ length: size }, () => (random() & 0xffffff) / 0x1000000);
   for (let block = 0; block < size; block += 16) {
     for (let i = block; i < block + 8; i++) {
-      const radius = Math.sqrt(-2 * Math.log(1 - values[i]));
-      const angle = 2 * Math.PI * values[i + 8];
-      values[i] = radius * Math.cos(angle);
-      values[i + 8] = radius * Math.sin(angle);
+      const radius = Math.sqrt(-2 * Math.log(1 - values[i])), angle = 2 * Math.PI * values[i + 8];
+      [values[i], values[i + 8]] = [radius * Math.cos(angle), radius * Math.sin(angle)];
     }
   }
   return values;
 }
 
-/**
- * The seed of a sample: the first 31 bits of the SHA-256 of "seed/part/candidate", so that neighboring seeds share nothing.
- * @param part The number of a sprite, or the name of a creature's, such as "2-back".
- */
+/** The seed of a sample, as sample_seed in studio.py; a part is the number of a sprite, or the name of a creature's: "2-back". */
 export const sampleSeed = (seed, part, candidate) => sha256(`${seed}/${part}/${candidate}`)[0] >>> 1;
 
 /** The SHA-256 of a text (FIPS 180-4), 8 numbers of 32 bits; a page has crypto.subtle with https only. */
 export function sha256(text) {
-  const bytes = [...new TextEncoder().encode(text), 0x80];
-  const words = new Int32Array(16 * Math.ceil((bytes.length + 8) / 64));
+  const bytes = [...new TextEncoder().encode(text), 0x80], words = new Int32Array(16 * Math.ceil((bytes.length + 8) / 64));
   bytes.forEach((byte, i) => (words[i >> 2] |= byte << (24 - 8 * (i % 4))));
   words[words.length - 1] = 8 * (bytes.length - 1);
   const primes = [];
   for (let n = 2; primes.length < 64; n++) if (primes.every((prime) => n % prime)) primes.push(n);
-  const fraction = (x) => ((x % 1) * 2 ** 32) | 0;
-  const turn = (x, n) => (x >>> n) | (x << (32 - n));
+  const fraction = (x) => ((x % 1) * 2 ** 32) | 0, turn = (x, n) => (x >>> n) | (x << (32 - n));
   let hash = primes.slice(0, 8).map((prime) => fraction(Math.sqrt(prime)));
   for (let start = 0; start < words.length; start += 16) {
     const w = [...words.subarray(start, start + 16)];

@@ -1,13 +1,13 @@
 // A recipe is what a sprite can be made again of: {conditions, seed, makes}; of two creatures {to: {conditions, seed}, share};
 // and of what a visitor drew {doodle}.
 
-import { CHANGES } from "./creature.js";
 import { valuesOf } from "./doodle.js";
 import { blend, nameOf } from "./names.js";
 import { sampleSeed } from "./random.js";
 
 export const ANY = "any", NONE = "none", MAX_SEED = 2 ** 32;
-const MADE = ["view", "finish"]; // conditions that a sprite gets by `CHANGES`
+export const CHANGES = { back: { view: "back" }, shiny: { finish: "shiny" }, evolve: {} }; // of conditions, by what is made
+const MADE = ["view", "finish"]; // conditions that a sprite gets so
 export const LAST_STAGE = 3;
 const RARE = 64; // one of so many is a shiny
 const MAX_MAKES = 16, TO = "to-", SHOWN_DIGITS = 8, LONGEST_NAME = 24;
@@ -79,10 +79,9 @@ const digits = (weights) => weights.slice(0, SHOWN_DIGITS);
 
 /** The recipe that a link names, or null; what is no attribute of the model is passed over. */
 export function recipeOf(parameters, config) {
-  const { vocabulary } = config;
   const { seed, make = "", share, doodle, [`${TO}seed`]: toSeed } = Object.fromEntries(parameters);
   const conditions = (prefix) => {
-    const given = Object.keys(vocabulary).map((name) => [name, parameters.get(prefix + parameterOf(name))]);
+    const given = Object.keys(config.vocabulary).map((name) => [name, parameters.get(prefix + parameterOf(name))]);
     return Object.fromEntries(given.filter(([name, value]) => value !== null && (name !== "type" || value !== ANY)));
   };
   const number = (text) => (/^\d{1,10}$/.test(text) ? Number(text) : NaN);
@@ -95,14 +94,13 @@ export function recipeOf(parameters, config) {
 
 /** Whether the page can make it; links and what a browser stores come from anywhere. */
 export function isRecipe({ conditions, seed, makes, to, share, doodle }, config) {
-  const { vocabulary } = config;
-  const isMorph = to !== undefined && isStart(to, vocabulary) && 0 < share && share <= 1;
-  if (!isStart({ conditions, seed }, vocabulary) || !(isMorph || (to ?? share) === undefined)) return false;
+  const isMorph = to !== undefined && isStart(to, config) && 0 < share && share <= 1;
+  if (!isStart({ conditions, seed }, config) || !(isMorph || (to ?? share) === undefined)) return false;
   if (doodle !== undefined && (to || !valuesOf(doodle))) return false;
   return makes.length <= MAX_MAKES && makes.every(isMake) && makes.every((make) => canMake(make, config));
 }
 
-const isStart = ({ conditions, seed }, vocabulary) => areKnown(conditions, vocabulary) && isSeed(seed);
+const isStart = ({ conditions, seed }, { vocabulary }) => areKnown(conditions, vocabulary) && isSeed(seed);
 
 function areKnown({ type = ANY, ...others }, vocabulary) {
   const [first, second = ANY, ...more] = type.split("/");

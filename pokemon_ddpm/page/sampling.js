@@ -1,8 +1,9 @@
 // Samples of an exported four-step model: what PokemonDDPMPipeline does, with arrays in place of tensors.
 
+import { squareOf } from "./pixels.js";
 import { normal } from "./random.js";
 
-const VARIATION = 0.6; // strength of a variation, as of the pipeline's `image`
+const VARIATION = 0.6; // its strength
 
 /** The ids of the conditioner, Int32Array: both types, the other attributes, and 1 for each given tag; what is not given is `any`. */
 function conditionIds(vocabulary, conditions) {
@@ -29,20 +30,6 @@ function slerp(a, b, share) {
 
 const lerp = (a, b, share) => a.map((value, i) => value + share * (b[i] - value));
 
-/** RGBA pixels of a square with their box in the middle. */
-export function centered(pixels) {
-  const side = Math.sqrt(pixels.length / 4);
-  const places = [...Array(side * side).keys()].filter((i) => pixels[4 * i + 3]);
-  const shift = (coordinates) => {
-    const [low, high] = coordinates.reduce(([low, high], c) => [Math.min(low, c), Math.max(high, c)], [side, -1]);
-    return Math.floor((side - (high - low + 1)) / 2) - low;
-  };
-  const [dx, dy] = [shift(places.map((i) => i % side)), shift(places.map((i) => Math.floor(i / side)))];
-  const result = new Uint8ClampedArray(pixels.length).map((_, i) => (i % 4 === 3 ? 0 : 255));
-  for (const i of places) result.set(pixels.subarray(4 * i, 4 * i + 4), 4 * (i + dy * side + dx));
-  return result;
-}
-
 /** RGBA pixels (S * S * 4) to channels (4, S, S) in [-1, 1]. */
 function toChannels(pixels) {
   const size = pixels.length / 4;
@@ -51,16 +38,15 @@ function toChannels(pixels) {
 
 /** Channels (4, S, S) to RGBA pixels with an alpha of 0 or 255, white where it is 0; for the colors see compress_range in Python. */
 export function toPixels(channels, quantile) {
-  const size = channels.length / 4, pixels = new Uint8ClampedArray(channels.length).fill(255);
+  const size = channels.length / 4, side = Math.sqrt(size);
   const values = channels.subarray(0, 3 * size).filter((_, i) => channels[3 * size + (i % size)] > 0).map(Math.abs).sort();
   const place = quantile * (values.length - 1), low = Math.floor(place), next = values[low + 1] ?? values[low];
   const white = Math.max(1, values[low] + (place - low) * (next - values[low]) || 1);
   const color = (v) => 127.5 * (1 + (v * (1 + Math.abs(v) / white ** 2)) / (1 + Math.abs(v)));
-  for (let i = 0; i < size; i++) {
-    if (channels[3 * size + i] > 0) pixels.set([0, 1, 2].map((c) => color(channels[c * size + i])), 4 * i); // rounded, clipped
-    else pixels[4 * i + 3] = 0;
-  }
-  return pixels;
+  return squareOf(side, (x, y) => { // which rounds and clips
+    const [red, green, blue, alpha] = [0, 1, 2, 3].map((c) => channels[c * size + y * side + x]);
+    return alpha > 0 && [red, green, blue].map(color);
+  });
 }
 
 export class Sampler {
@@ -103,13 +89,11 @@ export class Sampler {
 
   /**
    * Yields the noise, then the clean image as predicted in each step, RGBA pixels; the last one is the sample.
-   *
    * @param request conditions and seed; if wanted, image, pixels to begin from, with strength; viewScale, how strong the view is;
    *   towards, {conditions, seed}, with share of the way, 0 to 1.
    */
   async *sample({ conditions, seed, image, strength = VARIATION, viewScale, towards, share }) {
-    const { config } = this;
-    const given = { ...config.default_conditions, ...conditions };
+    const { config } = this, given = { ...config.default_conditions, ...conditions };
     let labels = await this.embedding(given);
     if (viewScale) labels = lerp(await this.embedding({ ...given, view: "any" }), labels, viewScale);
     let noise = normal(this.size, seed);

@@ -59,6 +59,6 @@ export async function saveSheet({ parts, link }) {
   const names = ["", "-idle"].flatMap((end) => Object.keys(parts).map((name) => `${name}${end}.png`));
   const name = fileName(sprites[0]), metadata = sprites.map(({ recipe }) => recipe), about = { model: config.name, weights: config.weights, link };
   const description = sheetDescription(`${name}-sheet.png`, side, columns, names, [...metadata, ...metadata], about);
-  download(await pngFile(gameSheet([...pixels, ...pixels.map(squash)], columns), `${name}-sheet`));
+  download(await pngFile(gameSheet([...pixels, ...pixels.map((each) => squash(each, config.rules.sheets))], columns), `${name}-sheet`));
   download(new File([`${JSON.stringify(description, null, 2)}\n`], `${name}-sheet.json`, { type: "application/json" }));
 }

@@ -2,8 +2,7 @@
 
 const { version, files, runtime } = {{ page | tojson }};
 const OWN = `pokemon-ddpm ${self.registration.scope} `; // other pages on the same host have caches of their own
-const CACHE = `${OWN}${version}`;
-const address = (file) => new URL(file, self.registration.scope).href;
+const CACHE = `${OWN}${version}`, address = (file) => new URL(file, self.registration.scope).href;
 const PAGE = files.map(address); // what the page has loaded before there was a service worker
 const MODEL = ["unet.onnx", "conditioner.onnx"].map(address), ORT = address(runtime);
 const MAX_WAIT = 60_000; // in milliseconds

@@ -1,8 +1,7 @@
 // A sheet for game engines: sprites in equal cells and what describes them, as of pokemon_ddpm/sheets.py.
 
 import { enlarged } from "./canvas.js";
-
-const SQUASH = 20; // rows of a sprite of which an idle animation leaves one out
+import { moved, range, sideOf } from "./pixels.js";
 
 /** A canvas with sprites in rows from the upper left. */
 export function gameSheet(sprites, columns) {
@@ -25,21 +24,15 @@ export function sheetDescription(image, side, columns, names, metadata, about) {
   return { frames, meta: { app: "pokemon-ddpm", image, format: "RGBA8888", size, scale: "1", ...about } };
 }
 
-/** The second frame of an idle animation, a few rows lower; see squash in sheets.py. */
-export function squash(pixels) {
-  const side = Math.sqrt(pixels.length / 4);
-  const row = (y) => pixels.subarray(4 * side * y, 4 * side * (y + 1));
-  const rows = [...Array(side).keys()].filter((y) => row(y).some((value, i) => i % 4 === 3 && value)).slice(0, -1);
-  const changes = (y) => {
-    const [one, next] = [row(y), row(y + 1)];
-    return [...Array(side).keys()].filter((x) => [0, 1, 2, 3].some((c) => one[4 * x + c] !== next[4 * x + c])).length;
-  };
-  const count = Math.max(1, Math.floor(rows.length / SQUASH));
+/** The second frame of an idle animation, one row of so many lower; see squash in sheets.py. */
+export function squash(pixels, { squash: most }) {
+  const side = sideOf(pixels), row = (y) => pixels.subarray(4 * side * y, 4 * side * (y + 1));
+  const rows = range(side).filter((y) => row(y).some((value, i) => i % 4 === 3 && value)).slice(0, -1);
+  const changes = (y) => range(side).filter((x) => range(4).some((c) => row(y)[4 * x + c] !== row(y + 1)[4 * x + c])).length;
+  const count = Math.max(1, Math.floor(rows.length / most));
   const begin = (part) => part * Math.floor(rows.length / count) + Math.min(part, rows.length % count);
-  const parts = Array.from({ length: count }, (_, part) => rows.slice(begin(part), begin(part + 1)));
+  const parts = range(count).map((part) => rows.slice(begin(part), begin(part + 1)));
   const gone = parts.filter(({ length }) => length).map((part) => part.reduce((best, y) => (changes(y) < changes(best) ? y : best)));
-  const result = new Uint8ClampedArray(pixels.length).map((_, i) => (i % 4 === 3 ? 0 : 255));
-  const kept = [...Array(side).keys()].filter((y) => !gone.includes(y));
-  kept.forEach((y, i) => result.set(row(y), 4 * side * (gone.length + i)));
-  return result;
+  const kept = range(side).filter((y) => !gone.includes(y));
+  return moved(pixels, (x, y) => [x, kept[y - gone.length]]);
 }

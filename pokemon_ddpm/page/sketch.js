@@ -1,6 +1,6 @@
-// Sketches of animals and things, from which the sprites of descriptions start; the rules of pokemon_ddpm/description.py.
+// Sketches of animals and things, from which the sprites of descriptions start; see pokemon_ddpm/description.py.
 
-const EYE = [24, 24, 32];
+import { squareOf } from "./pixels.js";
 
 /** The color and the size of a sketch where others are not asked for; `table` is sketches.json. */
 export function usualConditions(name, { sketches, types, size }, asked = []) {
@@ -8,10 +8,7 @@ export function usualConditions(name, { sketches, types, size }, asked = []) {
   return { color, size };
 }
 
-/**
- * Conditions with a sketch by chance, for one of their types, or of the shape that was asked for; see drawn_sketch there. It is
- * their `pose`, as in links, since only the pose of it stays.
- */
+/** Conditions with a sketch by chance, see drawn_sketch there. It is their `pose`, as in links, since only the pose of it stays. */
 export function withDrawnSketch(conditions, { shape }, { sketches }, seed) {
   const types = (conditions.type ?? "").split("/").filter((each) => !["", "any", "none"].includes(each));
   const all = Object.keys(sketches), ofShape = all.filter((name) => sketches[name].shape === shape);
@@ -21,20 +18,17 @@ export function withDrawnSketch(conditions, { shape }, { sketches }, seed) {
   return pose ? { ...conditions, shape: shape ?? sketches[pose].shape, pose } : conditions;
 }
 
-/** RGBA pixels of a sketch in the color and size of conditions. */
-export function sketchPixels(name, conditions, table, side, seed) {
+/** RGBA pixels of a sketch in the color and size of conditions. The third argument is the page's configuration. */
+export function sketchPixels(name, conditions, { sketches: table, rules }, side, seed) {
   const { rows } = table.sketches[name], usual = usualConditions(name, table);
   const color = (table.colors[conditions.color] ?? table.colors[usual.color]).match(/\w\w/g).map((digits) => parseInt(digits, 16));
-  const colors = { "#": color, o: color.map((value) => value + Math.floor(((255 - value) * 13) / 20)), x: EYE };
+  const colors = { "#": color, o: color.map((value) => value + Math.floor(((255 - value) * 13) / 20)), x: rules.description.eye };
   const length = side * (table.sizes[conditions.size] ?? table.sizes[usual.size]);
   const [width, height, lean] = [0, 1, 2].map((place) => Math.floor(seed / 5 ** place) % 5);
-  const pixels = new Uint8ClampedArray(4 * side * side).map((_, i) => (i % 4 === 3 ? 0 : 255));
-  for (let i = 0; i < side * side; i++) {
-    const [y, x] = [Math.floor(i / side), i % side].map((each) => each + 0.5 - side / 2);
+  return squareOf(side, (...place) => {
+    const [x, y] = place.map((each) => each + 0.5 - side / 2);
     const row = Math.floor((y / ((length * (16 + height)) / 20) + 0.5) * rows.length);
     const column = Math.floor(((x - (y * (lean - 2)) / 10) / ((length * (16 + width)) / 20) + 0.5) * rows.length);
-    const rgb = colors[rows[row]?.[column]];
-    if (rgb) pixels.set([...rgb, 255], 4 * i);
-  }
-  return pixels;
+    return colors[rows[row]?.[column]];
+  });
 }

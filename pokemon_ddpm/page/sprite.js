@@ -1,5 +1,7 @@
 // From a sample to a sprite: no fragments, few colors in areas. What pokemon_ddpm/postprocessing.py does.
 
+import { colorAt, range, sideOf } from "./pixels.js";
+
 const CONES = [
   [0.4122214708, 0.5363325363, 0.0514459929],
   [0.2119034982, 0.6806995451, 0.1073969566],
@@ -12,7 +14,6 @@ const LAB = [
 ];
 
 const times = (matrix, [x, y, z]) => matrix.map(([a, b, c]) => a * x + b * y + c * z);
-
 const cross = ([a, b, c], [d, e, f]) => [b * f - c * e, c * d - a * f, a * e - b * d];
 
 function inverse([one, two, three]) {
@@ -38,7 +39,6 @@ export function fromOklab(lab) {
 const rounded = (value) => Uint8ClampedArray.of(value)[0];
 
 const square = (a, b) => (a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2 + (a[2] - b[2]) ** 2;
-
 const mean = (colors) => [0, 1, 2].map((c) => colors.reduce((sum, color) => sum + color[c], 0) / colors.length);
 
 /** Different numbers in their order. */
@@ -88,8 +88,7 @@ function fitPalette(colors, cell, count) {
 function colorAreas(lab, width, palette, equalNeighbor, iterations = 12) {
   let means = palette;
   const nearest = (value) => means.reduce((best, mean, k) => (square(value, mean) < square(value, means[best]) ? k : best), 0);
-  let chosen = lab.map((value) => (value ? nearest(value) : -1));
-  let before = "";
+  let chosen = lab.map((value) => (value ? nearest(value) : -1)), before = "";
   for (let iteration = 0; iteration < iterations; iteration++) {
     for (const part of [0, 1]) {
       const last = chosen.slice();
@@ -135,35 +134,22 @@ function around(i, width) {
 
 /** Removes small parts; see remove_fragments in postprocessing.py. Changes the pixels. */
 function removeFragments(pixels, width, minimum) {
-  const size = pixels.length / 4;
-  const part = new Int32Array(size).fill(-1);
-  const sizes = [];
-  for (let start = 0; start < size; start++) {
-    if (!pixels[4 * start + 3] || part[start] >= 0) continue;
-    const stack = [start];
-    part[start] = sizes.length;
-    let count = 0;
-    while (stack.length) {
-      count++;
-      for (const j of around(stack.pop(), width)) {
-        if (part[j] >= 0 || !pixels[4 * j + 3]) continue;
-        part[j] = sizes.length;
-        stack.push(j);
-      }
-    }
-    sizes.push(count);
+  const parts = [], left = new Set(range(width * width).filter((i) => pixels[4 * i + 3]));
+  for (const start of left) {
+    const part = [start];
+    left.delete(start);
+    for (const i of part) part.push(...around(i, width).filter((j) => left.delete(j))); // while it grows
+    parts.push(part);
   }
-  const least = Math.min(minimum, Math.max(...sizes));
-  part.forEach((k, i) => k >= 0 && sizes[k] < least && pixels.set([255, 255, 255, 0], 4 * i));
+  const least = Math.min(minimum, Math.max(...parts.map(({ length }) => length)));
+  for (const i of parts.filter(({ length }) => length < least).flat()) pixels.set([255, 255, 255, 0], 4 * i);
 }
 
 /** The sprite of a sample, RGBA pixels of a square with an alpha of 0 or 255; `settings` is "sprite" of the export's config.json. */
 export function toSprite(sample, settings) {
-  const pixels = sample.slice();
-  const width = Math.sqrt(pixels.length / 4);
+  const pixels = sample.slice(), width = sideOf(pixels);
   removeFragments(pixels, width, settings.min_fragment);
-  const colorAt = (i) => (pixels[4 * i + 3] ? [...pixels.subarray(4 * i, 4 * i + 3)] : null);
-  const colors = Array.from({ length: pixels.length / 4 }, (_, i) => colorAt(i));
+  const colors = range(width * width).map((i) => colorAt(pixels, i % width, Math.floor(i / width)));
   if (new Set(colors.filter(Boolean).map(String)).size <= settings.colors) return pixels;
   const lab = colors.map((color) => color && oklab(color));
   const start = fitPalette(lab.filter(Boolean), settings.cell, Math.floor((settings.colors * 3) / 2));

@@ -125,5 +125,5 @@ setInterval(() => { // the idle animation
   const { shown } = page;
   beat = 1 - beat;
   if (!shown?.pixels || still.matches || document.hidden) return;
-  if (find(shown.recipe) === shown) draw($("large"), beat ? (shown.idle ??= squash(shown.pixels)) : shown.pixels);
+  if (find(shown.recipe) === shown) draw($("large"), beat ? (shown.idle ??= squash(shown.pixels, page.config.rules.sheets)) : shown.pixels);
 }, IDLE_MS);

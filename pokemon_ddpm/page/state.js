@@ -4,10 +4,7 @@ import { ANY, conditionsOf, identity, nameFor, NONE } from "./recipe.js";
 
 export const GRAY = "#55536b";
 
-/**
- * config, words, names and cards are the files; made are the sprites of the list, the newest first; shown is the large one, and
- * followed the one that the address names.
- */
+/** The files, the sprites of the list, the newest first, the large one that is shown, and the one that the address names. */
 export const page = { config: null, words: null, names: null, cards: null, made: [], shown: null, followed: null };
 
 export const randomSeed = () => Math.floor(Math.random() * 2 ** 32);

@@ -2,7 +2,7 @@
 
 const SPRITES = "sprites";
 
-const finished = (request) => new Promise((resolve, reject) => {
+const resultOf = (request) => new Promise((resolve, reject) => {
   request.onsuccess = () => resolve(request.result);
   request.onerror = () => reject(request.error);
 });
@@ -11,16 +11,15 @@ let database = null, channel = null;
 
 /**
  * Opens the collection of this page and returns its records; where that is denied, as in a frame of another origin, none.
- * @param idOf The id of a record, which can be another one than on earlier visits.
- * @param onChange Gets the id of a record that another tab changed, and the record, undefined if it is gone.
+ * onChange gets the id of a record that another tab changed, and the record, undefined if it is gone.
  */
 export async function openStore(name, idOf, onChange) {
   try {
     const request = indexedDB.open(name, 1);
     request.onupgradeneeded = () => request.result.createObjectStore(SPRITES, { keyPath: "id" });
-    database = await finished(request);
+    database = await resultOf(request);
     channel = new BroadcastChannel(name);
-    channel.onmessage = async ({ data: id }) => onChange(id, await finished(inStore("readonly").get(id)));
+    channel.onmessage = async ({ data: id }) => onChange(id, await resultOf(inStore("readonly").get(id)));
     return await renewed(idOf);
   } catch {
     database = null;
@@ -30,7 +29,7 @@ export async function openStore(name, idOf, onChange) {
 
 /** All records, under their ids of today; what two of one sprite have stays. */
 async function renewed(idOf) {
-  const store = inStore("readwrite"), found = new Map(), records = await finished(store.getAll());
+  const store = inStore("readwrite"), found = new Map(), records = await resultOf(store.getAll());
   for (const record of records) {
     const id = idOf(record), { heart, name } = found.get(id) ?? {};
     found.set(id, { ...record, id, heart: record.heart || heart, name: record.name || name });
@@ -51,7 +50,7 @@ export const deleteSprite = (id) => change(id, (store) => store.delete(id));
 
 async function change(id, make) {
   try {
-    await finished(make(inStore("readwrite")));
+    await resultOf(make(inStore("readwrite")));
     channel.postMessage(id);
     return true;
   } catch {

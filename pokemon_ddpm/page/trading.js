@@ -1,4 +1,4 @@
-// What stands on a creature's card, from its seed: the rules of pokemon_ddpm/trading_card.py, with the same table, cards.json.
+// What stands on a creature's card, from its seed; the table is cards.json.
 
 import { sampleSeed } from "./random.js";
 import { ANY, conditionsOf, nameFor } from "./recipe.js";

@@ -1,5 +1,5 @@
 // Runs the networks, so that the page never freezes: first {config}, then {id, request} in; {id, pixels, step}, from noise as
-// step 0, {id, pixels, score, done} or {id, error} out.
+// step 0, {id, pixels, score} or {id, error} out.
 
 import { Sampler } from "./sampling.js";
 import { toSprite } from "./sprite.js";
@@ -63,8 +63,7 @@ async function network(ort, name, file, providers) {
 }
 
 async function load(config) {
-  const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
-  const runtime = new URL(config.runtime, self.location);
+  const adapter = await navigator.gpu?.requestAdapter().catch(() => null), runtime = new URL(config.runtime, self.location);
   const module = new URL(adapter ? "ort.webgpu.min.mjs" : "ort.wasm.min.mjs", runtime);
   const binaries = adapter ? [] : [new URL("ort-wasm-simd-threaded.wasm", runtime)]; // that of WebGPU is left to the runtime
   const wanted = ["unet.onnx", "conditioner.onnx", ...binaries];
@@ -109,7 +108,7 @@ async function run(id, request) {
     let sample, step = 0;
     for await (sample of own.sample(request)) postMessage({ id, pixels: sample, step: step++ });
     const pixels = toSprite(sample, config.sprite);
-    postMessage({ id, pixels, score: request.asked && config.ranker ? await own.score(pixels, request.asked) : 0, done: true });
+    postMessage({ id, pixels, score: request.asked && config.ranker ? await own.score(pixels, request.asked) : 0 });
   } catch (error) {
     postMessage({ id, error: String(error.message ?? error) });
   }

@@ -1,16 +1,15 @@
-"""Cards: of the model of a training run, with the results of an evaluation, and of the sprites as a data set."""
+"""Cards: of the model of a training run, and of the sprites as a data set."""
 
 import os
-import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import datasets
 import jinja2
 import yaml
-from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard, ModelCardData, hf_hub_download
+from huggingface_hub import DatasetCard, DatasetCardData, ModelCard, hf_hub_download
 
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import COLUMNS, FEATURES, SPLITS, PokemonSprites
 from pokemon_ddpm.files import write_file
@@ -20,14 +19,8 @@ from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 # Kind of the training images -> metadata of their license, where it is known.
-LICENSES = {
-    "sprites": {"license": "other", "license_name": "research-and-education-only"},
-    "starter": {"license": "apache-2.0"},
-}
-BEGIN_FIGURES = "<!-- pokemon-ddpm: these figures are written anew by every evaluation -->"
-END_FIGURES = "<!-- pokemon-ddpm: end of the figures -->"
-SECTION = re.compile(f"{re.escape(BEGIN_FIGURES)}.*?{re.escape(END_FIGURES)}\n*", re.DOTALL)
-Numbers = Mapping[str, Any]
+RESTRICTED = {"license": "other", "license_name": "research-and-education-only"}
+LICENSES = {"sprites": RESTRICTED, "starter": {"license": "apache-2.0"}}
 
 # The data set
 COUNTED = ("type1", "type2", "game", "view", "finish", "color", "shape")  # columns of classes
@@ -38,18 +31,9 @@ NAMES = {"sprites": ("Pokémon sprites", "pokemon"), "starter": ("Starter creatu
 
 
 def run_card(
-    pipeline: PokemonDDPMPipeline,
-    config: Any,
-    name: str,
-    step: int,
-    counts: Mapping[str, int],
-    metrics: Mapping[str, float],
+    pipeline: PokemonDDPMPipeline, config: Any, name: str, step: int, counts: dict[str, int], metrics: dict[str, float]
 ) -> ModelCard:
-    """The card of the model of a training run.
-
-    `config` is its `TrainingConfig`, `step` the number of updates, `counts` that of images by split, and `metrics` are
-    losses by name, such as "validation_loss".
-    """
+    """The card of the model of a training run, with the number of images by split, and losses by name."""
     base, (data, kind) = config.initial_weights, _data(config)
     metadata: dict[str, Any] = dict(LICENSES.get(kind, {}))
     if base and kind != "sprites":  # weights do not become free by updates on other images
@@ -58,16 +42,13 @@ def run_card(
         metadata["datasets"] = [config.dataset_name]
     if base and "/" in _short(base):
         metadata["base_model"] = base
-    if metrics:
-        results = [_result("loss", _title(each), metrics[each], data, _short(config.dataset_name)) for each in metrics]
-        metadata |= ModelCardData(model_name=name, eval_results=results).to_dict()
     details = jinja2.Template((TEMPLATES / "run.md").read_text(encoding="utf-8")).render(
         **{"data": data, "kind": kind, "step": step, "config": config, "base": base and _short(base)},
         split=", ".join(f"{count:,} {split}" for split, count in counts.items()),
         teacher=config.distill_from and _short(config.distill_from),
         settings={key: _short(value) for key, value in config.reported().items()},
-        metrics={_title(key): f"{value:.4f}" for key, value in metrics.items()},
-        restricted=metadata.get("license_name") == LICENSES["sprites"]["license_name"],
+        metrics={key.replace("_", " "): f"{value:.4f}" for key, value in metrics.items()},
+        restricted=metadata.get("license_name") == RESTRICTED["license_name"],
     )
     return pipeline_card(pipeline, name, metadata, newest_sheet(Path(config.output_dir)), details)
 
@@ -108,44 +89,6 @@ def folder_card(folder: Path) -> ModelCard | None:
         raise ValueError(f"{what}: {' '.join(str(error).split())}") from error
 
 
-def write_metrics(folder: Path, numbers: Numbers, data: str, split: str, sentences: Sequence[str]) -> None:
-    """Writes the content of report.json and the summary in place of earlier ones into the card in a model's folder.
-
-    `data` is what the images are called. Without a card, nothing is written.
-    """
-    card, about = folder_card(folder), numbers["about"]
-    if card is None:
-        return
-    # Only results of an evaluation have "held_out"; those of a training run stay.
-    results = [each for each in card.data.eval_results or [] if "held_out" not in (each.metric_args or {})]
-    measured = {"samples": about["samples"], "held_out": about["held out"], "features": about["features"]}
-    measured = {key: value for key, value in measured.items() if value}
-    results += [_result(*each, data, dataset_split=of, metric_args=measured) for *each, of in _metrics(numbers, split)]
-    card.data.model_name, card.data.eval_results = card.data.model_name or numbers["name"], results
-    introduction = (
-        f"{about['samples']:,} samples in comparison with {data}; held out is the {split} split. Measured by "
-        f"`pokemon-ddpm evaluate`{about['features'] and ' with ' + about['features'] or ''}:"
-    )
-    summary = "\n".join(f"- {sentence}" for sentence in sentences)
-    section = "\n\n".join([BEGIN_FIGURES, "## Evaluation", introduction, summary, END_FIGURES])
-    card.text = f"\n{SECTION.sub('', card.text).strip()}\n\n{section}\n"
-    write_file(folder / CARD_FILE, card.content)
-
-
-def _metrics(numbers: Numbers, split: str) -> Iterator[tuple[str, str, float, str]]:
-    """Type, name and value of what was measured, and the split of the images."""
-    splits = {"train": "train", "held-out": split}
-    for row in (each for each in numbers["distances"] if each["name"] == "all samples"):
-        for key in ("kid", "precision", "recall"):
-            if row[key]["value"] is not None:
-                yield key, f"{_title(key)} to {row['to']} images", row[key]["value"], splits[row["to"]]
-    for by, found in numbers["memorization"].items():
-        yield "memorization", f"samples nearer than 5 % of held-out images, {by}", found["nearer"]["value"], split
-    for name, found in numbers["condition_accuracy"].items():
-        word = numbers["class_word"] if name == "type" else name
-        yield "condition_accuracy", f"condition accuracy, {word}", found["accuracy"]["value"], split
-
-
 def license_of(model: str) -> dict[str, str]:
     """The license that a loaded model's card names, if any."""
     folder = Path(locate_model(model))
@@ -154,15 +97,6 @@ def license_of(model: str) -> dict[str, str]:
         return license_terms(yaml.safe_load(read_card(card)[1]))
     except Exception:  # of the client, of yaml, or there is no card
         return {}
-
-
-def _result(kind: str, name: str, value: float, data: str, data_id: str | None = None, **more: Any) -> EvalResult:
-    result = {"metric_type": kind, "metric_name": name, "metric_value": round(value, 6), "dataset_name": data, **more}
-    return EvalResult(task_type="unconditional-image-generation", dataset_type=data_id or "images", **result)
-
-
-def _title(metric: str) -> str:
-    return "KID" if metric == "kid" else metric.replace("_", " ")
 
 
 def _is_path(name: str) -> bool:
@@ -178,14 +112,11 @@ def dataset_card(name: str, sprites: Mapping[str, datasets.DatasetDict]) -> Data
     """The card of a data set; the first configuration is the default. `Dataset.push_to_hub` adds further metadata."""
     starter = STARTER in sprites
     pretty_name, tag = NAMES["starter" if starter else "sprites"]
-    types = [each.dtype if isinstance(each, datasets.Value) else type(each).__name__ for each in FEATURES.values()]
+    types = [kind.dtype if isinstance(kind, datasets.Value) else type(kind).__name__ for kind in FEATURES.values()]
+    metadata = {"pretty_name": pretty_name, "tags": ["sprites", "pixel-art", tag]}
+    metadata["task_categories"] = ["unconditional-image-generation", "image-classification"]
     return DatasetCard.from_template(
-        DatasetCardData(
-            **LICENSES["starter" if starter else "sprites"],
-            pretty_name=pretty_name,
-            tags=["sprites", "pixel-art", tag],
-            task_categories=["unconditional-image-generation", "image-classification"],
-        ),
+        DatasetCardData(**LICENSES["starter" if starter else "sprites"], **metadata),
         template_path=str(TEMPLATES / "dataset.md"),
         **{"name": name, "starter": starter, "facts_license": FACTS_LICENSE, "note": NOTE, "sprites": sprites},
         **{"descriptions": CONFIGS, "splits": SPLITS, "columns": COLUMNS, "types": types},

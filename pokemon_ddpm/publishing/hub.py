@@ -1,4 +1,7 @@
-"""Pushes of models, the sprites and Spaces to the Hub; every failure of its client is a ValueError of one line."""
+"""What is published: the model of a training run in its folder; models, the sprites and Spaces on the Hub.
+
+Every failure of the Hub's client is a ValueError of one line.
+"""
 
 import importlib
 import importlib.metadata
@@ -15,14 +18,18 @@ from typing import Any
 
 import datasets
 from huggingface_hub import CardData, HfApi, RepoCard
+from safetensors import SafetensorError
 
 from pokemon_ddpm.dataset_scripts import sprite_archive
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import load_sprites
+from pokemon_ddpm.files import write_file
 from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.models import LICENSE_FILE, PLAIN_WEIGHTS, check_files, locate_model
 from pokemon_ddpm.pipelines import hub_mixin
-from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, INDEX_FILE, NOTE
+from pokemon_ddpm.pipelines.file_checks import read_file
+from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, INDEX_FILE, LICENSE_KEY, NOTE, license_terms
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.pipelines.sampling import require
 from pokemon_ddpm.publishing import cards
 from pokemon_ddpm.ranking import RANKING_MODELS
 
@@ -54,19 +61,39 @@ def open_repository(name: str, private: bool | None, repo_type: str = "model", *
         return hub_mixin.open_repository(name, private, None, repo_type, **options)
 
 
-def upload_model(folder: Path, name: str, private: bool | None = None, **commit: str) -> str:
-    """Pushes pipeline, current code, card, license and newest sheet of a folder, and returns the URL of the commit.
+def open_run_repository(config: Any) -> str | None:
+    """The name of the repository that a `TrainingConfig` pushes to, which is created if there is none; None for none.
 
-    The folder, of a training run or `save_pretrained`, is only read; for `commit` see `push_folder`. Raises OSError or
-    ValueError if it holds no complete model, or the push fails; it can be repeated.
+    Before the training, so that nothing is trained in vain: ValueError if it cannot be written.
     """
+    if not config.push_to_hub:
+        return None
+    return open_repository(config.hub_model_id or Path(config.output_dir).resolve().name, None)[1].id
+
+
+def save_run(pipeline: PokemonDDPMPipeline, config: Any, step: int, counts: dict, metrics: dict) -> None:
+    """Saves a pipeline with card and license into the output folder; for the arguments see `run_card`."""
+    folder, base = Path(config.output_dir), config.initial_weights
+    try:
+        card = cards.run_card(pipeline, config, folder.resolve().name, step, counts, metrics)
+        pipeline.conditioner.register_to_config(**{LICENSE_KEY: license_terms(card.data.to_dict())})
+        pipeline.save_pretrained(folder)
+        if base and (source := Path(locate_model(base), LICENSE_FILE)).exists():
+            write_file(folder / LICENSE_FILE, read_file(source, source.parent))
+        cards.write_card(folder, card)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ValueError(f"The model could not be written into {folder} ({error}).") from error
+
+
+def upload_model(folder: Path, name: str, private: bool | None = None, **commit: str) -> str:
+    """Pushes pipeline, code, card, license and newest sheet of a folder, which is only read; returns the URL."""
     pipeline, card = PokemonDDPMPipeline.from_pretrained(folder), cards.folder_card(folder)
     parts = [f"{part}/{file}" for part in pipeline.components for file in ("*.json", PLAIN_WEIGHTS)]
     patterns = [INDEX_FILE, CARD_FILE, LICENSE_FILE, cards.newest_sheet(folder) or CARD_FILE, *parts]
     check_files(folder, *patterns, limit=math.inf)
     with hub_errors(f"The push to {name}"), tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary)
-        for file in (each for pattern in patterns for each in folder.glob(pattern)):
+        for file in (path for pattern in patterns for path in folder.glob(pattern)):
             (copy / file.relative_to(folder)).parent.mkdir(exist_ok=True)
             shutil.copyfile(file, copy / file.relative_to(folder))
         hub_mixin.complete_folder(copy, pipeline)
@@ -76,14 +103,10 @@ def upload_model(folder: Path, name: str, private: bool | None = None, **commit:
 
 
 def upload_dataset(name: str, data_dir: str | None, public: bool) -> tuple[Any, str]:
-    """Pushes a card, then the starter set or the archive as Parquet files, one commit a configuration.
-
-    Returns the repository before the push, see `HfApi.repo_info`, and the URL of the last commit. Raises ValueError if
-    the archive cannot be used, the repository holds something else or is public, or the push fails.
-    """
+    """Pushes a card, then Parquet files, a commit a configuration; returns the repository before, and the last URL."""
     api, info = open_repository(name, not public, "dataset")
-    if not public and info.private is False:
-        raise ValueError(f"{name} is public already. Make it private in its settings, or push with --public.")
+    is_visible = f"{name} is public already. Make it private in its settings, or push with --public."
+    require(public or info.private is not False, is_visible)
     configs = ("front", "all") if data_dir else (cards.STARTER,)
     sprites = {config: load_sprites(data_dir, config) for config in configs}
     message = {"commit_message": "Upload the sprites"}
@@ -103,14 +126,10 @@ def upload_dataset(name: str, data_dir: str | None, public: bool) -> tuple[Any, 
 
 
 def upload_space(name: str, model: str | None = None, page: bool = False, private: bool | None = None) -> str:
-    """Pushes the app, or the page, as a Space, and returns the URL of the commit; its README is replaced.
-
-    For `model` see `write_space`; the page has the project's distilled models by default. Raises ValueError or OSError
-    if the Space cannot be written, there is no such model, or the push fails; it can be repeated.
-    """
-    if model and not page and Path(locate_model(model)).exists():
-        raise ValueError(f"A Space cannot read {model}. Push the model (pokemon-ddpm push) and give its name.")
-    pipelines = {each: GenerationSettings(each).load("cpu") for each in ([model] if model else RANKING_MODELS)}
+    """Pushes the app, or the page, as a Space, and returns the URL of the commit; for `model` see `write_space`."""
+    can_read = not model or page or not Path(locate_model(model)).exists()
+    require(can_read, f"A Space cannot read {model}. Push the model (pokemon-ddpm push) and give its name.")
+    pipelines = {name: GenerationSettings(name).load("cpu") for name in ([model] if model else RANKING_MODELS)}
     own = not next(iter(pipelines.values())).conditioner.has_types
     with tempfile.TemporaryDirectory() as folder:
         if page:

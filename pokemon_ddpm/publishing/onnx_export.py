@@ -76,9 +76,7 @@ class _RankingUNet(nn.Module):
 
 
 def number_of_ids(conditioner: nn.Module) -> int:
-    """Of the exported conditioner, for one sample."""
-    vocabulary = conditioner.vocabulary
-    return 1 + len(vocabulary.keys() - {TAGS}) + len(vocabulary.get(TAGS, ()))
+    return 1 + len(conditioner.vocabulary.keys() - {TAGS}) + len(conditioner.vocabulary.get(TAGS, ()))
 
 
 def export_onnx(
@@ -101,13 +99,8 @@ def export_onnx(
     else:
         network = _RankingUNet(ranker)
         exported = _export(network, inputs, ["prediction", "activations_scores"])
-        entries["ranker"] = {
-            "timestep": TIMESTEP,
-            "alpha_bar": ranker.alpha_bar,
-            "error_weights": network.layers[:, 0].tolist(),
-            "probes": network.probed,
-            "match_weight": MATCH_WEIGHT,
-        }
+        entries["ranker"] = {"timestep": TIMESTEP, "alpha_bar": ranker.alpha_bar, "match_weight": MATCH_WEIGHT}
+        entries["ranker"] |= {"error_weights": network.layers[:, 0].tolist(), "probes": network.probed}
     write_file(folder / UNET_FILE, exported)
     conditioner = _export(_Conditioner(pipeline.conditioner), ids, ["class_labels"], as_float16=False)  # it is small
     write_file(folder / CONDITIONER_FILE, conditioner)
@@ -116,21 +109,13 @@ def export_onnx(
     write_file(folder / CONFIG_FILE, json.dumps(config, indent=1, allow_nan=False) + "\n")
 
 
-def _export(
-    module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], as_float16: bool = True, **constants: Any
-) -> bytes:
+def _export(module: nn.Module, inputs: dict, outputs: list, as_float16: bool = True, **constants: Any) -> bytes:
     batch = torch.export.Dim("batch", max=63)  # only the memory layout is another from 64 on, in diffusers' upsampling
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own, about parts of PyTorch that it uses
-        program = torch.onnx.export(
-            module.eval(),
-            kwargs={**inputs, **constants},
-            input_names=list(inputs),
-            output_names=outputs,
-            dynamic_shapes={**{name: {0: batch} for name in inputs}, **dict.fromkeys(constants)},
-            dynamo=True,
-            verbose=False,
-        )
+        options = {"input_names": list(inputs), "output_names": outputs, "dynamo": True, "verbose": False}
+        shapes = {**{name: {0: batch} for name in inputs}, **dict.fromkeys(constants)}
+        program = torch.onnx.export(module.eval(), kwargs=inputs | constants, dynamic_shapes=shapes, **options)
     model = program.model_proto
     for part in (model, model.graph, *model.graph.node, *model.graph.value_info):  # stack traces, with paths
         part.ClearField("metadata_props")
@@ -180,16 +165,11 @@ def sampling_config(pipeline: PokemonDDPMPipeline) -> dict[str, Any]:
 
 
 def check_export(pipeline: PokemonDDPMPipeline, folder: Path, report: Callable[[str], None]) -> None:
-    """Compares an export with its pipeline: the embedding of a condition, and whole sprites.
-
-    `report` gets a sentence of each comparison. Raises ValueError if sprites differ by more than one gray level.
-    """
-    conditioner, unet = (
-        onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"])
-        for name in (CONDITIONER_FILE, UNET_FILE)
-    )
-    names = [name for name in pipeline.conditioner.vocabulary if name != TAGS]
+    """Compares an export with its pipeline, and reports it; ValueError if sprites differ by more than a gray level."""
+    files = (str(folder / CONDITIONER_FILE), str(folder / UNET_FILE))
+    conditioner, unet = (onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"]) for file in files)
     ids = np.zeros((2, number_of_ids(pipeline.conditioner)), dtype=np.int32)
+    names = pipeline.conditioner.vocabulary.keys() - {TAGS}
     labels = {name: torch.zeros((2, 2) if name == "type" else 2, dtype=torch.int32) for name in names}
     expected = pipeline.conditioner(labels).numpy(force=True)
     difference = np.abs(conditioner.run(None, {"ids": ids})[0] - expected).max()

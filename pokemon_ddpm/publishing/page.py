@@ -10,20 +10,19 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from pokemon_ddpm.creature import ATTEMPTS
+from pokemon_ddpm import creature, description, likeness, sheets, studio
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import SpriteRequest
-from pokemon_ddpm.likeness import MAX_LIKENESS, MIN_GROWTH, shiny_table
 from pokemon_ddpm.models import LICENSE_FILE, check_files, locate_model, model_name
+from pokemon_ddpm.pipelines import sprite_conditioner
 from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.pipelines.sampling import is_distilled
+from pokemon_ddpm.pipelines.sampling import is_distilled, require
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.publishing.cards import license_of
 from pokemon_ddpm.publishing.onnx_export import CONDITIONER_FILE, CONFIG_FILE, UNET_FILE, check_export, export_onnx
 from pokemon_ddpm.ranking import SpriteRanker, read_ranker
-from pokemon_ddpm.sheets import sprite_sheet
-from pokemon_ddpm.studio import CANDIDATES, LIKENESS_WEIGHT, SKETCH_WEIGHT, generate_sprites
+from pokemon_ddpm.studio import CANDIDATES, generate_sprites
 from pokemon_ddpm.vocabulary import TYPE_COLORS
 
 SOURCE = Path(__file__).parents[1] / "page"
@@ -34,12 +33,24 @@ RUNTIME_FILES = [
 ]
 SIDES = (16, 32, 64)  # of sprites; the page shows them in multiples of 64 pixels
 PAGE, SERVICE_WORKER, STYLE = "index.html", "service-worker.js", "style.css"
-CREATURE = {
-    "likeness": MAX_LIKENESS,
-    "attempts": {name: ATTEMPTS[name] for name in MAX_LIKENESS},
-    "growth": MIN_GROWTH,
-    "shinies": shiny_table(),
+PALETTES = "SLACK COST BLACK BLACK_COST DARK DARKEST LEAST LIGHT SHADING SAME_AREA MIN_AREA SHINY_DRAWS SHINY_CHANGE"
+DESCRIPTION = "LONGEST PLURALS LEFT_OUT MISTAKES SHORTEST_PART USUAL EYE SKETCH_STRENGTH DRAWN_STRENGTH"
+# The numbers of the rules that stand in Python and in the page, see docs/development.md.
+RULES: dict[str, dict[str, Any]] = {
+    name: {number.lower(): getattr(module, number) for number in names.split()}
+    for name, module, names in (
+        ("conditions", sprite_conditioner, "MIN_LINES COLOR_LINES DRAWN_TAGS"),
+        ("creature", creature, "ATTEMPTS BACK_STRENGTH NEXT_STRENGTH ENLARGEMENT"),
+        ("description", description, DESCRIPTION),
+        ("likeness", likeness, "MAX_LIKENESS MIN_GROWTH SAME_COLOR MAX_SHIFT"),
+        ("palettes", likeness, PALETTES),
+        ("sheets", sheets, "SQUASH"),
+        ("studio", studio, "LIKENESS_WEIGHT SKETCH_WEIGHT"),
+    )
 }
+RULES["palettes"]["shinies"] = likeness.shiny_table()
+# Stronger than creature.VIEW_SCALE, since the page has no ranker that refuses faces.
+RULES["creature"]["view_scale"] = 4
 SEED = 4  # of the sprites in the files
 INTRO_FILE, INTRO_TYPE, INTRO_COLORS = "intro.png", "fire", 32
 ICON_FILE, ICON_SIZE = "icon.png", 64
@@ -48,39 +59,28 @@ PREVIEW_COUNT = 18
 
 
 def write_pages(
-    pipelines: Mapping[str, PokemonDDPMPipeline],
-    folder: Path,
-    report: Callable[[str], None],
-    runtime: str = RUNTIME,
-    url: str | None = None,
+    pipelines: Mapping[str, Any], folder: Path, report: Callable, runtime: str = RUNTIME, url: str | None = None
 ) -> None:
     """Writes a page for each model, with links to the others, and compares its export with the model.
 
+    Nothing is written if a model cannot be used. Where its classes are no types, its page is not about Pokémon, and
+    shows its license.
+
     Args:
         pipelines: By name or folder, distilled models for RGBA sprites with a side of `SIDES`, in float32, on the CPU.
-            Where the classes of a model are no types, its page is not about Pokémon, and shows its license.
         folder: It exists. The first page is in it, those of the other models are in folders of their names in it.
-            Files of earlier pages are replaced.
         report: As of `check_export`.
-        runtime: The dist folder of onnxruntime-web: a URL, or a folder here, of which the page gets what it needs
-            (41 MB).
+        runtime: The dist folder of onnxruntime-web: a URL, or a folder here, of which the page gets its part (41 MB).
         url: The public address of the page, for the previews that other sites show of a link to it.
-
-    Raises:
-        ValueError: If a model is another one or they have the same name, or the runtime is neither; nothing is
-            written then.
-        OSError: If a file cannot be written.
     """
-    copied = runtime_files(runtime)
-    rankers = {}
+    copied, rankers = runtime_files(runtime), {}
     for name, pipeline in pipelines.items():
         _check(pipeline, model_name(name))
         check_files(Path(locate_model(name)), LICENSE_FILE)  # the page gets a copy
         rankers[name] = read_ranker(pipeline, locate_model(name))
     places = {Path(name).resolve().name: "" for name in pipelines}  # model -> its folder in the first one's
     places |= {name: f"{name}/" for name in [*places][1:]}
-    if len(places) < len(pipelines):
-        raise ValueError("The page needs models with different names.")
+    require(len(places) == len(pipelines), "The page needs models with different names.")
     if copied:
         runtime = "runtime"
         (folder / runtime).mkdir(exist_ok=True)
@@ -98,35 +98,26 @@ def write_pages(
 def runtime_files(runtime: str) -> list[Path]:
     """The files that a page copies from a runtime folder, none from a URL; raises ValueError if it is neither."""
     files = [] if "://" in runtime else [Path(runtime, name) for name in RUNTIME_FILES]
-    if missing := [path.name for path in files if not path.is_file()]:
-        raise ValueError(
-            f"The runtime {runtime} is neither a URL nor the dist folder of onnxruntime-web, which has {missing[0]}."
-        )
+    wanted = "neither a URL nor the dist folder of onnxruntime-web"
+    for path in files:
+        require(path.is_file(), f"The runtime {runtime} is {wanted}, which has {path.name}.")
     return files
 
 
 def _check(pipeline: PokemonDDPMPipeline, name: str) -> None:
-    if not is_distilled(pipeline.scheduler):
-        raise ValueError(
-            f"{name} needs many steps with guidance, and browsers are too slow for this. Distill it first: "
-            f"pokemon-ddpm train --distill_from {name} --distill_teacher_steps 8, with the flags for its images."
-        )
+    require(
+        is_distilled(pipeline.scheduler),
+        f"{name} needs many steps with guidance, and browsers are too slow for this. Distill it first: "
+        f"pokemon-ddpm train --distill_from {name} --distill_teacher_steps 8, with the flags for its images.",
+    )
     channels, height, width = pipeline.sample_shape
-    if channels != 4 or height != width or width not in SIDES:
-        sides, shape = " or ".join(map(str, SIDES)), f"{width}x{height} pixels in {channels} channels"
-        raise ValueError(
-            f"{name} is not a model of transparent sprites with a side of {sides} pixels: its images have {shape}."
-        )
+    wanted = f"transparent sprites with a side of {' or '.join(map(str, SIDES))} pixels"
+    fits, shape = channels == 4 and height == width in SIDES, f"{width}x{height} pixels in {channels} channels"
+    require(fits, f"{name} is not a model of {wanted}: its images have {shape}.")
 
 
 def _write_page(
-    pipeline: PokemonDDPMPipeline,
-    folder: Path,
-    name: str,
-    ranker: SpriteRanker | None,
-    links: Mapping[str, str],
-    runtime: str,
-    url: str | None,
+    pipeline: Any, folder: Path, name: str, ranker: SpriteRanker | None, links: dict, runtime: str, url: str | None
 ) -> None:
     own, types = not pipeline.conditioner.has_types, pipeline.conditioner.vocabulary["type"]
     for path in SOURCE.iterdir():
@@ -147,10 +138,8 @@ def _write_page(
     _render(folder / STYLE, frames=intro.width // intro.height)
     save_image(intro.quantize(INTRO_COLORS), folder / INTRO_FILE)
     # A color for each class, of the lightness of the types' colors.
-    colors = {each: TYPE_COLORS.get(each, f"oklch(53% 0.12 {360 * i // len(types)})") for i, each in enumerate(types)}
-    entries = {"type_colors": colors, "creature": CREATURE, "sketch_weight": SKETCH_WEIGHT}
-    entries["likeness_weight"] = LIKENESS_WEIGHT
-    entries |= {"own_classes": True} if own else {}
+    colors = {kind: TYPE_COLORS.get(kind, f"oklch(53% 0.12 {360 * i // len(types)})") for i, kind in enumerate(types)}
+    entries = {"type_colors": colors, "rules": RULES, "own_classes": own}
     name = Path(name).resolve().name if Path(name).is_dir() else name  # without a path on this machine
     runtime = runtime.removesuffix("/") + "/"
     export_onnx(pipeline, folder, name, ranker, runtime=runtime, **entries)
@@ -164,20 +153,14 @@ def _write_service_worker(folder: Path, runtime: str) -> None:
     copied = sorted(path for path in (folder / runtime).glob("*") if path.name in RUNTIME_FILES)
     for path in (*(folder / name for name in (*page, UNET_FILE, CONDITIONER_FILE)), *copied):
         version.update(path.read_bytes())
-    _render(
-        folder / SERVICE_WORKER, page={"version": version.hexdigest()[:16], "files": ["./", *page], "runtime": runtime}
-    )
+    kept = {"version": version.hexdigest()[:16], "files": ["./", *page], "runtime": runtime}
+    _render(folder / SERVICE_WORKER, page=kept)
 
 
 def _render(path: Path, **values: Any) -> None:
     """Writes a file of the page, whose source is a template; its HTML has values escaped, its JavaScript as JSON."""
-    environment = jinja2.Environment(
-        autoescape=True,
-        keep_trailing_newline=True,
-        lstrip_blocks=True,
-        trim_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    options = {"keep_trailing_newline": True, "lstrip_blocks": True, "trim_blocks": True}
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, **options)
     source = (SOURCE / path.name).read_text(encoding="utf-8")
     write_file(path, environment.from_string(source).render(values))
 
@@ -199,7 +182,7 @@ def preview(pipeline: PokemonDDPMPipeline, ranker: SpriteRanker | None = None) -
     types, candidates = pipeline.conditioner.vocabulary["type"], CANDIDATES if ranker else 1
     requests = [SpriteRequest(SEED, types[i % len(types)], number=i) for i in range(PREVIEW_COUNT)]
     image, (width, height) = Image.new("RGB", PREVIEW_SIZE, "white"), PREVIEW_SIZE
-    sprites = [to_sprite(each.sample) for each in generate_sprites(pipeline, requests, candidates, ranker)]
-    sheet = sprite_sheet(sprites, PREVIEW_COLUMNS, scale=192 // sprites[0].width)
+    sprites = [to_sprite(sprite.sample) for sprite in generate_sprites(pipeline, requests, candidates, ranker)]
+    sheet = sheets.sprite_sheet(sprites, PREVIEW_COLUMNS, scale=192 // sprites[0].width)
     image.paste(sheet, ((width - sheet.width) // 2, (height - sheet.height) // 2))
     return image

@@ -41,14 +41,12 @@ def sample_augmentation(images: Tensor, probabilities: Mapping[str, float], gene
     normal = torch.randn(count, 2, generator=generator, device=device)
     angle = (torch.rand(count, generator=generator, device=device) * 2 - 1) * math.pi
     uniform = torch.rand(count, 2, generator=generator, device=device)
-    normal, angle, uniform = (each.to(images.device) for each in (normal, angle, uniform))
+    normal, angle, uniform = (sampled.to(images.device) for sampled in (normal, angle, uniform))
     before, after = _margins(images)
     pixels = (normal * TRANSLATION_STD * side).round().maximum(-before).minimum(after)
     sampled = {"translate": pixels / side, "hue": torch.stack([angle.cos() - 1, angle.sin()], dim=1)}
-    parts = [
-        torch.where(uniform[:, number, None] < probabilities.get(kind, 0.0), sampled[kind], 0.0)
-        for number, kind in enumerate(sampled)
-    ]
+    kinds = zip(sampled.items(), uniform.T[..., None], strict=True)
+    parts = [torch.where(chance < probabilities.get(kind, 0.0), values, 0.0) for (kind, values), chance in kinds]
     return torch.cat([*parts, torch.zeros_like(parts[0][:, :1])], dim=1)
 
 
@@ -56,7 +54,7 @@ def _margins(images: Tensor) -> tuple[Tensor, Tensor]:
     """Empty columns and rows around each sprite, (B, 2) each: to the left and above, to the right and below."""
     foreground = images[:, 3] > 0 if images.shape[1] == 4 else (images < 255).any(dim=1)
     lines = torch.stack([foreground.any(dim=1), foreground.any(dim=2)], dim=1).byte()  # columns, rows
-    return tuple(each.argmax(dim=2) * lines.any(dim=2) for each in (lines, lines.flip(2)))
+    return tuple(side.argmax(dim=2) * lines.any(dim=2) for side in (lines, lines.flip(2)))
 
 
 def augment(images: Tensor, parameters: Tensor) -> Tensor:
@@ -98,12 +96,8 @@ def warp_strength(timesteps: Tensor, num_train_timesteps: int) -> Tensor:
 def warp(images: Tensor, strength: Tensor, generator: torch.Generator) -> Tensor:
     """Images, uint8 (B, C, S, S), after a random affine map about the center and an elastic deformation.
 
-    Each pixel takes the value of one pixel, so colors stay; what comes from outside is background.
-
-    Args:
-        images: RGB or RGBA; it is not changed.
-        strength: float32 (B,), by which all standard deviations are multiplied; 0 changes nothing.
-        generator: Of all random numbers.
+    Each pixel takes the value of one pixel, so colors stay; what comes from outside is background. All standard
+    deviations are multiplied by the strength, float32 (B,).
     """
     count, channels, side, _ = images.shape
     normal = torch.randn(count, 4, generator=generator, device=generator.device)

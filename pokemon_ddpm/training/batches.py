@@ -1,8 +1,7 @@
 """How a batch is made: its images and their order, condition dropout and augmentation.
 
-All randomness is a function of (seed, step). It is sampled for the whole global batch and then sliced by position, so
-that it depends neither on restarts nor on how a batch is divided over processes and accumulation. No state of a random
-generator has to be saved.
+All randomness is a function of (seed, step), of the whole global batch, which is then sliced: it depends neither on
+restarts nor on how a batch is divided over processes and accumulation, and no state of a generator is saved.
 """
 
 import functools
@@ -16,22 +15,14 @@ from torch import Tensor
 from pokemon_ddpm.data import ImageSet, SpriteTensors
 from pokemon_ddpm.diffusion import sample_timesteps
 from pokemon_ddpm.pipelines.sprite_conditioner import SOURCE, TAGS, SpriteConditioner
-from pokemon_ddpm.training.augmentation import (
-    AUGMENTATIONS,
-    HUE,
-    MIRROR,
-    augment,
-    sample_augmentation,
-    warp,
-    warp_strength,
-)
-from pokemon_ddpm.training.config import TrainingConfig
+from pokemon_ddpm.training.augmentation import HUE, MIRROR, augment, sample_augmentation, warp, warp_strength
+from pokemon_ddpm.training.config import NUM_TRAIN_TIMESTEPS, TrainingConfig
 
 # Streams of randomness, so that different purposes have different numbers.
 ORDER, BATCH, NETWORK, SHEET, VALIDATION, WEIGHTS = range(6)
 
-# Shares of the images with any condition; the others keep a random subset. With the default condition dropout of 10 %
-# these are 30 %, 20 % and 40 % of all images.
+CONDITION_DROPOUT = 0.1  # Share of images that lose all conditions.
+# Shares of the images with any condition; the others keep a random subset. These are 30 %, 20 % and 40 % of all.
 TYPES_ONLY, ALL_ATTRIBUTES = 3 / 9, 2 / 9
 
 MAX_TAGS = 4  # of an image after condition dropout
@@ -73,26 +64,22 @@ def positions(sets: Sequence[ImageSet], step: int, batch_size: int) -> list[tupl
     So many images as its share gives, rounded over all batches so far, and of the first set all others.
     """
     start, end = step * batch_size, (step + 1) * batch_size
-    others = [(int(each.share * start), int(each.share * end)) for each in sets[1:]]
+    others = [(int(part.share * start), int(part.share * end)) for part in sets[1:]]
     return [(start - sum(first for first, _ in others), end - sum(last for _, last in others)), *others]
 
 
 def balance_classes(indices: Tensor, classes: Sequence[Tensor], balance: float, generator: torch.Generator) -> Tensor:
-    """Changes a batch of `epoch_indices` so that images of rare classes come up more often.
+    """Changes a batch of `epoch_indices`, (B,) on the CPU, so that images of rare classes come up more often.
 
-    That is n ** -balance as often for each image of a class of n images; 0.5 is the square-root sampling of Mahajan et
-    al. 2018. Of several kinds of classes, such as types and bodies, the factors are multiplied. The N images divide
-    [0, N) in proportion to this, and index i takes the one at a random point in [i, i + 1).
-
-    Args:
-        indices: int64 (B,) in [0, N), on the CPU, as is the result.
-        classes: Of all images, int64 (N,) each; -1 where unknown.
-        balance: From 0, which changes nothing, to 1, with which all classes of one kind come up equally often.
+    That is n ** -balance as often for each image of a class of n images: not with 0, as often for all classes with 1,
+    and 0.5 is the square-root sampling of Mahajan et al. 2018. Of several kinds of classes, each int64 (N,) with -1
+    where unknown, the factors are multiplied. The N images divide [0, N) in proportion to this, and index i takes the
+    one at a random point in [i, i + 1).
     """
     frequency = torch.ones(len(classes[0]), dtype=torch.float64)  # on the CPU, since MPS lacks float64
-    for each in classes:
-        each = each.cpu() + 1
-        frequency *= each.bincount().double()[each] ** -balance
+    for kind in classes:
+        ids = kind.cpu() + 1
+        frequency *= ids.bincount().double()[ids] ** -balance
     ends = frequency.cumsum(0) * (len(frequency) / frequency.sum())
     points = indices + torch.rand(len(indices), generator=generator, device=generator.device).cpu()
     return torch.searchsorted(ends, points.double(), right=True).clamp(max=len(frequency) - 1)
@@ -107,12 +94,8 @@ def drop_conditions(
     (Ho & Salimans 2022, algorithm 1). The others keep their types only (`TYPES_ONLY`), all attributes
     (`ALL_ATTRIBUTES`), or a random subset that is not empty. Unless all are kept, one of the two types is dropped half
     of the time: either at random, but `none` before a type. The source is never dropped, so that guidance is not one
-    to a style; of the tags of an image with conditions 0 to `MAX_TAGS` are kept, never all.
-
-    Args:
-        labels: int64; "type" (B, 2), every other attribute (B,), but tags bool (B, V).
-        conditioner: Those of its attributes that are given are returned, as new tensors of the same shapes.
-        probability: Share of images without any condition.
+    to a style; of the tags of an image with conditions 0 to `MAX_TAGS` are kept, never all. Labels are those of
+    `SpriteTensors`; those that the conditioner knows are returned.
     """
     batch, device = len(labels["type"]), generator.device
     others = {SOURCE, TAGS}
@@ -160,21 +143,13 @@ def _drop_one_type(types: Tensor, uniform: Tensor, allowed: Tensor, conditioner:
 
 @dataclass(frozen=True)
 class Batch:
-    """Images with everything sampled for them.
+    """Images with everything sampled for them."""
 
-    Attributes:
-        images: uint8 (B, C, S, S).
-        labels: int64, after condition dropout.
-        timesteps: int64 (B,).
-        noise: float32 (B, C, S, S).
-        augmentation: float32 (B, AUGMENTATION_DIM); None for no augmentation.
-    """
-
-    images: Tensor
-    labels: dict[str, Tensor]
-    timesteps: Tensor
-    noise: Tensor
-    augmentation: Tensor | None = None
+    images: Tensor  # uint8 (B, C, S, S)
+    labels: dict[str, Tensor]  # int64, after condition dropout
+    timesteps: Tensor  # int64 (B,)
+    noise: Tensor  # float32 (B, C, S, S)
+    augmentation: Tensor | None = None  # float32 (B, AUGMENTATION_DIM); None for no augmentation
 
     def clean(self) -> Tensor:
         """x_0, float32 (B, C, S, S) in [-1, 1], augmented."""
@@ -196,42 +171,37 @@ def sample_batch(
     batch_size: int,
     sets: Sequence[ImageSet] = (),
 ) -> Batch:
-    """The global batch of a step, counted from 0: on one kind of device, a function of the arguments.
+    """The global batch, over all processes and accumulation, of a step from 0, on the device of the training data.
 
-    Args:
-        data: The training split, on the device.
-        batch_size: Over all processes and accumulation.
-        sets: The parts of the data; by default all images are one.
+    It is a function of the arguments on one kind of device. `sets` are the parts of the data, by default one.
     """
     device = data.images.device
     sets = sets or [ImageSet(0, len(data))]
     generator = generator_for(device, config.seed, BATCH, step)
     parts, lowest = [], []
-    for number, (each, (start, end)) in enumerate(zip(sets, positions(sets, step, batch_size), strict=True)):
-        part = epoch_indices(each.count, config.seed, start, end, number)
+    for number, (images, (start, end)) in enumerate(zip(sets, positions(sets, step, batch_size), strict=True)):
+        part = epoch_indices(images.count, config.seed, start, end, number)
         if config.class_balance:
-            part = balance_classes(part, balanced_labels(data, each), config.class_balance, generator)
-        parts.append(each.first + part)
-        lowest.append(torch.full_like(part, each.lowest_timestep))
+            part = balance_classes(part, balanced_labels(data, images), config.class_balance, generator)
+        parts.append(images.first + part)
+        lowest.append(torch.full_like(part, images.lowest_timestep))
     indices, lowest = torch.cat(parts).to(device), torch.cat(lowest).to(device)
     images = data.images[indices]
     noise = torch.randn(images.shape, generator=generator, device=generator.device).to(device)
-    stratified, augmentation = config.timestep_sampling == "stratified", None
-    timesteps = sample_timesteps(batch_size, config.ddpm_num_steps, generator, stratified).to(device)
-    timesteps = lowest + timesteps * (config.ddpm_num_steps - lowest) // config.ddpm_num_steps
+    timesteps = sample_timesteps(batch_size, NUM_TRAIN_TIMESTEPS, generator).to(device)
+    timesteps = lowest + timesteps * (NUM_TRAIN_TIMESTEPS - lowest) // NUM_TRAIN_TIMESTEPS
     labels = {name: data.labels[name][indices] for name in conditioner.vocabulary}
-    labels = drop_conditions(labels, conditioner, config.conditioning_dropout_prob, generator)
-    mirrored = torch.zeros(batch_size, dtype=torch.bool, device=device)
-    if mirror_prob := 0.5 if config.random_flip else config.mirror_prob:
-        mirrored = (torch.rand(batch_size, generator=generator, device=generator.device) < mirror_prob).to(device)
+    labels, augmentation = drop_conditions(labels, conditioner, CONDITION_DROPOUT, generator), None
+    if config.random_flip:
+        mirrored = (torch.rand(batch_size, generator=generator, device=generator.device) < 0.5).to(device)
         images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(-1), images)
     if config.warp_prob:
         chosen = torch.rand(batch_size, generator=generator, device=generator.device) < config.warp_prob
-        images = warp(images, chosen.to(device) * warp_strength(timesteps, config.ddpm_num_steps), generator)
-    probabilities = {kind: getattr(config, f"{kind}_prob") for kind in AUGMENTATIONS}
-    if any(probabilities.values()):
+        images = warp(images, chosen.to(device) * warp_strength(timesteps, NUM_TRAIN_TIMESTEPS), generator)
+    if config.random_flip or config.translate_prob or config.hue_prob:
+        probabilities = {"translate": config.translate_prob, "hue": config.hue_prob}
         augmentation = sample_augmentation(images, probabilities, generator)
-        if config.mirror_prob:
+        if config.random_flip:
             augmentation[:, MIRROR] = mirrored[:, None].float()
         if "color" in labels:  # a sprite of another hue has another color
             same = (augmentation[:, HUE] == 0).all(dim=1)
@@ -243,7 +213,7 @@ def balanced_labels(data: SpriteTensors, part: ImageSet) -> list[Tensor]:
     """The classes of a set's images for `balance_classes`, int64 (N,) each."""
     rows = slice(part.first, part.first + part.count)
     known = [name for name in (*BALANCED, *FAMILY) if name in data.labels]
-    found = {name: data.labels[name][rows].view(part.count, -1)[:, 0] for name in known}
-    varying = [name for name in known if (found[name] != found[name][0]).any()]
+    labels = {name: data.labels[name][rows].view(part.count, -1)[:, 0] for name in known}
+    varying = [name for name in known if (labels[name] != labels[name][0]).any()]
     chosen = [name for name in BALANCED if name in varying] or varying[:1]
-    return [found[name] for name in chosen or known[:1]]
+    return [labels[name] for name in chosen or known[:1]]

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,6 @@ def _named(file: Path) -> Iterator[None]:
 
 
 def _shown(value: Any) -> str:
-    """A value of a file for a message."""
     return "".join(filter(str.isprintable, str(as_text(value))))[:200]
 
 
@@ -61,7 +60,7 @@ class TrainingState:
     metrics: dict[str, float]  # measured at this step
     skipped_updates: int  # so far, because they were not finite
     grad_scaler: dict[str, int | float]  # state of the fp16 loss scaler
-    teacher_digest: str = ""  # of its weights
+    teacher_digest: str  # of its weights
 
     def validate_values(self) -> None:
         if self.step < 0 or not all(map(str.isidentifier, self.metrics)):  # these are printed
@@ -78,12 +77,9 @@ class TrainingTensors:
 
     def files(self) -> dict[str, dict[str, torch.Tensor]]:
         """File name -> its tensors by name."""
-        files = {MODEL: dict(self.model.state_dict())}
-        files[OPTIMIZER] = {
-            f"{number}.{name}": value
-            for number, values in self.optimizer.state_dict()["state"].items()
-            for name, value in values.items()
-        }
+        state = self.optimizer.state_dict()["state"]
+        moments = {f"{number}.{name}": value for number, values in state.items() for name, value in values.items()}
+        files = {MODEL: dict(self.model.state_dict()), OPTIMIZER: moments}
         if self.ema is not None:
             files[EMA] = dict(zip(dict(self.model.named_parameters()), self.ema.shadow_params, strict=True))
         return files
@@ -97,15 +93,17 @@ class TrainingTensors:
                 content = read_file(folder / name, folder, limit)
                 if hashlib.sha256(content).hexdigest() != checksums[name]:
                     raise ValueError("was changed")
-                found = saved[name] = load(content)
+                saved[name] = load(content)
             reason = "does not belong to the configured network"
-            if name == OPTIMIZER:  # it has no state of parameters without a gradient
-                numbers = {key.split(".")[0] for key in found}
-                expected = {key: each for key, each in expected.items() if key.split(".")[0] in numbers}
+            if name == OPTIMIZER:
+                # It has no state of parameters without a gradient.
+                numbers = {key.split(".")[0] for key in saved[name]}
+                expected = {key: tensor for key, tensor in expected.items() if key.split(".")[0] in numbers}
                 # The order of the parameters depends on which tables were new.
                 reason = "began with other weights: resume with the first --pretrained_model_name_or_path"
-            kinds = [{key: (each.shape, each.dtype) for key, each in part.items()} for part in (found, expected)]
-            if kinds[0] != kinds[1] or not is_finite(found.values()):
+            files = (saved[name], expected)
+            there, needed = ({key: (tensor.shape, tensor.dtype) for key, tensor in file.items()} for file in files)
+            if there != needed or not is_finite(saved[name].values()):
                 raise ValueError(f"{folder} {reason}.")
         for name in own.keys() - {OPTIMIZER}:
             for key, tensor in own[name].items():
@@ -122,7 +120,7 @@ class TrainingTensors:
     def _moments(self) -> dict[str, torch.Tensor]:
         """By name, tensors of the shapes of the optimizer's state."""
         groups, moments = self.optimizer.param_groups, {}
-        parameters = [(each, group.get("orthogonal")) for group in groups for each in group["params"]]
+        parameters = [(parameter, group.get("orthogonal")) for group in groups for parameter in group["params"]]
         for number, (parameter, orthogonal) in enumerate(parameters):
             names = ["momentum"] if orthogonal else ["exp_avg", "exp_avg_sq"]
             moments |= {f"{number}.step": torch.zeros(())} | {f"{number}.{name}": parameter for name in names}
@@ -131,8 +129,8 @@ class TrainingTensors:
 
 def checkpoints(output_dir: Path) -> list[Path]:
     """The run's checkpoint folders, oldest first."""
-    found = [path for path in output_dir.glob("checkpoint-*") if path.is_dir()]
-    return sorted((path for path in found if re.fullmatch(r"checkpoint-\d{1,18}", path.name)), key=_step)
+    folders = [path for path in output_dir.glob("checkpoint-*") if path.is_dir()]
+    return sorted((path for path in folders if re.fullmatch(r"checkpoint-\d{1,18}", path.name)), key=_step)
 
 
 def _step(folder: Path) -> int:
@@ -148,13 +146,9 @@ def delete(path: Path) -> None:
 
 
 def save_checkpoint(output_dir: Path, state: TrainingState, tensors: TrainingTensors, limit: int) -> None:
-    """Writes `checkpoint-STEP/`: under another name, then renamed. Deletes later and the oldest ones.
+    """Writes `checkpoint-STEP/` under another name, then renames it; keeps the `limit` newest ones, for 0 all.
 
-    Args:
-        limit: Number of newest checkpoints to keep; 0 for all.
-
-    Raises:
-        ValueError: If it cannot be written, for example on a full disk; all earlier ones are unchanged then.
+    Raises ValueError if it cannot be written, for example on a full disk; all earlier ones are unchanged then.
     """
     final = output_dir / f"checkpoint-{state.step}"
     partial = output_dir / f".{final.name}.partial"
@@ -195,18 +189,17 @@ def is_finite(tensors: Iterable[torch.Tensor]) -> bool:
 def find_checkpoints(output_dir: Path, name: str) -> list[Path]:
     """The run's checkpoint of this path or name, else ValueError is raised; for "latest" all, newest first."""
     known = checkpoints(output_dir)
-    found = [path for path in known if name == "latest" or Path(name) in (path, Path(path.name))]
-    if not found and name != "latest":
+    chosen = [path for path in known if name == "latest" or Path(name) in (path, Path(path.name))]
+    if not chosen and name != "latest":
         names = ", ".join(path.name for path in known) or "none"
         raise ValueError(f"--resume_from_checkpoint: there is no {name}; checkpoints in {output_dir}: {names}.")
-    return found[::-1]
+    return chosen[::-1]
 
 
 def restore(folder: Path, now: TrainingState, tensors: TrainingTensors) -> TrainingState:
     """Restores a checkpoint for a run that resumes with the state `now`, and returns the state of the checkpoint.
 
-    Raises:
-        ValueError: If the checkpoint is damaged or of another run; nothing is changed then.
+    Raises ValueError if the checkpoint is damaged or of another run; nothing is changed then.
     """
     with _named(folder / MANIFEST):
         manifest = json.loads(read_file(folder / MANIFEST, folder))
@@ -216,27 +209,34 @@ def restore(folder: Path, now: TrainingState, tensors: TrainingTensors) -> Train
     return state
 
 
+def restore_first(
+    folders: Sequence[Path], now: TrainingState, tensors: TrainingTensors, warn: Callable[[str], None]
+) -> tuple[Path, TrainingState]:
+    """Restores the first checkpoint that is not damaged, see `restore`, with a warning of each one before."""
+    *newer, oldest = folders
+    for folder in newer:
+        try:
+            return folder, restore(folder, now, tensors)
+        except DamagedCheckpoint as error:
+            warn(f"warning: {error} Trying the one before.")
+    return oldest, restore(oldest, now, tensors)
+
+
 def _check_same_run(folder: Path, saved: TrainingState, now: TrainingState) -> None:
     """Raises ValueError if something differs that changes what the run means, with all that does."""
-    fields = [field for field in dataclasses.fields(TrainingConfig) if not field.metadata.get("resume")]
-    # A flag that is newer than the checkpoint had its default, an option of the network was off.
-    defaults = {field.name: field.default for field in fields}
+    fixed = [field.name for field in dataclasses.fields(TrainingConfig) if not field.metadata.get("resume")]
     before, after = (
         {
-            **{f"--{name}": state.config.get(name, default) for name, default in defaults.items()},
+            **{f"--{name}": state.config.get(name) for name in fixed},
             "the batch size": state.total_batch_size,
             "the checksum of the training images and labels": state.data_digest[:16],
             "the checksum of the weights of its teacher or guides": state.teacher_digest[:16],
-            **{f"the network's {name}": value for name, value in state.network.items() if value is not False},
+            **{f"the network's {name}": state.network.get(name) for name in [*saved.network, *now.network]},
         }
         for state in (saved, now)
     )
-    changed = "; ".join(
-        f"{_shown(name)} was {_shown(before.get(name))}, now {_shown(after.get(name))}"
-        for name in [*before, *sorted(after.keys() - before.keys())]
-        if before.get(name) != after.get(name)
-    )
+    changed = [name for name, value in before.items() if value != after[name]]
     if changed:
-        raise ValueError(
-            f"{folder} belongs to a run with other settings: {changed}. Keep them, or choose another folder."
-        )
+        lines = [f"{_shown(name)} was {_shown(before[name])}, now {_shown(after[name])}" for name in changed]
+        hint = "Keep them, or choose another folder."
+        raise ValueError(f"{folder} belongs to a run with other settings: {'; '.join(lines)}. {hint}")

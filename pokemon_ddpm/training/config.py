@@ -4,13 +4,15 @@ import argparse
 import dataclasses
 import difflib
 import json
-import operator
 import sys
 from collections.abc import Iterator
+from operator import ge, gt, le, lt
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
+from huggingface_hub.dataclasses import strict
+from huggingface_hub.errors import StrictDataclassError
 from transformers import HfArgumentParser
 
 from pokemon_ddpm.class_folder import is_class_folder
@@ -19,58 +21,52 @@ from pokemon_ddpm.preprocessing import check_preprocessing
 from pokemon_ddpm.vocabulary import CONDITIONS, nearest
 
 CONFIG_FILE = "training_config.json"
+OTHER_DATA = "train_data_dir (or dataset_name, label_column), share, lowest_timestep, source, dataset_config_name"
 NOT_GIVEN = ("", "null", "~")  # values in a file, as texts
-AUTOGUIDANCE_INTERVAL = (0.2, 0.8)
-LIMITS = {
-    "low": ("at least", operator.ge),
-    "above": ("above", operator.gt),
-    "high": ("at most", operator.le),
-    "below": ("below", operator.lt),
-}
+NUM_TRAIN_TIMESTEPS = 1000  # T
+LIMITS = {"low": ("at least", ge), "above": ("above", gt), "high": ("at most", le), "below": ("below", lt)}
+
+AUTOGUIDANCE_INTERVAL = [0.1, 0.8]  # where images get better, and colors not too strong
 
 # Flags that have no effect without another one, and those that another one excludes.
 NEEDED_BY = {
     "dataset_name": "image_column label_column",
-    "train_data_dir": "exclude_faulty deduplicate",
-    "distill_from": "distill_teacher_steps distill_guidance_scale",
+    "distill_from": "distill_teacher_steps",
     "pretrained_model_name_or_path": "autoguidance_from",
     "autoguidance_from": "autoguidance_better autoguidance_interval autoguidance_scale",
-    "push_to_hub": "hub_model_id hub_private_repo",
+    "push_to_hub": "hub_model_id",
 }
 EXCLUDED_BY = {
     "dataset_name": "train_data_dir",
-    "random_flip": "mirror_prob",
     "distill_from": "model_config_name_or_path pretrained_model_name_or_path conditions snr_gamma snr_floor",
     "pretrained_model_name_or_path": "model_config_name_or_path",
     "resume_from_checkpoint": "overwrite_output_dir",
 }
 
 
+@strict
 @dataclasses.dataclass
 class OtherData:
-    """An entry of `other_data`: a further set of images, of which each batch has a share.
+    """An entry of `other_data`: a further set of images, of which each batch has a share."""
 
-    Attributes:
-        share: Of the images of a batch; the first set has what is left.
-        lowest_timestep: Below it these images are not seen, where they have details that should not be learned.
-        source: Value of the condition "source"; images whose metadata have this column have their own.
-    """
-
-    share: float
+    share: float  # the first set has what is left
+    lowest_timestep: int = 0  # below it these images are not seen, where they have details that should not be learned
+    source: str | None = None  # value of the condition "source", unless the metadata have this column
     train_data_dir: str | None = None
     dataset_name: str | None = None
     dataset_config_name: str | None = None
     label_column: str | None = None
-    lowest_timestep: int = 0
-    source: str | None = None
+
+    def validate_values(self) -> None:
+        in_range = 0 < self.share < 1 and 0 <= self.lowest_timestep < NUM_TRAIN_TIMESTEPS
+        if not (in_range and (self.train_data_dir or self.dataset_name)):
+            needed = "train_data_dir or dataset_name, a share between 0 and 1, and a lowest_timestep from 0"
+            raise ValueError(f"it needs {needed} below {NUM_TRAIN_TIMESTEPS}")
 
 
 def _option(default: Any, help: str, **metadata: Any) -> Any:
-    """A field with metadata.
-
-    Args:
-        **metadata: The `LIMITS` of a number. `resume`: whether a resumed run may change the value. `card`: False if
-            it says nothing about the model, so that the model card does not have it.
+    """A field with metadata: the `LIMITS` of a number; `resume`, whether a resumed run may change it; `card`, False
+    if it says nothing about the model, so that the model card does not have it.
     """
     return dataclasses.field(default=default, metadata={"help": help, **metadata})
 
@@ -82,11 +78,7 @@ def _free(default: Any, help: str, **options: Any) -> Any:
 
 @dataclasses.dataclass
 class TrainingConfig:
-    """Every setting of a training run; each field is a flag of train_conditional.py.
-
-    Raises:
-        ValueError: If a value is out of its range, or two exclude each other.
-    """
+    """Every setting of a training run, each a flag of train_conditional.py; ValueError if some do not fit."""
 
     # Data
     train_data_dir: str | None = _free(None, "Sprite archive, or folder of classes. Default: the starter sprites.")
@@ -94,21 +86,15 @@ class TrainingConfig:
     dataset_config_name: str | None = _option(None, "front (default), all, starter, or of --dataset_name.", card=False)
     image_column: str = _option("image", "Column of --dataset_name with the images.")
     label_column: str | None = _option(None, "ClassLabel column of --dataset_name; it replaces all other labels.")
-    exclude_faulty: bool = _option(False, "Leave out the few sprites that do not show what their labels say.")
-    deduplicate: bool = _option(False, "Leave out exact duplicates within a split.")
-    cache_dir: str | None = _free(None, "Folder of the data set cache.")
     other_data: list[str] | None = _option(
-        None,
-        "Further image sets, in a file: `train_data_dir`, `share` of a batch, `lowest_timestep`, `source`.",
-        card=False,
+        None, "Further sets, in a file: `train_data_dir`, `share` of a batch, `lowest_timestep`, `source`.", card=False
     )
     resolution: int = _option(64, "Side of the images in pixels; 32 and 64 are usual.")
     preprocessing: Literal["pixel", "fit", "thesis"] = _option("pixel", "pixel: whole pixels; fit: smooth, on white.")
     class_balance: float = _option(0.0, "0: all images come up equally often; 1: all classes.", low=0, high=1)
 
-    # Augmentation; except for the flip, the network is conditioned on it (Karras et al. 2022)
-    random_flip: bool = _option(False, "Mirror every image with probability 1/2.")
-    mirror_prob: float = _option(0.0, "Probability of mirroring, which doubles the images.", low=0, high=1)
+    # Augmentation; except for the warping, the network is conditioned on it (Karras et al. 2022)
+    random_flip: bool = _option(False, "Mirror every image with probability 1/2, which doubles the images.")
     translate_prob: float = _option(0.0, "Probability of shifting the sprite inside the image.", low=0, high=1)
     hue_prob: float = _option(0.0, "Probability of another palette, by rotating the hues.", low=0, high=1)
     warp_prob: float = _option(0.0, "Probability of warping images whose details noise hides.", low=0, high=1)
@@ -123,54 +109,42 @@ class TrainingConfig:
     variance_type: Literal["fixed_small", "fixed_large", "learned_range"] = _option(
         "fixed_small", "Variance of the reverse process; with learned_range it is learned (Nichol & Dhariwal 2021)."
     )
-    ddpm_num_steps: int = _option(1000, "T, the number of diffusion timesteps.", low=2, high=100_000)
     ddpm_beta_schedule: Literal["squaredcos_cap_v2", "linear"] = _option("squaredcos_cap_v2", "Cosine, or linear.")
 
     # Objective
     snr_gamma: float = _option(5.0, "gamma of Min-SNR weighting (Hang et al. 2023); 0 gives the simple loss.", low=0)
     snr_floor: float = _option(0.0, "Lowest weight of the error of x_0; 1 is max(SNR, 1) (Salimans & Ho 2022).", low=0)
-    timestep_sampling: Literal["uniform", "stratified"] = _option(
-        "uniform", "How timesteps are sampled: independently, or stratified (Kingma et al. 2021)."
-    )
-    conditioning_dropout_prob: float = _option(0.1, "Share of images trained without conditions.", low=0, below=1)
 
     # Progressive distillation (Salimans & Ho 2022), one halving a run
     distill_from: str | None = _option(None, "Train a student with half as many steps as this pipeline, its teacher.")
     distill_teacher_steps: int | None = _option(None, "Even number of steps; the student takes half.")
-    distill_guidance_scale: float | None = _option(None, "One guidance scale of the teacher. Default: its own.", low=0)
 
     # Autoguidance (Karras et al. 2024)
     autoguidance_from: str | None = _option(None, "Learn guidance with this worse model of the same conditions.")
     autoguidance_better: str | None = _option(None, "The better model. Default: the network at the start.")
     autoguidance_interval: list[float] | None = _option(
-        None, "Autoguidance is at these shares of the timesteps, from and below. Default: 0.2 0.8.", low=0, high=1
+        None, "It guides from and below these shares of the timesteps. Default: 0.1 0.8."
     )
     autoguidance_scale: float = _option(2.0, "Autoguidance scale; 1 means no guidance.", low=1)
 
     # Optimization
     train_batch_size: int = _option(32, "Images per process and pass.", above=0, high=100_000, resume=True)
     gradient_accumulation_steps: int = _option(1, "Forward passes per update.", above=0, high=100_000, resume=True)
-    num_epochs: int | None = _option(
-        None, "Default: 100, at least 1,000 updates; in fine-tuning 16,000 to 25,000 images.", above=0, resume=True
+    max_train_steps: int | None = _option(
+        None, "Default: 100 epochs, at least 1,000 updates; in fine-tuning up to 25,000 images.", above=0, resume=True
     )
-    max_train_steps: int | None = _option(None, "Number of updates; replaces --num_epochs.", above=0, resume=True)
     max_train_seconds: float | None = _free(None, "Save everything and stop after so many seconds.", above=0)
     optimizer: Literal["adamw", "muon"] = _option("adamw", "muon: AdamW, and orthogonal updates of matrices.")
     learning_rate: float | None = _option(None, "Peak. Default: 6e-4, in fine-tuning 4e-4.", above=0, resume=True)
-    lr_scheduler: Literal["linear", "cosine", "polynomial", "constant", "constant_with_warmup"] = _option(
+    lr_scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = _option(
         "cosine", "Learning rate schedule. Only constant has no warm-up."
     )
     lr_warmup_steps: int | None = _option(None, "Updates. Default: 100, in fine-tuning 20.", low=0, resume=True)
-    adam_beta1: float = _option(0.9, "beta_1 of AdamW.", low=0, below=1)
-    adam_beta2: float = _option(0.999, "beta_2 of AdamW.", low=0, below=1)
-    adam_weight_decay: float = _option(1e-4, "Weight decay.", low=0)
-    adam_epsilon: float = _option(1e-8, "epsilon of AdamW.", above=0)
-    max_grad_norm: float = _option(1.0, "Gradients are clipped to this norm.", above=0)
+    adam_weight_decay: float = _option(1e-4, "Weight decay of the optimizer.", low=0)
     use_ema: bool = _option(True, "Keep an exponential moving average of the weights, and save it as the model.")
     ema_decay: float = _option(0.999, "Decay of the EMA; it warms up as (1 + n) / (10 + n).", low=0, below=1)
     mixed_precision: Literal["no", "bf16", "fp16"] | None = _option(None, "Default: as in `accelerate config`.")
     num_cpu_threads: int | None = _free(None, "Threads per process. Default: its share of cores.", above=0, high=1024)
-    compile: bool = _free(False, "Compile the network with torch.compile.")
     seed: int = _option(0, "Seed of all randomness.", low=0)
 
     # Validation
@@ -183,11 +157,12 @@ class TrainingConfig:
     checkpoints_total_limit: int = _free(3, "Newest checkpoints to keep; 0 for all.", low=0)
     resume_from_checkpoint: str | None = _free(None, "Resume from latest, or from a checkpoint name in --output_dir.")
     save_images_steps: int = _free(1000, "Updates between sample sheets; 0 for none.", low=0)
-    ddpm_num_inference_steps: int = _option(25, "Default denoising steps of the pipeline.", above=0, resume=True)
+    ddpm_num_inference_steps: int = _option(
+        25, "Default denoising steps of the pipeline.", above=0, high=NUM_TRAIN_TIMESTEPS, resume=True
+    )
     report_to: str = _free("none", "Tracker for the log, such as tensorboard, trackio or wandb.")
     push_to_hub: bool = _free(False, "Push the model to the Hub at the end.")
     hub_model_id: str | None = _free(None, "user/name to push to. Default: the name of the output folder.")
-    hub_private_repo: bool = _free(False, "Create a private repository.")
 
     def __post_init__(self) -> None:
         check_preprocessing(self.resolution, self.preprocessing)
@@ -213,38 +188,22 @@ class TrainingConfig:
 
     def parts(self) -> list[tuple[OtherData, "TrainingConfig"]]:
         """The entries of `other_data`, each with a configuration that loads its images; ValueError if one is wrong."""
-        known, flags = ({field.name for field in dataclasses.fields(each)} for each in (OtherData, TrainingConfig))
-        texts, found = known - {"share", "lowest_timestep"}, []
+        parts = []
         for text in self.other_data or ():
             try:
                 values = json.loads(text)
-                if not isinstance(values, dict):
-                    raise ValueError("an entry has names and values, such as {train_data_dir: FOLDER, share: 0.1}")
-                if unknown := values.keys() - known:
-                    raise ValueError(f"unknown {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}")
-                if wrong := [name for name in texts & values.keys() if not isinstance(values[name], str | None)]:
-                    raise ValueError(f"{min(wrong)} must be a text")
-                values["share"] = float(values["share"])
-                values["lowest_timestep"] = int(values.get("lowest_timestep", 0))
-                part = OtherData(**values)
-                if not (0 < part.share < 1 and 0 <= part.lowest_timestep < self.ddpm_num_steps):
-                    raise ValueError(
-                        "share must be between 0 and 1, and lowest_timestep from 0 below --ddpm_num_steps"
-                    )
-                given = {name: value for name, value in values.items() if value and name in flags}
-                if not given.keys() & {"train_data_dir", "dataset_name"}:
-                    raise ValueError("it needs train_data_dir or dataset_name")
-                own = bool(part.train_data_dir) and is_class_folder(part.train_data_dir)
-                same = {name: getattr(self, name) for name in ("resolution", "preprocessing", "cache_dir")}
-                if not (own or part.dataset_name):
-                    same |= {"exclude_faulty": self.exclude_faulty, "deduplicate": self.deduplicate}
-                found.append((part, TrainingConfig(**given, **same)))
-            except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-                reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error).rstrip(".")
-                raise ValueError(f"other_data, {text}: {reason}.") from error
-        if sum(part.share for part, _ in found) >= 1:
+                numbers = {"share": float(values["share"]), "lowest_timestep": int(values.get("lowest_timestep", 0))}
+                entry = OtherData(**values | numbers)
+                loaded = ("train_data_dir", "dataset_name", "dataset_config_name", "label_column")
+                given = {name: getattr(entry, name) for name in loaded}
+                part = TrainingConfig(**given, resolution=self.resolution, preprocessing=self.preprocessing)
+                parts.append((entry, part))
+            except (ValueError, TypeError, KeyError, OverflowError, RecursionError, StrictDataclassError) as error:
+                reason = " ".join(str(error).split()).rstrip(".")
+                raise ValueError(f"other_data, {text}: {reason}. An entry has {OTHER_DATA}.") from error
+        if sum(entry.share for entry, _ in parts) >= 1:
             raise ValueError("other_data: the shares must have a sum below 1; the rest is that of the first set.")
-        return found
+        return parts
 
     @property
     def source(self) -> str:
@@ -276,33 +235,31 @@ class TrainingConfig:
             value, flag = getattr(self, field.name), f"--{field.name}"
             if value == "":
                 yield f"{flag} is empty; leave it out."
-            for number in value if isinstance(value, list) else [value]:
-                for key, (relation, holds) in LIMITS.items() if type(number) in (int, float) else ():
-                    limit = field.metadata.get(key)
-                    if limit is not None and not holds(number, limit):
-                        yield f"{flag} must be {relation} {limit}, but is {number}."
+            for key in LIMITS.keys() & field.metadata.keys() if value is not None else ():
+                (relation, holds), limit = LIMITS[key], field.metadata[key]
+                if not holds(value, limit):
+                    yield f"{flag} must be {relation} {limit}, but is {value}."
         for table, required in ((NEEDED_BY, True), (EXCLUDED_BY, False)):
             for other, name in ((other, name) for other, names in table.items() for name in names.split()):
                 if getattr(self, name) != getattr(TrainingConfig, name) and bool(getattr(self, other)) != required:
                     yield f"--{name} {'needs' if required else 'cannot be used with'} --{other}."
 
-        steps, interval = self.distill_teacher_steps, self.autoguidance_interval or AUTOGUIDANCE_INTERVAL
-        if self._is_class_folder and (self.dataset_config_name or self.exclude_faulty):
-            yield f"{self.train_data_dir} has labelled images; leave out --dataset_config_name or --exclude_faulty."
+        steps = self.distill_teacher_steps
+        if self._is_class_folder and self.dataset_config_name:
+            yield f"{self.train_data_dir} has labelled images; leave out --dataset_config_name."
         for name in () if self.own_classes else self.conditions or ():
             if name not in CONDITIONS:
                 yield f"--conditions: unknown attribute {name!r}. {nearest(name, list(CONDITIONS))}"
         if "type" not in (self.conditions or ("type",)):
             yield f"--conditions must include type, but is {' '.join(self.conditions)}."
         if self.distill_from:
-            if steps not in range(2, self.ddpm_num_steps + 1, 2):
-                yield f"--distill_teacher_steps must be even and at most --ddpm_num_steps, not {steps}."
+            if steps not in range(2, NUM_TRAIN_TIMESTEPS + 1, 2):
+                yield f"--distill_teacher_steps must be even and at most {NUM_TRAIN_TIMESTEPS}, but is {steps}."
             if self.ddpm_num_inference_steps not in (steps // 2, TrainingConfig.ddpm_num_inference_steps):
                 yield f"The student takes {steps // 2} steps; leave out --ddpm_num_inference_steps."
-        elif self.ddpm_num_inference_steps > self.ddpm_num_steps:
-            yield "--ddpm_num_inference_steps must be at most --ddpm_num_steps."
-        if len(interval) != 2 or interval[0] >= interval[1]:
-            yield f"--autoguidance_interval must be two shares, the lower first, but is {as_text(interval)}."
+        limits = [0, *(AUTOGUIDANCE_INTERVAL if self.autoguidance_interval is None else self.autoguidance_interval), 1]
+        if len(limits) != 4 or limits != sorted(limits) or limits[1] == limits[2]:
+            yield f"--autoguidance_interval must be two shares, the lower first, but is {as_text(limits[1:-1])}."
         if self.autoguidance_from and self.variance_type == "learned_range":
             yield "--autoguidance_from cannot be used with --variance_type learned_range."
         if self.prediction_type == "epsilon" and self.snr_floor:
@@ -339,10 +296,9 @@ class _Parser(HfArgumentParser):
 
 
 def parse_config(arguments: list[str] | None = None) -> TrainingConfig:
-    """Reads the configuration from the command line; exits with status 2 and one line if something is wrong.
+    """The configuration from flags, by default of `sys.argv`, after an optional YAML or JSON file with more of them.
 
-    Args:
-        arguments: Flags, after an optional YAML or JSON file with more of them; by default `sys.argv`.
+    Exits with status 2 and one line if something is wrong.
     """
     parser: argparse.ArgumentParser = _Parser(
         TrainingConfig,
@@ -365,21 +321,22 @@ def parse_config(arguments: list[str] | None = None) -> TrainingConfig:
         parser.error(" ".join(str(error).split()))
 
 
-def _as_argument(value: Any) -> str:
-    if not isinstance(value, dict):
-        return str(value)
-    return json.dumps({name: each for name, each in value.items() if each not in NOT_GIVEN})
-
-
 def _flags_in(path: str) -> list[str]:
     """The flags in a file, so that those after it override them; JSON is YAML too."""
     try:
         # All values as text: other loaders make a bool of `mixed_precision: no`.
-        values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
-    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
-        raise ValueError(f"cannot read {path}: {error}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} must contain flags and their values, such as `resolution: 32`.")
-    given = {name: value for name, value in values.items() if value not in NOT_GIVEN}
-    lists = [[f"--{name}", *map(_as_argument, value)] for name, value in given.items() if isinstance(value, list)]
-    return sum(lists, [f"--{name}={value}" for name, value in given.items() if not isinstance(value, list)])
+        values = dict(yaml.load(Path(path).read_text(encoding="utf-8"), Loader=yaml.BaseLoader))
+    except (OSError, TypeError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise ValueError(f"cannot read {path}: {error}. It needs flags and values, as `resolution: 32`.") from error
+    flags = []
+    for name, value in values.items():
+        if isinstance(value, list):
+            parts = [json.dumps(_given(part)) if isinstance(part, dict) else str(part) for part in value]
+            flags += [f"--{name}", *parts]
+        elif value not in NOT_GIVEN:
+            flags.append(f"--{name}={value}")
+    return flags
+
+
+def _given(values: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in values.items() if value not in NOT_GIVEN}

@@ -16,7 +16,7 @@ from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sampling import is_distilled, set_timesteps
 from pokemon_ddpm.pipelines.sprite_conditioner import SOURCE, TAGS
 from pokemon_ddpm.training.batches import Batch
-from pokemon_ddpm.training.config import AUTOGUIDANCE_INTERVAL, TrainingConfig
+from pokemon_ddpm.training.config import AUTOGUIDANCE_INTERVAL, NUM_TRAIN_TIMESTEPS, TrainingConfig
 
 VLB_WEIGHT = 0.001  # of L_vlb beside L_simple (Nichol & Dhariwal 2021, equation 16)
 CLEAN = -1  # the timestep of the clean image, before the first
@@ -28,14 +28,7 @@ PROCESS = ("prediction_type", "num_train_timesteps", "beta_schedule", "rescale_b
 def other_loss(
     config: TrainingConfig, schedule: NoiseSchedule, denoiser: ConditionalDenoiser, trained: PokemonDDPMPipeline | None
 ) -> Callable[[nn.Module, Batch], Tensor] | None:
-    """The loss of the configuration in place of the plain one, None for the plain one.
-
-    Args:
-        trained: The model that training starts from, such as the teacher.
-
-    Raises:
-        ValueError, OSError: If a model of autoguidance cannot be used.
-    """
+    """The loss of the configuration in place of the plain one, None for that; `trained` is a student's teacher."""
     if config.distill_from:
         return DistillationLoss(config, schedule, denoiser, trained)
     if config.autoguidance_from:
@@ -46,7 +39,7 @@ def other_loss(
 
 
 def predict(denoiser: nn.Module, batch: Batch, noisy: Tensor, timesteps: Tensor) -> Tensor:
-    """The prediction at x_t under the batch's conditions, float32, see `ConditionalDenoiser.forward`."""
+    """The prediction at x_t under the batch's conditions, float32."""
     return denoiser(noisy, timesteps, batch.labels, batch.augmentation).float()
 
 
@@ -62,37 +55,28 @@ def learned_variance_loss(
     noisy = schedule.add_noise(clean, noise, timesteps)
     mean, learned = predict(denoiser, batch, noisy, timesteps).chunk(2, dim=1)
     losses = schedule.loss(mean, clean, noise, timesteps, config.snr_gamma, config.snr_floor)
-    prediction = torch.cat([mean.detach(), learned], dim=1)
-    terms = bound_term(schedule, "learned_range", prediction, clean, noisy, timesteps)
+    dtype = schedule.beta.dtype
+    predicted = schedule.clean(mean.detach().to(dtype), noisy.to(dtype), timesteps)
+    log_var = schedule.learned_log_variance(learned, timesteps)
+    terms = bound_term(schedule, predicted, log_var, clean, noisy, timesteps)
     return losses + (VLB_WEIGHT * len(schedule) * terms).float()
 
 
-def _frozen(config: TrainingConfig, denoiser: ConditionalDenoiser) -> ConditionalDenoiser:
-    frozen = copy.deepcopy(denoiser).eval().requires_grad_(False)
-    if config.compile:
-        frozen.compile()
-    return frozen
+def _frozen(denoiser: ConditionalDenoiser) -> ConditionalDenoiser:
+    return copy.deepcopy(denoiser).eval().requires_grad_(False)
 
 
 def check_teacher(pipeline: PokemonDDPMPipeline, config: TrainingConfig) -> None:
-    """Refuses a teacher that a student cannot learn from; a guidance scale that is not given becomes the teacher's.
-
-    Raises:
-        ValueError: If the teacher predicts epsilon or a variance, or was distilled to other steps.
-    """
-    trained, steps, wrong = pipeline.scheduler, pipeline.config.num_inference_steps, None
-    if pipeline.unet.config.out_channels != pipeline.unet.config.in_channels:
-        wrong = "also predicts a variance, which steps without noise cannot use"
-    elif trained.config.prediction_type == "epsilon":
-        wrong = "predicts epsilon, which at pure noise does not determine the image; use a teacher trained with "
-        wrong += "--prediction_type v_prediction or sample"
+    """Raises ValueError for a teacher that predicts epsilon or a variance, or was distilled to other steps."""
+    trained, steps = pipeline.scheduler, pipeline.config.num_inference_steps
+    epsilon, wrong = trained.config.prediction_type == "epsilon", ""
+    if epsilon or pipeline.unet.config.out_channels != pipeline.unet.config.in_channels:
+        wrong = "predicts epsilon, which at pure noise says nothing of the image, or a variance, which has no use here"
     elif is_distilled(trained) and config.distill_teacher_steps != steps:
         wrong = f"was itself distilled to {steps} steps and needs --distill_teacher_steps {steps}"
     if wrong:
         raise ValueError(f"--distill_from {config.distill_from} {wrong}.")
-    student_steps(config.ddpm_num_steps, config.ddpm_num_inference_steps)
-    if config.distill_guidance_scale is None:
-        config.distill_guidance_scale = float(pipeline.config.guidance_scale)
+    student_steps(NUM_TRAIN_TIMESTEPS, config.ddpm_num_inference_steps)
 
 
 def noise_level(schedule: NoiseSchedule, timesteps: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,9 +98,9 @@ def ddim_step(noisy: Tensor, clean: Tensor, now: tuple[Tensor, Tensor], then: tu
 def distillation_target(
     noisy: Tensor, reached: Tensor, now: tuple[Tensor, Tensor], then: tuple[Tensor, Tensor]
 ) -> Tensor:
-    """x with which one step from z_t leads to z_s, which the teacher's two steps reached, all (B, C, S, S).
+    """x = (z_s - sigma_s / sigma_t z_t) / (alpha_s - sigma_s / sigma_t alpha_t) (Salimans & Ho 2022, algorithm 2).
 
-    x = (z_s - sigma_s / sigma_t z_t) / (alpha_s - sigma_s / sigma_t alpha_t) (Salimans & Ho 2022, algorithm 2)
+    One step from z_t with this x leads to z_s, which the teacher's two steps reached, all (B, C, S, S).
     """
     (alpha, sigma), (alpha_then, sigma_then) = now, then
     ratio = sigma_then / sigma
@@ -126,18 +110,14 @@ def distillation_target(
 def student_steps(num_train_timesteps: int, count: int, device: torch.device | str = "cpu") -> tuple[Tensor, ...]:
     """Of the student's `count` steps the one that contains each timestep: its start, middle and end, int64 (T,) each.
 
-    The teacher's first of two steps leads to the middle, and the second to the end, `CLEAN` for the last one.
-
-    Raises:
-        ValueError: If the student's timesteps are not every second one of the teacher's.
+    The teacher's first of two steps leads to the middle, and the second to the end, `CLEAN` for the last one. Raises
+    ValueError if the student's timesteps are not every second one of the teacher's.
     """
     sampler = student_scheduler(make_scheduler(num_train_timesteps))
     teacher, start = (set_timesteps(sampler, steps, "cpu") for steps in (2 * count, count))
     if not torch.equal(teacher[::2], start):
-        raise ValueError(
-            f"--distill_teacher_steps {2 * count}: the steps depend on rounding; use a power of two, or twice a "
-            "divisor of --ddpm_num_steps."
-        )
+        hint = "the steps depend on rounding; use a power of two, or twice a divisor of 1000"
+        raise ValueError(f"--distill_teacher_steps {2 * count}: {hint}.")
     middle, end = teacher[1::2], torch.cat([start[1:], torch.tensor([CLEAN])])
     step = (start[None] >= torch.arange(num_train_timesteps)[:, None]).sum(dim=1) - 1
     return tuple(table[step].to(device) for table in (start, middle, end))
@@ -147,20 +127,19 @@ class DistillationLoss:
     """Distance of the student's x to the one that does two of the teacher's steps in one.
 
     Salimans & Ho 2022, algorithm 2. The teacher's prediction is the guided one, at one guidance scale for all (Meng et
-    al. 2023, section 3.1, where the student is conditioned on the scale). Neither prediction is clipped.
+    al. 2023, section 3.1, where the student is conditioned on the scale): the teacher's own. Neither is clipped. The
+    second of the teacher's two steps is of second order, unless it was distilled.
 
-    Args:
-        student: On the device; it still has its teacher's weights, which are copied, and no dropout: what it learns is
-            a function of noise that is never sampled twice, so that it cannot be memorized.
-        teacher: Of which it is a copy. The second of its two steps is of second order, unless it was distilled.
+    The student still has its teacher's weights, which are copied, and no dropout: what it learns is a function of
+    noise that is never sampled twice, so that it cannot be memorized.
     """
 
     def __init__(
         self, config: TrainingConfig, schedule: NoiseSchedule, student: nn.Module, teacher: PokemonDDPMPipeline
     ):
-        self.frozen_model, self.schedule = _frozen(config, student), schedule
-        self.steps = student_steps(config.ddpm_num_steps, config.ddpm_num_inference_steps, schedule.beta.device)
-        self.guidance_scale = config.distill_guidance_scale
+        self.frozen_model, self.schedule = _frozen(student), schedule
+        self.steps = student_steps(len(schedule), config.ddpm_num_inference_steps, schedule.beta.device)
+        self.guidance_scale = teacher.config.guidance_scale
         self.teacher_order = 1 if is_distilled(teacher.scheduler) else 2
 
     def __call__(self, denoiser: nn.Module, batch: Batch) -> Tensor:
@@ -207,22 +186,17 @@ class AutoguidanceLoss:
 
     The target is x + (w - 1) (x_better - x_worse), where x is the prediction of a frozen copy of the network: equation
     3 of Karras et al. 2024, where x_better is x, and x_worse is that of a worse model with the same conditions, such
-    as a copy that was fine-tuned on own samples (Alemohammad et al. 2024). The better one can be another model, too.
-    Of the difference, the part along x is left out: it makes colors too strong (Sadat et al. 2024, η = 0).
+    as a copy that was fine-tuned on own samples (Alemohammad et al. 2024). Of the difference, the part along x is then
+    left out: it makes colors too strong (Sadat et al. 2024, η = 0). With another better model all of it counts: what
+    that has learned, but the worse one not (as sums of weights, Ilharco et al. 2023).
 
     Above the configured timesteps the target is x itself, so that the composition of images stays as it is. It is x_0,
     that of the plain loss, below them, since guided at all timesteps colors become too strong; and for images without
     any condition, at whose prediction classifier-free guidance starts.
-
-    Args:
-        denoiser: On the device; it is copied.
-
-    Raises:
-        ValueError, OSError: If another model does not exist, or differs in more than its network.
     """
 
     def __init__(self, config: TrainingConfig, schedule: NoiseSchedule, denoiser: ConditionalDenoiser):
-        self.config, self.schedule, self.start = config, schedule, _frozen(config, denoiser)
+        self.config, self.schedule, self.start = config, schedule, _frozen(denoiser)
         interval = config.autoguidance_interval or AUTOGUIDANCE_INTERVAL
         self.low, self.high = (share * len(schedule) for share in interval)
         flags = [name for name in ("autoguidance_from", "autoguidance_better") if getattr(config, name)]
@@ -232,15 +206,14 @@ class AutoguidanceLoss:
         """The model of a flag; it must be like the denoiser in all but its weights and its network's size."""
         config, source = self.config, getattr(self.config, flag)
         pipeline = PokemonDDPMPipeline.from_pretrained(source)
-        found = pipeline.unet.config | pipeline.scheduler.config
-        process = (config.prediction_type, config.ddpm_num_steps, config.ddpm_beta_schedule, False)
+        settings = pipeline.unet.config | pipeline.scheduler.config
+        process = (config.prediction_type, NUM_TRAIN_TIMESTEPS, config.ddpm_beta_schedule, False)
         needed = denoiser.unet.config | dict(zip(PROCESS, process, strict=True))
-        for name in (*SHARED, *PROCESS):
-            if found.get(name) != needed.get(name):
-                raise ValueError(f"--{flag} {source} has {name} {found.get(name)}, but needs {needed.get(name)}.")
-        if pipeline.conditioner.vocabulary != denoiser.conditioner.vocabulary:
-            raise ValueError(f"--{flag} {source} has other conditions than the model.")
-        other = _frozen(config, denoiser)  # with its mixed precision
+        other = [name for name in (*SHARED, *PROCESS) if settings.get(name) != needed.get(name)]
+        other += ["conditions"] * (pipeline.conditioner.vocabulary != denoiser.conditioner.vocabulary)
+        if other:
+            raise ValueError(f"--{flag} {source} differs from the model in its {', '.join(other)}.")
+        other = _frozen(denoiser)  # with its mixed precision
         device = self.schedule.beta.device
         other.unet, other.conditioner = pipeline.unet.to(device), pipeline.conditioner.to(device)
         return other.requires_grad_(False)
@@ -271,8 +244,10 @@ class AutoguidanceLoss:
         """The x of autoguidance, float32 (B, C, S, S), for x_t (B, C, S, S)."""
         timesteps = batch.timesteps
         predictions = [predict(model, batch, noisy, timesteps) for model in self.frozen_model]
-        found = [self.schedule.clean(prediction, noisy, timesteps) for prediction in predictions]
-        clean, worse, better = [*found, found[0]][:3]  # without a better model the start is
+        images = [self.schedule.clean(prediction, noisy, timesteps) for prediction in predictions]
+        clean, worse, better = [*images, images[0]][:3]  # Without a better model it is that of the start.
         difference = (timesteps < self.high).view(-1, 1, 1, 1) * (better - worse)
-        along, square = ((clean * other).sum(dim=(1, 2, 3), keepdim=True) for other in (difference, clean))
-        return clean + (self.config.autoguidance_scale - 1) * (difference - along / square * clean)
+        if better is clean:
+            along, square = ((clean * other).sum(dim=(1, 2, 3), keepdim=True) for other in (difference, clean))
+            difference -= along / square * clean
+        return clean + (self.config.autoguidance_scale - 1) * difference

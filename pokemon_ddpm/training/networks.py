@@ -16,7 +16,7 @@ from pokemon_ddpm.pipelines.sprite_conditioner import MAX_ROWS, SOURCE, TAGS, Sp
 from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel
 from pokemon_ddpm.preprocessing import CHANNELS
 from pokemon_ddpm.training.augmentation import AUGMENTATION_DIM, MIRROR
-from pokemon_ddpm.training.config import TrainingConfig, as_text
+from pokemon_ddpm.training.config import NUM_TRAIN_TIMESTEPS, TrainingConfig, as_text
 from pokemon_ddpm.training.losses import check_teacher
 from pokemon_ddpm.vocabulary import BUILD_TAGS, CONDITIONS, USUAL, shown_name
 
@@ -25,51 +25,34 @@ from pokemon_ddpm.vocabulary import BUILD_TAGS, CONDITIONS, USUAL, shown_name
 # (3x3 convolutions, not pooling and repetition), one more block a level in the decoder, and the condition (added to
 # the time embedding, not multiplied with the features).
 _THESIS = {"block_out_channels": (64, 128, 128, 256), "layers_per_block": 1}
-_THESIS_ATTENTION = {
-    "down_block_types": ("DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
-    "up_block_types": ("AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
-    "attention_head_dim": None,  # a single head
-}
-_SMALL = {
-    "block_out_channels": (32, 64, 128, 192),
-    "down_block_types": ("DownBlock2D", "DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
-    "up_block_types": ("UpBlock2D", "AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
-    "layers_per_block": 1,
-    "attention_head_dim": 32,
-}
-_SPRITE = {"scaling_factor": 0.5}  # of `SpriteUNet2DModel`
+
+
+def _blocks(*attention: int) -> dict[str, tuple[str, ...]]:
+    """Four levels down and up, with attention at some of them."""
+    kinds = ["Attn" * (level in attention) for level in range(4)]
+    blocks = {"down": [f"{kind}DownBlock2D" for kind in kinds], "up": [f"{kind}UpBlock2D" for kind in kinds[::-1]]}
+    return {f"{way}_block_types": tuple(names) for way, names in blocks.items()}
+
+
+_SMALL = {"block_out_channels": (32, 64, 128, 192), **_blocks(2), "layers_per_block": 1, "attention_head_dim": 32}
+_SPRITE = {**_SMALL, "patch_size": 1, "scaling_factor": 0.5, "dropout": 0.1}  # of `SpriteUNet2DModel`
+# One normalization group is layer normalization; SiLU stays inside the time embedding.
+_THESIS_VANILLA = {**_THESIS, **_blocks(), "add_attention": False, "act_fn": "relu", "norm_num_groups": 1}
+_THESIS_ATTENTION = {**_THESIS, **_blocks(1, 2, 3), "attention_head_dim": None}  # a single head
 
 PRESETS: dict[str, dict[str, Any]] = {
     # 32 px on a laptop's CPU: 6.8 million parameters, attention at 8x8 and below.
     "small": _SMALL,
     # 64 px on a laptop's CPU: 32x32 positions of 16 values, for which the 32 channels of `small` are too few.
-    "packed": {**_SMALL, **_SPRITE, "patch_size": 2, "block_out_channels": (64, 64, 128, 192), "dropout": 0.1},
+    "packed": {**_SPRITE, "patch_size": 2, "block_out_channels": (64, 64, 128, 192)},
     # 64 px on one GPU: attention at 16x16 and 8x8.
-    "base": {
-        **_SPRITE,
-        "patch_size": 1,
-        "block_out_channels": (64, 128, 192, 256),
-        "down_block_types": ("DownBlock2D", "DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
-        "up_block_types": ("AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
-        "layers_per_block": 2,
-        "attention_head_dim": 32,
-        "dropout": 0.1,
-    },
-    # The thesis's first, without EMA (--no_use_ema). One normalization group is its layer normalization; SiLU stays
-    # inside the time embedding.
-    "thesis-vanilla": {
-        **_THESIS,
-        "down_block_types": ("DownBlock2D",) * 4,
-        "up_block_types": ("UpBlock2D",) * 4,
-        "add_attention": False,
-        "act_fn": "relu",
-        "norm_num_groups": 1,
-        "time_embedding_type": "learned",
-    },
+    "base": {**_SPRITE, "block_out_channels": (64, 128, 192, 256), **_blocks(2, 3), "layers_per_block": 2},
+    # The thesis's first, without EMA (--no_use_ema).
+    "thesis-vanilla": {**_THESIS_VANILLA, "time_embedding_type": "learned"},
     # Its second, with sinusoidal time embedding, attention, SiLU and group normalization.
-    "thesis-attention": {**_THESIS, **_THESIS_ATTENTION, "norm_num_groups": 8},
+    "thesis-attention": {**_THESIS_ATTENTION, "norm_num_groups": 8},
     # Its last, with the default --ema_decay. It had dropout in the deeper levels only.
-    "thesis-final": {**_THESIS, **_THESIS_ATTENTION, "norm_num_groups": 16, "dropout": 0.1},
+    "thesis-final": {**_THESIS_ATTENTION, "norm_num_groups": 16, "dropout": 0.1},
 }
 
 
@@ -93,35 +76,21 @@ def unet_config(name_or_path: str) -> dict[str, Any]:
     return {name: value for name, value in config.items() if not name.startswith("_")}
 
 
-def build_unet(
-    config: dict[str, Any],
-    resolution: int,
-    channels: int = 4,
-    learned_variance: bool = False,
-    num_train_timesteps: int = 1000,
-) -> UNet2DModel:
-    """Builds an untrained network for images with a side of `resolution` pixels.
+def build_unet(config: dict, resolution: int, channels: int = 4, learned_variance: bool = False) -> UNet2DModel:
+    """An untrained network, which may also predict the variance of the reverse process.
 
-    Args:
-        config: Arguments of `SpriteUNet2DModel` if there is a `patch_size`, otherwise of `UNet2DModel`.
-        resolution: S.
-        channels: C, 4 for RGBA and 3 for RGB.
-        learned_variance: Whether it also predicts the variance of the reverse process.
-        num_train_timesteps: T, for a learned time embedding.
-
-    Raises:
-        ValueError: If the configuration is invalid or does not fit the resolution.
+    The configuration are arguments of `SpriteUNet2DModel` if there is a `patch_size`, otherwise of `UNet2DModel`;
+    ValueError is raised if it is invalid or does not fit the resolution.
     """
     patch_size = config.get("patch_size", 1)
     factor = 2 ** (len(config["block_out_channels"]) - 1) * (patch_size if patch_size in range(1, resolution) else 1)
-    if config.get("time_embedding_type") == "fourier":
-        raise ValueError("time_embedding_type fourier needs the logarithm of the timestep, and one timestep is 0.")
-    if resolution % factor:
-        raise ValueError(f"This network needs a resolution divisible by {factor}, not {resolution}.")
+    if resolution % factor or config.get("time_embedding_type") == "fourier":  # the logarithm of timestep 0
+        needed = f"a resolution divisible by {factor} (it is {resolution}), and no fourier time embedding"
+        raise ValueError(f"This network needs {needed}.")
     fixed = {"sample_size": resolution, "class_embed_type": "identity", "in_channels": channels}
     fixed["out_channels"] = 2 * channels if learned_variance else channels
     if config.get("time_embedding_type") == "learned":
-        fixed["num_train_timesteps"] = num_train_timesteps
+        fixed["num_train_timesteps"] = NUM_TRAIN_TIMESTEPS
     try:
         unet_class = SpriteUNet2DModel if "patch_size" in config else UNet2DModel
         unet = unet_class(**{**config, **fixed}).eval()
@@ -139,7 +108,7 @@ def build_conditioner(
     knows_mirroring: bool = False,
     data: SpriteTensors | None = None,
 ) -> SpriteConditioner:
-    """Builds the conditioner for a network, with some of the attributes of `values`.
+    """The conditioner of a network, with some of the attributes of `values`.
 
     A trained conditioner to continue with keeps its attributes if they have these values; those it lacks are added
     without a change where they are not given. With other classes or values the attributes are the given ones: rows of
@@ -163,10 +132,9 @@ def build_conditioner(
 
 
 def training_conditions(data: SpriteTensors, attributes: Iterable[str]) -> dict[str, list[str]] | None:
-    """The table of `SpriteConditioner`, of the fronts among the training images; None if there is nothing to draw.
+    """The table of `SpriteConditioner`, of the fronts, if any, of the training images; None if nothing is to draw.
 
-    Without fronts it is of all images. The line is that of evolution; without one the creature, or else all images
-    with the same conditions.
+    The line is that of evolution; without one the creature, or else all images with the same conditions.
     """
     attributes = list(attributes)
     names = [name for name in attributes if name not in NOT_IN_TABLE]
@@ -177,7 +145,7 @@ def training_conditions(data: SpriteTensors, attributes: Iterable[str]) -> dict[
     line = labels.get("line", labels.get("index", unknown))
     types = torch.where(labels["type"] < 0, len(vocabulary["type"]) + 1, labels["type"])
     ids = [labels.get(name, unknown) for name in names]
-    ids = [torch.where(each < 0, len(vocabulary[name]), each) for name, each in zip(names, ids, strict=True)]
+    ids = [torch.where(column < 0, len(vocabulary[name]), column) for name, column in zip(names, ids, strict=True)]
     tags = labels.get(TAGS, torch.zeros(len(data), 0))
     rows = torch.cat([torch.stack([line, *types.T, *ids], dim=1), tags.long()], dim=1)
     if "view" in labels and USUAL["view"] in vocabulary["view"]:
@@ -200,6 +168,12 @@ def other_values(trained: SpriteConditioner, values: Mapping[str, Sequence[str]]
     return [name for name, names in trained.vocabulary.items() if list(values.get(name, ())) != names]
 
 
+def new_attributes(config: TrainingConfig, own: SpriteConditioner, trained: PokemonDDPMPipeline | None) -> list[str]:
+    """The attributes that own classes give other values than the trained model has; none if it is not continued."""
+    known = trained.conditioner.vocabulary if config.fine_tunes else own.vocabulary
+    return [name for name, values in own.vocabulary.items() if known.get(name) != values]
+
+
 @torch.no_grad()
 def _take_over(conditioner: SpriteConditioner, trained: SpriteConditioner) -> None:
     """Copies what two conditioners have in common; see `build_conditioner`.
@@ -208,7 +182,7 @@ def _take_over(conditioner: SpriteConditioner, trained: SpriteConditioner) -> No
     updates they were at a tenth of the types').
     """
     tables, old_tables = (
-        {name: each.tables[f"{name}_embedding"].weight for name in each.vocabulary} for each in (conditioner, trained)
+        {name: part.tables[f"{name}_embedding"].weight for name in part.vocabulary} for part in (conditioner, trained)
     )
     for name, values in conditioner.vocabulary.items():
         table, old, known = tables[name], old_tables.get(name), trained.vocabulary.get(name, [])
@@ -234,9 +208,7 @@ def _take_over(conditioner: SpriteConditioner, trained: SpriteConditioner) -> No
 def make_unet(config: TrainingConfig) -> tuple[UNet2DModel, PokemonDDPMPipeline | None]:
     """A new network, or that of --pretrained_model_name_or_path or --distill_from, and the pipeline of these.
 
-    Raises:
-        ValueError: If the configuration does not fit the network.
-        OSError: If the pretrained model does not exist.
+    Raises ValueError or OSError if that does not exist or does not fit the configuration.
     """
     trained = None
     if config.initial_weights:
@@ -245,7 +217,7 @@ def make_unet(config: TrainingConfig) -> tuple[UNet2DModel, PokemonDDPMPipeline 
     else:
         network = unet_config(config.model_config_name_or_path or ("packed" if config.resolution >= 64 else "small"))
         channels, learned = CHANNELS[config.preprocessing], config.variance_type == "learned_range"
-        unet = build_unet(network, config.resolution, channels, learned, config.ddpm_num_steps)
+        unet = build_unet(network, config.resolution, channels, learned)
     # Solvers that clip the predicted x_0, which epsilon needs, can only clip it to [-1, 1].
     if unet.config.get("scaling_factor", 1) != 1 and config.prediction_type == "epsilon":
         raise ValueError("--prediction_type epsilon needs a network with a scaling_factor of 1.")
@@ -267,11 +239,11 @@ def _trained_pipeline(config: TrainingConfig, source: str) -> PokemonDDPMPipelin
         "resolution": unet.config.sample_size,
         "preprocessing": config.preprocessing if config.preprocessing in known_modes else known_modes[0],
         "prediction_type": trained.prediction_type,
-        "ddpm_num_steps": trained.num_train_timesteps,
         "ddpm_beta_schedule": trained.beta_schedule,
     }
-    if trained.get("rescale_betas_zero_snr"):
-        required["ddpm_beta_schedule"] += " that ends at pure noise, which only earlier versions train"
+    if trained.num_train_timesteps != NUM_TRAIN_TIMESTEPS or trained.get("rescale_betas_zero_snr"):
+        reason = f"does not have {NUM_TRAIN_TIMESTEPS} timesteps, or ends at pure noise"
+        raise ValueError(f"{source} has a noise schedule that {reason}; only earlier versions can train it.")
     # Fixed variances concern sampling only; a learned one has outputs of its own.
     learned = config.variance_type == "learned_range"
     if (unet.config.out_channels > unet.config.in_channels) != learned:
@@ -291,22 +263,18 @@ def make_denoiser(
     """The network with a conditioner for --conditions, by default for all attributes that vary in the data.
 
     A student has those of its teacher. For a trained conditioner see `build_conditioner`. What is not given is drawn
-    from the `first` images, by default from all.
-
-    Raises:
-        ValueError: If a teacher has other values, or --conditions has an attribute that does not vary.
+    from the `first` images, by default from all. Raises ValueError if a teacher has other values, or --conditions has
+    an attribute that does not vary.
     """
     varying, trained = data.varying_attributes(), trained and trained.conditioner
     attributes = [] if config.distill_from else config.conditions or varying
     other = other_values(trained, data.vocabulary) if trained else []
     known = {} if other or not trained else trained.vocabulary
-    constant = [name for name in attributes if name not in varying and name not in known]
-    if constant:
-        raise ValueError(
-            f"--conditions: the training images do not differ in {', '.join(constant)}, only in {', '.join(varying)}."
-        )
+    if constant := [name for name in attributes if name not in varying and name not in known]:
+        others = f"{', '.join(constant)}, only in {', '.join(varying)}"
+        raise ValueError(f"--conditions: the training images do not differ in {others}.")
     if config.distill_from and other:
         raise ValueError(f"{config.distill_from} has other values of {', '.join(other)} than the data.")
     drawn = data.rows(slice(first or None))
-    conditioner = build_conditioner(unet, attributes, trained, data.vocabulary, bool(config.mirror_prob), drawn)
+    conditioner = build_conditioner(unet, attributes, trained, data.vocabulary, config.random_flip, drawn)
     return ConditionalDenoiser(unet, conditioner)

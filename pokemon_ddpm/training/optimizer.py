@@ -1,15 +1,16 @@
 """Muon: momentum with orthogonal updates for the matrices inside the network, AdamW for everything else."""
 
 from collections import defaultdict
-from collections.abc import Sequence
-from operator import itemgetter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from diffusers.optimization import get_scheduler
 from torch import Tensor
 
 from pokemon_ddpm.diffusion import ConditionalDenoiser
 from pokemon_ddpm.pipelines.sprite_conditioner import TAGS
+from pokemon_ddpm.training.config import TrainingConfig
 
 MOMENTUM = 0.95
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan et al. 2024
@@ -22,22 +23,22 @@ TAG_FACTOR = 20
 UPDATE_RMS = 0.2  # about that of AdamW, so that both take the same learning rate (Liu et al. 2025, section 2.2)
 
 
-def make_optimizer(
-    name: str,
-    denoiser: ConditionalDenoiser,
-    dtype: torch.dtype = torch.float32,
-    new_attributes: Sequence[str] = (),
-    **options: Any,
-) -> torch.optim.AdamW:
-    """AdamW, or with the name "muon" `Muon` for the matrices in the U-Net's blocks.
+def learning_rate_factor(config: TrainingConfig, optimizer: torch.optim.AdamW, steps: int) -> Callable[[int], float]:
+    """The share of the peak learning rate at a step; as a function it has no state to save."""
+    counts = {"num_warmup_steps": config.lr_warmup_steps, "num_training_steps": steps}
+    return get_scheduler(config.lr_scheduler, optimizer, **counts).lr_lambdas[0]
 
-    Args:
-        dtype: Of Muon's iteration, for which bfloat16 is enough (Jordan et al. 2024).
-        new_attributes: Those whose embeddings learn faster, see `EMBEDDING_FACTOR`; tags do in any case.
-        options: Of AdamW.
+
+def make_optimizer(
+    config: TrainingConfig, denoiser: ConditionalDenoiser, new_attributes: Sequence[str] = ()
+) -> torch.optim.AdamW:
+    """AdamW, or with --optimizer muon `Muon` for the matrices in the U-Net's blocks.
+
+    The embeddings of new attributes learn faster, see `EMBEDDING_FACTOR`; those of tags do in any case.
     """
+    options = {"lr": config.learning_rate, "weight_decay": config.adam_weight_decay}
     unet, matrices = denoiser.unet, set()
-    if name == "muon":
+    if config.optimizer == "muon":
         inside = [*unet.down_blocks.parameters(), *unet.mid_block.parameters(), *unet.up_blocks.parameters()]
         matrices = {id(p) for p in inside if p.ndim > 1}
     conditioner = denoiser.conditioner
@@ -47,12 +48,12 @@ def make_optimizer(
     parts: dict[tuple[bool, int], list[Tensor]] = defaultdict(list)
     for p in denoiser.parameters():
         parts[id(p) in matrices, tables.get(id(p), 1)].append(p)
-    groups = [
-        {"params": ps, "orthogonal": kind, "lr_factor": factor}
-        for (kind, factor), ps in sorted(parts.items(), key=itemgetter(0))
-    ]
+    groups = [{"params": parts[key], "orthogonal": key[0], "lr_factor": key[1]} for key in sorted(parts)]
     # Fused, so that an update can be skipped on the device.
-    return Muon(groups, dtype, fused=True, **options) if matrices else torch.optim.AdamW(groups, fused=True, **options)
+    if not matrices:
+        return torch.optim.AdamW(groups, fused=True, **options)
+    dtype = torch.bfloat16 if config.mixed_precision == "bf16" else torch.float32  # Enough (Jordan et al. 2024).
+    return Muon(groups, dtype, fused=True, **options)
 
 
 class Muon(torch.optim.AdamW):

@@ -17,9 +17,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium (Debian: apt-get install chromium)")
 TIMEOUT_MS = 60_000
 DESKTOP = {"viewport": {"width": 1280, "height": 900}}
-PHONE = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"}
 FOLDED = ("Settings", "Attributes", "Download")
-ROLES = {"button", "checkbox", "combobox", "link", "radio", "slider", "spinbutton", "tab", "textbox"}
 expect.set_options(timeout=TIMEOUT_MS)
 
 
@@ -50,8 +48,8 @@ def visitor(browser: Browser, **options):
 
 
 @pytest.fixture
-def page(browser: Browser, url: str, request: pytest.FixtureRequest):
-    with visitor(browser, reduced_motion="reduce", **getattr(request, "param", DESKTOP)) as page:
+def page(browser: Browser, url: str):
+    with visitor(browser, reduced_motion="reduce", **DESKTOP) as page:
         page.goto(url)
         expect(page.locator("#status")).to_contain_text("These are examples by")
         for control in ("#type", "#generate", "#sprites button"):
@@ -138,29 +136,3 @@ def test_models_errors_and_downloads(page: Page, models: tuple[str, str, str]) -
         files[download.value.suggested_filename] = Path(download.value.path())
     assert list(files) == ["fire_front_normal_7-0.png", "fire_front_normal_7-0.gif"]
     assert [Image.open(files["fire_front_normal_7-0.png"]).tobytes()] == expected_images(models[0], "fire", 7, 1)
-
-
-@pytest.mark.parametrize("page", [PHONE], indirect=True)
-def test_phone(page: Page) -> None:
-    results, button = (page.locator(each).bounding_box() for each in ("#results", "#generate"))
-    assert results["y"] + results["height"] <= button["y"]  # above the controls
-    unfold(page, *FOLDED)
-    generate(page)
-    expect(page.locator("#sprites button").first).to_be_in_viewport()
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-
-
-def test_keyboard_and_screen_reader(page: Page) -> None:
-    page.locator("body").focus()
-    for _ in range(30):
-        if page.evaluate("document.activeElement.id") == "generate":
-            break
-        page.keyboard.press("Tab")
-    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
-    page.keyboard.press("Enter")
-    expect(page.locator("#status")).to_contain_text("4 sprites by")
-    unfold(page, *FOLDED)
-    session = page.context.new_cdp_session(page)
-    nodes = [node for node in session.send("Accessibility.getFullAXTree")["nodes"] if not node["ignored"]]
-    assert not ROLES & {node["role"]["value"] for node in nodes if not node["name"]["value"].strip()}
-    assert page.locator("img:not([alt])").count() == 0

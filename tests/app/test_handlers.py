@@ -13,7 +13,7 @@ from pokemon_ddpm import studio
 from pokemon_ddpm.app import handlers
 from pokemon_ddpm.app.handlers import Generation, Models, Refused, caption, default_settings, write_download
 from pokemon_ddpm.generation import SpriteRequest
-from pokemon_ddpm.studio import DenoisingStep, Job, Sprite, candidates_of, sample_seed
+from pokemon_ddpm.studio import Job, Sprite, candidates_of, sample_seed
 from tests.test_studio import Reddest
 
 
@@ -79,30 +79,11 @@ def test_no_attribute_is_an_argument_of_a_handler() -> None:
         assert {*inspect.signature(handler).parameters} - {"self", "settings"} <= handlers.OTHER_NAMES
 
 
-def test_the_page_begins_with_what_the_model_has_by_default_and_any_switches_it_off(known: Models) -> None:
-    settings = [default_settings(known, name) for name in ("full", "fast")]
-    assert [each["view"] for each in settings] == ["front", "any"]
-    assert [each["finish"] for each in settings] == ["normal", "any"]
-    assert [each["guidance_scale"] for each in settings] == [3, 1]
-    (request, *_) = new_job(known, pokemon_type="fire", view="any", seed=7).requests
-    assert request.attributes == {"view": "any", "finish": "normal"}
-    assert caption(request) == "fire · seed 7-0"
-
-
 def test_messages_and_the_status_are_text(result: Generation) -> None:
     assert Refused("<img src=x> & more").message == "&lt;img src=x&gt; &amp; more"
     job = result.job
     result.job = replace(job, settings=replace(job.settings, model="<img src=x>"))
     assert handlers.Handlers.finish(None, result) == ("2 sprites by &lt;img src=x&gt;.", 1)
-
-
-def test_gif(tmp_path: Path, result: Generation) -> None:
-    images = [Image.new("RGBA", (16, 16), (i, 0, 0, 255)) for i in range(3)]
-    sprite = replace(result.sprites[0], steps=[DenoisingStep(0, each, each) for each in images])
-    gif = Image.open(write_download("gif", result, sprite, 2, tmp_path))
-    assert gif.n_frames == 4 and gif.size == (32, 32) and gif.convert("RGB").getpixel((31, 0)) == (0, 0, 0)
-    gif.seek(3)
-    assert gif.convert("RGB").getpixel((31, 0)) == (255, 255, 255)
 
 
 def test_names_of_any_class(tmp_path: Path, result: Generation) -> None:
@@ -121,6 +102,6 @@ def test_game_sheet(tmp_path: Path, result: Generation) -> None:
     assert sheet.mode == "RGBA" and sheet.size == (128, 64)
     condition = {"type": "fire", "view": "front", "finish": "normal"}
     expected = {"model": "full", "condition": condition, "seed": sample_seed(7, 1)}
-    expected |= {"filename": "2_fire_front_normal_7-1", "frame": {"x": 32, "y": 0, "w": 32, "h": 32}}
+    expected |= {"filename": "2_fire_front_normal_7-1.png", "frame": {"x": 32, "y": 0, "w": 32, "h": 32}}
     assert expected.items() <= frames[1].items() and len(frames) == 5 and "sketch" not in frames[1]
     assert (frames[4]["sketch"], frames[4]["strength"]) == ("cat", 0.75)  # what gives it again

@@ -1,6 +1,5 @@
 """The running app, with gradio_client and over HTTP: what it makes, refuses and stops."""
 
-import json
 import os
 import re
 import signal
@@ -19,7 +18,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from pokemon_ddpm import RELEASED_FREE_MODEL
-from pokemon_ddpm.app import limits
+from pokemon_ddpm.app import server
 from pokemon_ddpm.app.handlers import Handlers, Models
 from pokemon_ddpm.app.interface import build_page
 from pokemon_ddpm.app.server import App
@@ -48,15 +47,6 @@ def test_images_are_those_of_the_pipeline(client: Client, models: tuple[str, str
     assert seed == 11 and captions(gallery)[0] == "water/flying · red · seed 11-0"
     found = [Image.open(shown["image"]).tobytes() for shown in gallery]
     assert found == expected_images(models[0], "water/flying", 11, 5, color="red")
-
-
-def test_defaults_over_http(http: httpx.Client) -> None:
-    event = http.post("/call/v2/generate", json={}).json()["event_id"]
-    events = http.get(f"/call/v2/generate/{event}").text
-    gallery, seed, _ = json.loads(events.rpartition("event: complete\ndata: ")[2].partition("\n")[0])
-    names = [re.fullmatch(r"[a-z]+ · seed ([\d-]+)", each)[1] for each in captions(gallery)]
-    assert names == [f"{seed}-{i}" for i in range(4)]
-    assert httpx.get(gallery[0]["image"]["url"]).content.startswith(b"\x89PNG")
 
 
 def test_a_downloaded_png_can_be_repeated_to_the_byte(client, models, tmp_path):
@@ -145,7 +135,7 @@ def test_large_bodies_are_refused(http: httpx.Client) -> None:
 def test_an_address_has_a_share_of_the_queue_and_jobs_without_listener_are_removed(
     http: httpx.Client, app: App, network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "LISTEN_SECONDS", 1)
+    monkeypatch.setattr(server, "LISTEN_SECONDS", 5)  # on a busy machine, too
     network.seconds = 0.1
     answers = [http.post("/call/v2/generate", json={"num_images": 1}) for _ in range(12)]
     assert [each.status_code for each in answers[:8]] == [200] * 8 and answers[11].status_code == 503
@@ -178,6 +168,7 @@ def test_malformed_requests_are_logged_in_a_line(http: httpx.Client, app: App, c
         assert "Traceback" not in errors and errors.count("\n") <= 1, (path, content)
     with suppress(httpx.RemoteProtocolError):
         http.get("/queue/data?session_hash=unknown")
+    assert "x" not in app.page._queue.pending_messages_per_session  # whose number is limited
     assert "Traceback" not in capfd.readouterr().err
 
 
@@ -198,16 +189,6 @@ def test_hosts(app: App, models: tuple[str, str, str], tmp_path: Path, monkeypat
         assert public.page.server.config.forwarded_allow_ips == "*"
 
 
-def test_only_files_of_the_app_can_be_read(http: httpx.Client, client: Client, models: tuple[str, str, str]) -> None:
-    client.predict(num_images=1, api_name="/generate")
-    folder = Path(os.environ["GRADIO_TEMP_DIR"])
-    own, outside = next(folder.rglob("*.png")), folder.parent / "outside.txt"
-    outside.write_text("secret")
-    assert http.get(f"/file={own}").content == own.read_bytes()
-    for path in (outside, f"{folder}/../outside.txt", Path(models[0]) / "model_index.json", folder):
-        assert http.get(f"/file={path}").status_code in (403, 404), path
-
-
 def test_values_cannot_be_files(http: httpx.Client) -> None:
     file = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
     event = http.post("/call/v2/generate", json={"pokemon_type": file}).json()["event_id"]
@@ -222,7 +203,6 @@ def test_title_and_notices_are_those_of_the_models(known: Models, tmp_path: Path
         ({"fire": types}, "Pokémon DDPM", {trademark}),
         ({"fire": types, free: units}, "Pokémon DDPM", {trademark, terms}),
         ({free: units}, "New sprites of any class", {terms}),
-        ({"units": units}, "New sprites of any class", set()),
     ):
         page = build_page(models, Handlers(models, tmp_path))
         texts = " ".join(each.value for each in page.blocks.values() if isinstance(each, gr.Markdown))
@@ -254,8 +234,8 @@ def test_signal_stops_the_app_while_it_generates(models: tuple[str, str, str], t
 
 
 def test_command(models: tuple[str, str, str], tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = str(server.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
         result = CliRunner().invoke(command_line, ["app", "--port", port])
     assert result.exit_code == 2 and f"The app cannot listen on 127.0.0.1:{port}: " in result.output
     result = CliRunner().invoke(command_line, ["app", f"--model={tmp_path / 'nowhere'}"])

@@ -1,46 +1,31 @@
-"""Bits per dimension against closed forms, and a run."""
+"""Bits per dimension against closed forms."""
 
 import math
 from types import SimpleNamespace
 
 import pytest
 import torch
-from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
+from diffusers import DDPMScheduler
 
 from benchmarks import likelihood
 from pokemon_ddpm import SpriteConditioner, SpriteTensors
-from pokemon_ddpm.diffusion import make_scheduler, student_scheduler
 from pokemon_ddpm.vocabulary import TYPES
-from tests.tiny_models import tiny_pipeline
 
 T, BETA = 40, 0.1
 
 
-@pytest.fixture(autouse=True)
-def few_timesteps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.likelihood.NUM_TIMESTEPS", 3)
-
-
 def model(predict, scaling_factor: float = 1.0) -> SimpleNamespace:
-    """In place of a pipeline with a network that predicts clean samples; `calls` are the network's inputs."""
+    """In place of a pipeline with a network that predicts clean samples."""
     torch.manual_seed(0)
     conditioner = SpriteConditioner({"type": list(TYPES)}, embedding_dim=4).requires_grad_(False)
-    calls = []
 
-    def unet(noisy: torch.Tensor, t: torch.Tensor, class_labels: torch.Tensor, return_dict: bool) -> tuple:
-        calls.append((noisy, t, class_labels))
+    def unet(noisy: torch.Tensor, *_: object, **__: object) -> tuple:
         return (predict(noisy),)
 
     unet.device, unet.dtype = torch.device("cpu"), torch.float32
     scheduler = DDPMScheduler(T, trained_betas=[BETA] * T, prediction_type="sample")
     parts = {"unet": unet, "conditioner": conditioner, "scheduler": scheduler}
-    return SimpleNamespace(**parts, scaling_factor=scaling_factor, calls=calls)
-
-
-def noise_images(count: int) -> SpriteTensors:
-    types = torch.arange(2 * count).view(count, 2) % 18
-    images = torch.randint(256, (count, 3, 8, 8), generator=torch.Generator().manual_seed(0)).byte()
-    return SpriteTensors(images, {"type": types, "color": torch.zeros(count)})
+    return SimpleNamespace(**parts, scaling_factor=scaling_factor)
 
 
 @pytest.mark.parametrize("s", [1.0, 0.5])
@@ -59,7 +44,7 @@ def test_all_terms_of_white_images(prediction: float, s: float, monkeypatch: pyt
     between = 0.5 * s**2 * (1 - mean) ** 2 * sum(weights) / math.log(2)
     prior = 0.5 * (bar[-1] * (s**2 - 1) - math.log(1 - bar[-1])) / math.log(2)
     expected = {"bound": prior + between + decoder, "L_T": prior, "L_1 to L_{T-1}": between, "L_0": decoder}
-    assert {name: each["value"] for name, each in found.items()} == pytest.approx(expected, rel=1e-4)
+    assert {name: part["value"] for name, part in found.items()} == pytest.approx(expected, rel=1e-4)
     assert found["bound"]["high"] - found["bound"]["low"] < 1e-9 and found["bound"]["n"] == 4
 
 
@@ -73,22 +58,3 @@ def test_sampled_terms_are_one_of_each_part_and_add_up_to_all_terms_on_average()
     error = estimates.std().item() / math.sqrt(count)
     assert estimates.mean().item() == pytest.approx(values.sum().item(), abs=4.5 * error)
     assert likelihood.sampled_terms(3, T - 1, T - 1, generator).tolist() == [list(range(1, T))] * 3
-
-
-@pytest.mark.parametrize(("scheduler", "message"), [
-    (DPMSolverMultistepScheduler(T), "variance_type of fixed_small, fixed_large, learned_range, not None"),
-    (DDPMScheduler(T, variance_type="fixed_small_log"), "learned_range, not fixed_small_log"),
-    (student_scheduler(make_scheduler(T)), "measure the teacher of a distilled model"),
-])  # fmt: skip
-def test_other_schedulers_are_refused(scheduler, message):
-    with pytest.raises(ValueError, match=message):
-        likelihood.check_likelihood(SimpleNamespace(scheduler=scheduler))
-
-
-def test_the_table(tmp_path, monkeypatch, capsys):
-    tiny_pipeline(size=8, num_train_timesteps=20, defaults={"num_inference_steps": 2}).save_pretrained(tmp_path)
-    monkeypatch.setattr("sys.argv", ["", str(tmp_path)])
-    monkeypatch.setattr(likelihood, "NUM_TIMESTEPS", 1)
-    likelihood.main()
-    header, _, training, held_out = capsys.readouterr().out.splitlines()
-    assert "| bound |" in header and "| training |" in training and "| held-out |" in held_out

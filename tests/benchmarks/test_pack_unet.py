@@ -11,9 +11,9 @@ from tests.tiny_models import tiny_pipeline
 
 def test_a_packed_network_predicts_half_of_minus_v_of_the_small_one_for_means_of_2x2_pixels():
     """Also with a learned time embedding, whose size depends on the number of timesteps."""
-    for more, timesteps in (({}, 1000), ({"time_embedding_type": "learned"}, 20)):
+    for more in ({}, {"time_embedding_type": "learned"}):
         torch.manual_seed(0)
-        small = build_unet({**network_config(tiny_pipeline().unet), **more}, 8, 3, num_train_timesteps=timesteps)
+        small = build_unet({**network_config(tiny_pipeline().unet), **more}, 8, 3)
         nn.init.normal_(small.conv_out.weight)
         packed = pack_unet.packed(small).eval()
         assert (packed.config.sample_size, packed.config.in_channels, packed.config.scaling_factor) == (16, 4, 0.5)

@@ -4,13 +4,8 @@ import numpy as np
 import pandas
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 
 from benchmarks import train_ranker
-from pokemon_ddpm import ranking
-from pokemon_ddpm.preprocessing import as_tensor
-from pokemon_ddpm.vocabulary import BODIES
-from tests.tiny_models import ranking_student
 
 
 def test_the_regression_solves_its_normal_equations():
@@ -25,47 +20,14 @@ def test_the_regression_solves_its_normal_equations():
     torch.testing.assert_close((3 * x + 1) @ solution.T + bias, z @ expected + center, rtol=1e-5, atol=1e-8)
 
 
-def write_verdicts(folder, sheet: Image.Image, rows: list[str]) -> None:
-    """Rows are sprite, seed, reader, face, quality and known."""
-    sheet.save(folder / "sprites-1.png")
-    header = "sprite,seed,reader,face,quality,known,reading"
-    (folder / "verdicts.csv").write_text("\n".join([header, *(f"{row},first" for row in rows)]))
-
-
-def test_the_ranker_learns_what_readers_liked(tmp_path, capsys, monkeypatch):
-    """Readers like horizontal stripes, which no size nor color explains."""
-    stripes = [np.zeros((64, 64, 4), np.uint8) for _ in range(50)]
-    for i, each in enumerate(stripes):
-        edge = 6 + i // 2 % 4  # more sprites than size, colors and bodies can explain
-        drawn = each[edge:-edge, edge:-edge]
-        drawn[::2] = ((255, 240, 230, 255), (20, 30, 40, 255))[i // 8 % 2]
-        drawn[:] = drawn if i % 2 else drawn.transpose(1, 0, 2).copy()
-    rows = [f"{i},{i},{reader},{i % 2},{2 + 2 * (i % 2)}," for i in range(50) for reader in "ab"]
-    write_verdicts(tmp_path, Image.fromarray(np.hstack(stripes)), rows)
-    Image.fromarray(np.hstack(stripes)).save(tmp_path / "backs-1.png")  # of which vertical ones are backs
-    rows = ["sprite,front,behind,same,quality", *(f"{i},{i},{1 - i % 2},4,{3 + j}" for i in range(50) for j in (0, 1))]
-    (tmp_path / "backs.csv").write_text("\n".join(rows))
-    assert train_ranker.read_backs(tmp_path)[1].back.tolist() == [3.75, 2.75] * 25
-    ranking_student(64).save_pretrained(tmp_path / "model")
-    width = ranking.SpriteRanker(ranking_student(64)).head.in_features
-    probe = {"body.weight": torch.zeros(len(BODIES), width), "body.bias": torch.zeros(len(BODIES))}
-    probe["body.weight"][0, 0] = 9.0  # the error, which the stripes change
-    save_file(probe, tmp_path / "model" / ranking.PROBES_FILE)
-    monkeypatch.setattr(train_ranker, "PENALTY", 100.0)  # of few sprites
-    train_ranker.main(["--model", str(tmp_path / "model"), "--verdicts", str(tmp_path)])
-    said = capsys.readouterr().out
-    assert "rank correlation with the readers' quality 0." in said and f"{BODIES[0]}: rank correlation" in said
-    ranker, sprites = ranking.load_ranker(str(tmp_path / "model")), as_tensor(map(Image.fromarray, stripes))
-    for good, values in ((1, ranker.score(sprites)), (0, ranker.verdicts(sprites)[:, 3])):
-        assert (values[good::2, None] > values[None, 1 - good :: 2]).float().mean() > 0.95
-
-
 def test_verdicts_are_means_in_which_readers_differ_no_more(tmp_path):
     sheet = Image.new("RGBA", (50 * 64, 64))
     for i in range(3):
         sheet.paste((i, 9, 9, 255), (i * 64, 0, i * 64 + 32, 64))
-    rows = [f"{i},{i},{rest}" for i in range(3) for rest in (f"strict,0,{1 + i},", f"mild,1,{3 + i},Mew")]
-    write_verdicts(tmp_path, sheet, rows)
+    sheet.save(tmp_path / "sprites-1.png")
+    readers = [(f"strict,0,{1 + i},", f"mild,1,{3 + i},Mew") for i in range(3)]
+    rows = [f"{i},{i},{verdict},first" for i, verdicts in enumerate(readers) for verdict in verdicts]
+    (tmp_path / "verdicts.csv").write_text("\n".join(["sprite,seed,reader,face,quality,known,reading", *rows]))
     sprites, means = train_ranker.read(tmp_path)
     assert sprites.shape == (3, 4, 64, 64) and [sprites[i, 0, 0, 0].item() for i in range(3)] == [0, 1, 2]
     assert means.quality.tolist() == [2, 3, 4] and means.face.tolist() == means.known.tolist() == [0.5] * 3

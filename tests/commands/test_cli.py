@@ -12,25 +12,21 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from pokemon_ddpm.commands.common import report_errors
+from pokemon_ddpm.commands import report_errors
 from tests.commands import run
 from tests.training import runs
 
-COMMANDS = "generate creature describe evaluate fit-features push push-dataset push-space app"
 
-
-@pytest.mark.parametrize("command", COMMANDS.split())
-def test_every_command_has_help(command: str) -> None:
-    assert f" {command} " in run("--help")[1]
-    status, output = run(command, "--help")
-    assert status == 0 and f" {command} [OPTIONS]" in output
+def test_every_command_has_help() -> None:
+    for command in "generate creature describe evaluate fit-features push push-dataset push-space app".split():
+        assert f" {command} " in run("--help")[1]
+        status, output = run(command, "--help")
+        assert status == 0 and f" {command} [OPTIONS]" in output
 
 
 @pytest.mark.parametrize(("error", "status", "output"), [
     (ValueError("seed is wrong."), 2, "error: seed is wrong.\n"),
-    (TypeError("no type"), 2, "error: no type\n"),
     (ValueError("\x1b[31m\na" + 9999 * "b"), 2, f"error: \\x1b[31m\na{2999 * 'b'}\n"),
-    (OSError("The Hub cannot be reached."), 2, "error: The Hub cannot be reached.\n"),
     (PermissionError(13, "Permission denied", "a.png"), 2, "error: a.png: Permission denied.\n"),
     (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, ""),
     (KeyboardInterrupt(), 130, "Interrupted.\n"),

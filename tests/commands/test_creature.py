@@ -11,8 +11,8 @@ from PIL import Image
 from pokemon_ddpm import SpriteConditioner, creature
 from pokemon_ddpm.creature import CreatureSettings, generate_stage
 from pokemon_ddpm.likeness import close_outline
+from pokemon_ddpm.pipelines.hub_mixin import LICENSE_KEY
 from pokemon_ddpm.studio import sample_seed
-from pokemon_ddpm.trading_card import trading_card
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
 from tests.commands import run
 from tests.tiny_models import tiny_pipeline
@@ -24,6 +24,7 @@ NAMES = [f"{stage}-{view}" for stage in (1, 2) for view in ("front", "front-shin
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pipeline = tiny_pipeline(channels=4, vocabulary=CONDITIONS, defaults={"num_inference_steps": 2})
+    pipeline.conditioner.register_to_config(**{LICENSE_KEY: {"license": "gpl-3.0"}})
     folder = tmp_path_factory.mktemp("model")
     pipeline.save_pretrained(folder)
     return folder
@@ -56,19 +57,17 @@ def colors(file: Path) -> set[tuple[int, ...]]:
 
 def test_a_set_is_complete_and_as_described(model: Path, tmp_path: Path, calls: list[dict]) -> None:
     code, output = make(model, tmp_path, "--stages", 2, "--stage-type", "fire/dragon", "--idle")
-    assert code == 0 and output.endswith(f"8 sprites and a card in {tmp_path}")
+    assert code == 0 and output.endswith(f"8 sprites in {tmp_path}")
     files = {f"{name}{end}" for name in NAMES for end in (".png", ".gif")}
-    assert contents(tmp_path).keys() == files | {"creature.png", "creature.json", "card.png", "card.json"}
+    assert contents(tmp_path).keys() == files | {"creature.png", "creature.json"}
     assert all(Image.open(tmp_path / f"{name}.gif").n_frames == 2 for name in NAMES)
     description = json.loads((tmp_path / "creature.json").read_text())
     sheet = Image.open(tmp_path / "creature.png")
     made = description["meta"]["creature"]
+    assert made["license"] == {"license": "gpl-3.0"}
     assert made["seed"] == 7 and made["pokemon_type"] == "fire/flying" and made["guidance_scale"] == 2.0
     frames = {Path(each["filename"]).stem: each for each in description["frames"]}
     assert list(frames) == [f"{name}{end}" for end in ("", "-idle") for name in NAMES] and sheet.size == (64, 64)
-    card = trading_card(frames["1-front"]["seed"], ["fire", "flying"], "small")
-    assert json.loads((tmp_path / "card.json").read_text(encoding="utf-8")) == card
-    assert Image.open(tmp_path / "card.png").size == (1200, 1720)
     for name in (each for each in NAMES if each.endswith("shiny")):  # the same drawing in other colors
         drawing, recolored = (pixels(tmp_path / f"{each}.png") for each in (name.removesuffix("-shiny"), name))
         assert np.array_equal(drawing[..., 3], recolored[..., 3]) and not np.array_equal(drawing, recolored)
@@ -226,7 +225,7 @@ def test_only_what_the_model_knows(tmp_path: Path, attributes: dict[str, list[st
     tiny_pipeline(channels=channels, vocabulary=vocabulary, defaults=defaults).save_pretrained(tmp_path / "model")
     code, output = make(tmp_path / "model", tmp_path / "set", "--stages", 2)
     assert code == 0 and f"{len(names)} sprites" in output
-    files = {"creature.png", "creature.json", "card.png", "card.json"}
+    files = {"creature.png", "creature.json"}
     assert {*contents(tmp_path / "set")} == {f"{name}.png" for name in names} | files
     frames = json.loads((tmp_path / "set" / "creature.json").read_text())["frames"]
     assert {frame["filename"] for frame in frames} == {f"{name}.png" for name in names}

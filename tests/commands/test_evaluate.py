@@ -1,12 +1,10 @@
 """`pokemon-ddpm describe`, `evaluate` and `fit-features`, with starter sprites and tiny networks."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from huggingface_hub import ModelCard
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -60,8 +58,6 @@ def test_the_report_says_what_was_measured_and_how(model: Path, tmp_path: Path):
     options = ["--output-dir", folder, "--features", model.parent / "features"]
     status, output = run("evaluate", "--model", f"{model}/", "--num-samples", COUNT, *options)
     assert status == 0, output
-    titles = ("Distance.", "Two-sample test, raw.", "Variety.", "Memorization, pixels.")
-    assert all(title in output for title in (*titles, f"{folder / 'report.md'}"))
     numbers, about = report(folder), report(folder)["about"]
     assert numbers["name"] == "mine" and about["model"] == str(model) and about["samples"] == COUNT
     assert about["seeds"] == "0 to 49" and about["num_inference_steps"] == 2 and about["conditions"] == "type"
@@ -74,18 +70,15 @@ def test_the_report_says_what_was_measured_and_how(model: Path, tmp_path: Path):
     count = max(COUNT, len(held_out))
     for data, name, number, seed in ((train, "samples", COUNT, 0), (held_out, "held-out/samples", count, COUNT)):
         requests = row_requests(data, pipeline().conditioner, random_rows(len(data), number, seed), seed)
-        found = [read_png(path) for path in (folder / name).iterdir()]
+        made = [read_png(path) for path in (folder / name).iterdir()]
         expected = [(request.seed, list(request.pokemon_type)) for request in requests]
-        assert sorted((each.seed, each.condition["type"]) for each in found) == expected
+        assert sorted((sprite.seed, sprite.condition["type"]) for sprite in made) == expected
     tested = numbers["two_sample"]["default output"]["accuracy"]
     assert (tested["n"], tested["m"]) == (count, len(held_out)) and about["preprocessing"] == "fit"
     assert numbers["pixel_statistics"]["raw samples"]["colors"]["n"] == COUNT
     kinds = [read_png(path).condition["type"] for path in (folder / "types" / "samples").iterdir()]
     assert sorted(kinds) == sorted(name for k, name in enumerate(TYPES[:7]) for _ in range(2 if k == 6 else 8))
     assert numbers["variety"]["by type alone"]["n"] == COUNT and numbers["variety"]["real"]["near"]["n"] > 1
-    results = {each.metric_name: each.metric_value for each in ModelCard.load(model / "README.md").data.eval_results}
-    kid = next(row for row in numbers["distances"] if row["to"] == "held-out")["kid"]["value"]
-    assert results["KID to held-out images"] == pytest.approx(kid, abs=1e-6)
 
 
 def test_mistakes_are_reported_before_anything_is_generated(model, tmp_path, monkeypatch):
@@ -93,17 +86,13 @@ def test_mistakes_are_reported_before_anything_is_generated(model, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     pipeline(24).save_pretrained("small")
     tiny_pipeline(vocabulary={"type": ["cat", "dog"]}).save_pretrained("own")
-    broken = shutil.copytree(model, "broken")
-    Path(broken, "README.md").write_text("---\nfoo: [unclosed\nbar: 1\n---\n\n# Mine\n")
     fit = "For these images, make one with pokemon-ddpm fit-features"
     for source, options, message in (
-        (model, ["--split", "train"], "'train' is not one of 'validation', 'test'."),
         (model, ["--features", "nowhere"], f"nowhere/config.json' {fit}"),
         (model, ["--preprocessing", "pixel"], "The model has 3 channels; --preprocessing pixel is not possible."),
         ("pokemon-ddpm-64", [], "pokemon-ddpm-64 was not trained on the starter sprites; give its images"),
         ("small", ["--features", model.parent / "features"], f"these have 24 px. {fit}"),
         ("own", [], "own has classes of its own; give their images with --data-dir."),
-        (broken, [], "README.md cannot be used; repair"),
     ):
         status, output = run("evaluate", "--output-dir", "out", "--model", source, *options)
         assert status == 2 and message in output, output
@@ -128,8 +117,7 @@ def test_own_classes_from_features_to_report(tmp_path: Path):
     assert status == 0 and "make one with pokemon-ddpm fit-features" in output, output
     text = (tmp_path / "report" / "report.md").read_text()
     assert "(closest.png)" in text and "Memorization, pixels" in text and "fit-features" in text
-    section = (tmp_path / "model" / "README.md").read_text().partition("## Evaluation")[2]
-    assert "Memorization, pixels" in section and not any(word in text + section for word in ("None", "KID"))
+    assert not any(word in text for word in ("None", "KID"))
     status, output = run("evaluate", *given, "--features", tmp_path / "features")
     assert status == 0, output
     numbers = report(tmp_path / "report")

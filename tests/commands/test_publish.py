@@ -3,13 +3,12 @@
 import inspect
 import json
 import re
-import shutil
 
 import datasets
 import pytest
 
 from pokemon_ddpm import load_sprites
-from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES, SPLITS
+from pokemon_ddpm.dataset_scripts.pokemon_sprites import SPLITS
 from tests.commands import run
 from tests.loopback_hub import LoopbackHub, Repository, environment, stranger
 from tests.small_archives import BULBASAUR, sprite, write
@@ -71,11 +70,6 @@ class TestPushDataset:
             here = load_sprites(small, name, cache_dir=cache)
             assert list(loaded[name]) == list(SPLITS) and loaded[name] == json.loads(json.dumps(content(here)))
 
-    def test_the_starter_set(self, hub, cache):
-        assert not any("LICENSE" in name for name in pushed(hub).files())
-        loaded = datasets.load_dataset(NAME, cache_dir=str(cache), split="test")
-        assert loaded.features == FEATURES and loaded[:] == load_sprites(split="test", cache_dir=cache)[:]
-
     def test_again(self, hub, small, cache):
         old = "front/train-00001-of-00002.parquet"
         pushed(hub, "--data-dir", small).commit({"own.txt": b"1", old: b"PAR1"})
@@ -99,11 +93,11 @@ class TestPushDataset:
         assert repository.private
 
     def test_a_failure(self, hub, small):
-        hub.fail("^PUT /lfs/", 500)
+        hub.failures["^PUT /lfs/"] = 500
         said = refusal("push-dataset", NAME, "--data-dir", small)
         assert f"The push of front to {NAME} failed: " in said and "Try again later" in said
         assert {*hub.repository(NAME, "dataset").files()} == {"README.md", "LICENSE-PokeAPI.txt"}
-        hub.heal()
+        hub.failures.clear()
         assert "all/train-00000-of-00001.parquet" in pushed(hub, "--data-dir", small).files()
 
     def test_without_the_right_nothing_is_built(self, hub, small, monkeypatch):
@@ -112,17 +106,3 @@ class TestPushDataset:
         assert "a token with write access" in refusal("push-dataset", NAME)
         monkeypatch.delenv("HF_TOKEN")
         assert "a token with write access" in refusal("push-dataset", NAME, "--data-dir", small)
-
-    def test_mistakes_do_not_reach_the_hub(self, hub, small, tmp_path):
-        shutil.copytree(small, tmp_path / "bare", ignore=shutil.ignore_patterns("*.png"))
-        assert "contains no images" in refusal("push-dataset", NAME, "--data-dir", tmp_path / "bare")
-        assert not hub.requests
-
-
-def test_push_space(hub):
-    tiny_pipeline().push_to_hub("ash/tiny")
-    status, message = run("push-space", "app", "--model", "ash/tiny", "--private")
-    repository = hub.repository("ash/app", "space")
-    assert status == 0 and f"{hub.endpoint}/spaces/ash/app/commit/{repository.at().id}" in message
-    assert repository.private and repository.sdk == "gradio"
-    assert "There is no model folder" in refusal("push-space", "ash/app", "--model", "a/b/c")

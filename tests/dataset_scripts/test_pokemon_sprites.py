@@ -1,6 +1,5 @@
 """What the loader selects, labels and caches; and on the real sprites counts, labels and splits."""
 
-import csv
 import io
 import os
 import shutil
@@ -138,28 +137,6 @@ def test_excluding_faulty_and_repeated_images(config, counts, sprites_dir, sprit
     assert dropped == {"718_4-gen6.png", "718_5-gen6.png", "50-gen3_e-frame2.png"}
     if config == "front":
         assert sum(sizes(load_sprites(sprites_dir, deduplicate=True, cache_dir=sprites_cache))) == 3819
-
-
-def test_labels_are_those_of_the_pokedex(sprites_dir: Path, all_rows: list[dict]) -> None:
-    with open(sprites_dir / "pokedex.csv", encoding="ascii", newline="") as file:
-        pokedex = {int(row["id"]): row for row in csv.DictReader(file)}
-    for row in all_rows:
-        entry = pokedex[row["index"]]
-        regional = "True" in (entry["alolan_form"], entry["galarian_form"])
-        species_color = entry["primary_color"].lower()
-        assert row["color"] == ("any" if regional or "/shiny/" in row["path"] else species_color), row["path"]
-        # A giant form has no known weight (the source has a placeholder).
-        assert (row["weight"] is None) == (row["form"] == "gmax")
-        assert 1 <= row["height"] <= 1000 and 1 <= (row["weight"] or 1) < 10000
-        if row["index"] in (959, 960, 986, 987):  # exchanged, see below
-            continue
-        assert row["name"] == entry["name"]
-        assert row["dex_number"] == int(entry["pokedex_id"])
-        assert (row["type1"], row["type2"]) == (entry["type1"].lower(), entry["type2"].lower() or "none")
-        assert row["shape"] == entry["shape"].lower()
-        assert row["legendary"] == (entry["legendary"] == "True")
-    wailord = next(row for row in all_rows if row["name"] == "Wailord")
-    assert (wailord["height"], wailord["weight"]) == (145, 3980)
 
 
 def test_exchanged_folders_are_labelled_by_what_they_show(all_rows: list[dict]) -> None:

@@ -3,9 +3,9 @@ import torch
 from PIL import Image
 from scipy.special import comb
 
-from pokemon_ddpm import SpriteTensors
-from pokemon_ddpm.evaluation import memorization as module
-from pokemon_ddpm.evaluation.memorization import memorization, nearest_by_pixels
+from pokemon_ddpm.evaluation.metrics import memorization
+from pokemon_ddpm.generation import count_copies
+from pokemon_ddpm.likeness import nearest_by_pixels
 from tests.tiny_models import tiny_pipeline
 
 
@@ -68,12 +68,12 @@ def test_chance_is_beta_binomial_and_the_threshold_the_5_percent_quantile():
 
 def test_samples_near_training_images_are_counted(monkeypatch):
     """They are the training images, every second one inverted."""
-    train, held_out = (SpriteTensors(noise(8, seed, 16), {}, ("cat", "dog")) for seed in (0, 1))
-    arrays = [image.permute(1, 2, 0).numpy() for image in train.images]
+    train, held_out = (noise(8, seed, 16) for seed in (0, 1))
+    arrays = [image.permute(1, 2, 0).numpy() for image in train]
 
     def generate(_: object, requests: list) -> list[Image.Image]:
         assert [each.pokemon_type for each in requests] == ["cat", "dog"] * 16
         return [Image.fromarray(arrays[i % 8] if i % 2 else 255 - arrays[i % 8]) for i in range(len(requests))]
 
-    monkeypatch.setattr("pokemon_ddpm.evaluation.memorization.generate", generate)
-    assert module.count_copies(tiny_pipeline(vocabulary={"type": ["cat", "dog"]}), train, held_out) == (16, 32)
+    monkeypatch.setattr("pokemon_ddpm.generation.generate", generate)
+    assert count_copies(tiny_pipeline(vocabulary={"type": ["cat", "dog"]}), train, held_out) == (16, 32)

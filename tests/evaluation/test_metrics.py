@@ -1,27 +1,17 @@
 import math
-from itertools import combinations, product
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
 
 from pokemon_ddpm.evaluation import metrics
-from pokemon_ddpm.evaluation.images import as_rgba
-from pokemon_ddpm.evaluation.metrics import averages, condition_accuracy, frechet, kid, pixel_statistics, wasserstein
+from pokemon_ddpm.evaluation.metrics import averages, condition_accuracy, frechet, kid, pixel_statistics
 from pokemon_ddpm.vocabulary import TYPES
-from tests.sprite_sets import blobs
 
 
 def gaussian(n: int, dimension: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(n, dimension, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def test_disjoint_blocks():
-    pairs = list(metrics.disjoint_blocks(torch.arange(20), torch.arange(100, 115), blocks=3, size=5, seed=1))
-    first, second = (torch.stack(each) for each in zip(*pairs, strict=True))
-    assert first.shape == second.shape == (3, 5)
-    assert len(first.unique()) == 15 and first.max() < 20
-    assert torch.equal(second.flatten().sort().values, torch.arange(100, 115))
 
 
 def test_kid_closed_form():
@@ -34,16 +24,6 @@ def test_kid_closed_form():
     assert abs(scores.mean()) < 4 / math.sqrt(24) and 0.5 < scores.std() < 1.5
     assert sum(each.low <= truth <= each.high for each in found) >= 20
     assert (found[0].n, found[0].m) == (200, 240)
-
-
-def test_kid_of_few_images_is_computed_from_one_block():
-    samples, reference = gaussian(6, 3), gaussian(6, 3, 1) + 1
-    pairs = ((samples, samples), (reference, reference), (samples, reference))
-    own, others, between = ((x @ y.T / 3 + 1) ** 3 for x, y in pairs)
-    within = [(kernel.sum() - kernel.trace()) / 30 for kernel in (own, others)]
-    found = kid(samples, reference)
-    assert found.value == pytest.approx(float(sum(within) - 2 * between.mean()), rel=1e-9)
-    assert math.isnan(found.low)
 
 
 def test_precision_and_recall_by_definition_far_from_the_origin():
@@ -67,13 +47,6 @@ def test_the_frechet_distance_of_known_moments():
     assert found.value == pytest.approx(25 + 2 * (6**0.5 - (2 / 3) ** 0.5) ** 2) and found.n == found.m == 4
     assert frechet(points, points[[3, 1, 0, 2]]).value == pytest.approx(0, abs=1e-12)
     assert frechet(gaussian(30, 4), gaussian(50, 4, 1)).m == 30
-
-
-def test_the_wasserstein_distance_is_that_of_the_best_assignment():
-    one, other = gaussian(40, 1), gaussian(60, 1, 1)
-    assert wasserstein(one, 2 * one.flip(0) + 1).value == pytest.approx((one + 1).abs().mean().item())  # by rank
-    assert wasserstein(gaussian(40, 3), gaussian(40, 3) + torch.tensor([2.0, 3, 6])).value == pytest.approx(7)
-    assert wasserstein(one, other).m == 40 and wasserstein(gaussian(1100, 1), gaussian(1100, 1)).n == 1024
 
 
 VALUES = ("fire", "water", "grass")
@@ -161,7 +134,6 @@ def test_a_clean_sprite_and_one_with_faults():
     # All pixels of the frame but the k are red: outline are 16 of the frame, its r at the corner, and three k.
     assert found["dark_outline"] == pytest.approx([1, 4 / 20])
     assert found["dark"] == pytest.approx([20 / 36, 4 / 21])
-    assert found["palette_shift"] == [0, 0]
 
 
 def test_outlines_at_the_border_and_empty_images():
@@ -170,15 +142,6 @@ def test_outlines_at_the_border_and_empty_images():
     assert found["colors"] == [1, 0] and np.isnan(found["dark"][1])
     average = averages({name: np.array(values) for name, values in found.items()})
     assert average["colors"]["value"] == 0.5 and average["clear_background"]["n"] == 0
-
-
-def test_many_colors_are_shifted_by_quantization():
-    images = torch.full((1, 4, 8, 8), 255, dtype=torch.uint8)
-    images[0, 0] = torch.arange(64).view(8, 8) * 4
-    gradient = pixel_statistics(images)
-    assert gradient["colors"].tolist() == [64] and 0.001 < gradient["palette_shift"][0] < 0.05
-    images[0, 0] = images[0, 0] // 16 * 16
-    assert pixel_statistics(images)["palette_shift"].tolist() == [0]
 
 
 def test_averages_are_means_and_a_median_with_intervals():
@@ -200,18 +163,3 @@ def test_colors_are_those_of_the_foreground():
     expected = math.dist((0.62796, 0.22486, 0.12585), (0.45201, -0.03246, -0.31153))
     assert found[0, 1] == pytest.approx(expected, abs=1e-4)
     assert found[0, 2] == found[0, 0] == 0
-
-
-def test_near_silhouettes_are_those_of_all_pairs():
-    images = as_rgba(blobs(12, 3).images)
-    masks, near = images[:, 3].numpy() > 127, []
-    for one, other in combinations(masks, 2):
-        overlaps = []
-        for view in (other, other[:, ::-1]):
-            centered = []
-            for mask in (one, view):
-                y, x = (place - (place.min() + place.max() - 31) / 2 for place in mask.nonzero())
-                centered.append({*zip(y, x, strict=True)})
-            overlaps.append(len(centered[0] & centered[1]) / len(centered[0] | centered[1]))
-        near.append(max(overlaps) >= 0.7)
-    assert 0 < metrics.variety(images)["near"] == np.mean(near) < 1

@@ -77,7 +77,7 @@ def test_blur_of_half_a_pixel_is_seen_and_unchanged_sprites_are_not():
 
     def accuracy(train_other: torch.Tensor, tested_other: torch.Tensor):
         sets = (train.images[real], train_other, held_out.images[held_real], tested_other)
-        return two_sample.two_sample_test(*sets, lines, seed=0, device="cpu")
+        return two_sample.two_sample_test(sets, lines, seed=0, device="cpu")
 
     others = train.images[other], held_out.images[held_other]
     same = accuracy(*others)

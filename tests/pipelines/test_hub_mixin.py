@@ -13,16 +13,15 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-import yaml
 from diffusers import DDIMScheduler, DDPMPipeline
 from huggingface_hub import RepoCard
 from huggingface_hub.utils import _http
 
 from pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines import hub_mixin
-from pokemon_ddpm.pipelines.hub_mixin import NOTE, WEIGHTS_KEY, pipeline_card, push_folder
+from pokemon_ddpm.pipelines.hub_mixin import WEIGHTS_KEY, pipeline_card, push_folder
 from pokemon_ddpm.pipelines.sampling import SCHEDULERS
-from pokemon_ddpm.vocabulary import CONDITIONS, TYPES, VIEWS
+from pokemon_ddpm.vocabulary import TYPES, VIEWS
 from tests.loopback_hub import LoopbackHub, environment, stranger
 from tests.tiny_models import seeded, tiny_pipeline
 from tests.training.runs import contents as read
@@ -115,19 +114,11 @@ class TestSaving:
         assert not loaded.unet.training and not loaded.conditioner.training
         assert torch.equal(sample(loaded), sample(pipeline))
 
-    def test_a_loaded_pipeline_is_saved_as_the_same_files(self, saved, tmp_path):
-        class Mine(PokemonDDPMPipeline):
-            pass
-
-        for kind in (PokemonDDPMPipeline, Mine):
-            kind.from_pretrained(saved).save_pretrained(tmp_path / kind.__name__ / "model")
-            assert read(tmp_path / kind.__name__ / "model") == read(saved)
-
     def test_what_is_saved_replaces_the_model_in_the_folder(self, folder):
         (folder / "notes.txt").write_text("mine")
         (folder / "README.md").write_text("# Pokémon – 火\n")
         (folder / UNET).rename(folder / UNET.replace(".safe", ".fp16.safe"))
-        with pytest.raises(OSError, match="there is no unet/diffusion_pytorch_model.safetensors"):
+        with pytest.raises(ValueError, match="there is no unet/diffusion_pytorch_model.safetensors"):
             load(folder)
         other_pipeline().to(dtype=torch.float16).save_pretrained(folder)
         assert names(read(folder)) == FILES | {"notes.txt"} and is_other(load(folder))
@@ -218,30 +209,26 @@ class TestLoading:
             (INDEX, b'{"_class_name": ["pipe', "model_index.json.* not a valid JSON"),
             (INDEX, {"_class_name": "DDPMPipeline"}, "is a DDPMPipeline, not a PokemonDDPMPipeline"),
             (INDEX, {"scheduler": ["diffusers", "No"]}, "a UNet2DModel and its scheduler a No, which are unknown"),
-            (INDEX, {"scheduler": ["diffusers", "SASolverScheduler"]}, "its scheduler a SASolverScheduler, which"),
             (INDEX, {"unet": ["unet", "UNet3D"]}, "its network is a UNet3D .*, which are unknown"),
             (INDEX, {"scheduler": None, "_weights": [1]}, None),
-            (INDEX, {"default_conditions": 5}, r"a file is damaged \(TypeError: 'int' object is not"),
             (INDEX, {"default_conditions": {"view": "front"}}, "view is no condition of this model"),
             (SCHEDULER, None, "scheduler_config.json"),
             (SCHEDULER, {"thresholding": True, "dynamic_thresholding_ratio": 7}, r"quantile\(\) q must be in"),
             (SCHEDULER, {"trained_betas": [0.1] * 10}, r"index -?\d+ is out of bounds"),
             (SCHEDULER, {"prediction_type": "\x1b]0;x\a"}, r"its prediction_type is '\\x1b\]0;x\\x07'"),
             ("unet/config.json", {"norm_num_groups": -4}, "Expected num groups to be greater"),
-            (INDEX, {"_class_name": "\x1b]0;x\a"}, r"it is a \\x1b\]0;x\\x07, not a PokemonDDPMPipeline"),
-            (SCHEDULER, {"num_train_timesteps": 10**12}, "its num_train_timesteps is 1000000000000"),
+            ("unet/config.json", {"reference_channels": 4}, "it is of version 1, with an input for references"),
             (SCHEDULER, b'"ash/model"', "'str' object is not a mapping"),  # diffusers would look for it on the Hub
-            (SCHEDULER, {"solver_order": 10**9}, "its solver_order is 1000000000, which is not possible"),
             ("unet/config.json", {"block_out_channels": [8]}, None),
-            ("unet/config.json", {"layers_per_block": 10**5}, "its layers_per_block is 100000, which is not"),
             ("unet/config.json", {"block_out_channels": [8] * 101}, "its network has 101 layers, but at most 100 are"),
-            *(("unet/config.json", {"scaling_factor": factor}, f"its scaling_factor is {factor!r}, which is not")
-              for factor in (0, -1, float("nan"), float("inf"), "1", None)),
-            ("unet/config.json", {"in_channels": 10**12}, "size mismatch for conv_in.weight"),
-            *(("unet/config.json", {"sample_size": size}, "its sample_size is .*, which is not possible")
-              for size in (-1, 10**9, [8, 10**9])),
+            *((file, {name: value}, f"its {name} is {re.escape(repr(value))}, which is not possible")
+              for file, name, values in (
+                (SCHEDULER, "num_train_timesteps", [10**12]), (SCHEDULER, "solver_order", [10**9]),
+                ("unet/config.json", "scaling_factor", [0, float("nan"), float("inf"), "1", None]),
+                ("unet/config.json", "sample_size", [-1, [8, 10**9]]), ("unet/config.json", "in_channels", [1500]),
+                ("unet/config.json", "layers_per_block", [10**5]), ("unet/config.json", "downsample_padding", [9**9]),
+              ) for value in values),
             ("unet/config.json", {"sample_size": 17}, "a file is damaged"),
-            ("unet/config.json", {"downsample_padding": 20_000}, "its downsample_padding is 20000, which is not"),
             ("conditioner/config.json", {"vocabulary": {"type": ["fire"]}}, "size mismatch"),
         ],
     )  # fmt: skip
@@ -278,7 +265,7 @@ class TestLoading:
             load(folder)
 
     @pytest.mark.parametrize(("name", "change", "reason"), [
-        ("bias", lambda w: w[:0], "its weights conv_in.bias are empty"),
+        ("bias", lambda w: w[:0], "size mismatch for conv_in.bias"),
         ("bias", lambda w: w.to(torch.int8), "conv_in.bias are NaN, infinite .* or whole numbers"),
         ("more", lambda _: torch.ones(1), "Unexpected key.*more"),
         ("bias", lambda w: w * torch.nan, "unet.conv_in.bias are NaN, infinite in"),
@@ -322,23 +309,11 @@ class TestLoading:
             with pytest.raises(OSError, match=f"There is no model folder '{name}'"):  # not looked for on the Hub
                 load(name)
 
-    @pytest.mark.parametrize("error", [MemoryError("9 GB"), ImportError("no scipy"), torch.OutOfMemoryError("CUDA")])
-    def test_what_is_not_a_fault_of_the_files_is_raised_as_it_is(self, saved, monkeypatch, error):
-        def fail(*_: object) -> None:
-            raise error
-
-        monkeypatch.setattr(safetensors.torch, "load", fail)
-        with pytest.raises(type(error), match=str(error)):
-            load(saved)
-
     def test_a_pipeline_of_its_components_makes_the_same_images(self, tmp_path):
         own = {"num_inference_steps": 3, "guidance_scale": 4.0, "default_conditions": {"view": "back"}}
         pipeline = tiny_pipeline(vocabulary={"type": TYPES, "view": VIEWS}, channels=4, defaults=own)
         made, other = (type(pipeline)(**pipeline.components, **given) for given in ({}, {"guidance_scale": 1.0}))
-        one, same = (
-            each("fire", generator=torch.Generator().manual_seed(0), output_type="pt").images
-            for each in (pipeline, made)
-        )
+        one, same = (maker("fire", generator=seeded(0), output_type="pt").images for maker in (pipeline, made))
         assert torch.equal(one, same) and {name: made.config[name] for name in own} == own
         assert made.do_classifier_free_guidance and other.config.guidance_scale == 1
         other("fire")
@@ -346,13 +321,7 @@ class TestLoading:
         made.save_pretrained(tmp_path)
         assert "_defaults" not in (tmp_path / "conditioner" / "config.json").read_text()
 
-    def test_from_pipe_shares_the_components(self, pipeline):
-        class Mine(PokemonDDPMPipeline):
-            pass
-
-        pipeline.register_to_config(guidance_scale=1.5)
-        made, scheduler = Mine.from_pipe(pipeline), DDIMScheduler.from_config(pipeline.scheduler.config)
-        assert made.components == pipeline.components and made.config.guidance_scale == 1.5
+        scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
         other = PokemonDDPMPipeline.from_pipe(made, scheduler=scheduler, guidance_scale=3.0)
         assert other.unet is made.unet and other.scheduler is scheduler and other.config.guidance_scale == 3
 
@@ -414,7 +383,8 @@ def test_the_license_travels_with_the_model(hub: LoopbackHub, tmp_path: Path, mo
     for name in names:
         data = RepoCard(hub.repository(name).files()["README.md"].decode()).data.to_dict()
         assert {key: data[key] for key in data if "license" in key} == terms
-    for unusable in ("license: [", f"license: mit\nx: {'x' * 2**16}"):  # in which yaml would read a minute a megabyte
+    merged = "a0: &a0 {x: 1}\n" + "".join(f"a{i}: &a{i} {{<<: [{f'*a{i - 1},' * 9}]}}\n" for i in range(1, 12))
+    for unusable in ("license: [", merged, f"license: mit\nx: {'x' * 2**16}"):  # yaml would read hours
         (tmp_path / "model" / "README.md").write_text(f"---\n{unusable}\n---\n")
         assert load(tmp_path / "model").license == {}
     with pytest.raises(ValueError, match="metadata are larger than 64 KiB"):
@@ -435,7 +405,7 @@ class TestPulling:
         other_pipeline().save_pretrained(tmp_path)
         repository = hub.create(NAME)
         repository.names["v1"] = repository.commit(files).id
-        hub.meanwhile(INDEX, lambda: repository.commit(read(tmp_path)))
+        hub.meanwhile = INDEX, lambda: repository.commit(read(tmp_path))
         assert not is_other(load())
         assert is_other(load()) and not is_other(load(revision="v1"))
         with pytest.raises(OSError, match="ash/model is neither .*Invalid rev id: v2"):
@@ -444,10 +414,10 @@ class TestPulling:
     def test_a_hub_under_load_and_none(self, hub, files):
         hub.create(NAME).commit(files)
         for where, status in {"/revision/": 429, "/resolve/": 503}.items():
-            hub.fail(where, status)
+            hub.failures[where] = status
             with pytest.raises(OSError, match=f"^The Hub cannot give ash/model now; try again later: .*{status}.*$"):
                 load()
-            hub.heal()
+            hub.failures.clear()
         load()
         hub.stop()
         _http.close_session()
@@ -492,21 +462,9 @@ class TestPushing:
         assert len(hub.asked("^PUT ")) == 3 and names(hub.repository(NAME).files()) == FILES | {*kept}
 
 
-class TestCards:
-    def test_content(self):
-        pipeline = tiny_pipeline(vocabulary=CONDITIONS)
-        card = pipeline_card(pipeline, NAME, {"license": "mit"}, "samples/step-1.png", "## More\n\nText.")
-        data = yaml.safe_load(re.match(r"---\n(.*?)\n---\n", card.content, re.DOTALL)[1])  # where the Hub looks for it
-        assert data["library_name"] == "diffusers" and data["license"] == "mit" and NOTE in card.text
-        assert "# model\n" in card.text and "images of 16x16 pixels" in card.text
-        assert "](samples/step-1.png)\n\n## Use\n" in card.text and card.text.endswith("## More\n\nText.")
-        for name, values in CONDITIONS.items():
-            assert f"| `{'pokemon_type' if name == 'type' else name}` | {', '.join(values)} |\n" in card.text
-        assert 'DiffusionPipeline.from_pretrained("ash/model", trust_remote_code=True)' in card.text
-
-    @pytest.mark.parametrize("value", ['say "hi"', "back\\slash", "a|b", "{{ name }}"])
-    def test_strange_values(self, value):
-        text = pipeline_card(tiny_pipeline(vocabulary={"type": [value, "other"]}), NAME).text
-        assert eval(re.search(r"class_labels=(.*)\)\.images", text)[1]) == value
-        (row,) = re.findall(r"^\| `class_labels` \|.*$", text, re.MULTILINE)
-        assert len(re.findall(r"(?<!\\)\|", row)) == 3
+@pytest.mark.parametrize("value", ['say "hi"', "back\\slash", "a|b", "{{ name }}"])
+def test_strange_values_in_a_card(value):
+    text = pipeline_card(tiny_pipeline(vocabulary={"type": [value, "other"]}), NAME).text
+    assert eval(re.search(r"class_labels=(.*)\)\.images", text)[1]) == value
+    (row,) = re.findall(r"^\| `class_labels` \|.*$", text, re.MULTILINE)
+    assert len(re.findall(r"(?<!\\)\|", row)) == 3

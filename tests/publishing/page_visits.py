@@ -22,10 +22,6 @@ SHARE = """
         return post.call(this, message);
     };
 """  # a browser that shares, and what it asks the worker for
-SLOW = """
-    const post = Worker.prototype.postMessage;
-    Worker.prototype.postMessage = function (message) { setTimeout(() => post.call(this, message), 300); };
-"""
 BATCH = re.compile(r"^4 sprites in ")
 PAGE_MARKS = [pytestmark, pytest.mark.skipif(not shutil.which("npm"), reason="no npm, which downloads the runtime")]
 
@@ -67,16 +63,6 @@ def wait_until_kept(page: Page) -> None:
 def wish(page: Page, text: str) -> None:
     page.get_by_label("Description").fill(text)
     page.get_by_label("Description").press("Enter")
-
-
-def observe(page: Page, place: str) -> None:
-    """Keeps in `said` each text that an element has from now on."""
-    code = """(place) => {
-        const found = document.querySelector(place);
-        window.said = [];
-        new MutationObserver(() => said.push(found.textContent)).observe(found, { childList: true });
-    }"""
-    page.evaluate(code, place)
 
 
 def copied_link(page: Page) -> str:

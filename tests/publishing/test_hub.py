@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from huggingface_hub import RepoCard
 
-from pokemon_ddpm import RELEASED_MODEL
 from pokemon_ddpm.publishing.hub import open_repository, upload_model
 from tests.pipelines.test_hub_mixin import FILES, names
 from tests.training.runs import contents as read
@@ -46,17 +45,6 @@ def test_a_run_without_its_other_files(hub, saved, tmp_path):
     assert RepoCard(files["README.md"].decode()).text.count(f'from_pretrained("{NAME}"') == 2
 
 
-def test_a_released_model_gets_the_code(hub):
-    before = read(Path(RELEASED_MODEL))
-    upload_model(Path(RELEASED_MODEL), NAME)
-    files = hub.repository(NAME).files()
-    assert names(files) == FILES | {"unet/sprite_unet.py"} | {name for name in before if "samples/" in name}
-    assert files["unet/diffusion_pytorch_model.safetensors"] == before["unet/diffusion_pytorch_model.safetensors"]
-    card = RepoCard(files["README.md"].decode())
-    assert f'from_pretrained("{NAME}"' in card.text and "](samples/" in card.text
-    assert card.data.license_name == "research-and-education-only" and read(Path(RELEASED_MODEL)) == before
-
-
 def test_the_card_in_the_folder_replaces_that_on_the_hub(hub, saved, tmp_path):
     own = Path(shutil.copytree(saved, tmp_path / "own"))
     (own / "README.md").unlink()
@@ -76,18 +64,18 @@ def test_an_error_of_the_hub(hub, saved, where):
         hub.create(NAME).commit({"README.md": b"# Before\n"})
     before = {name: repository.at() for name, repository in hub.repositories.items()}
     for status, hint in {401: LOGIN, 500: LATER}.items():
-        hub.fail(where, status)
+        hub.failures[where] = status
         said = refusal(saved, NAME)  # the storage for large files refuses addresses that are no longer valid
         assert (LATER if where == "^PUT " else hint) in said and hub.asked(where), status
         assert before == {name: repository.at() for name, repository in hub.repositories.items()}
-        hub.heal()
+        hub.failures.clear()
     upload_model(saved, NAME)
     assert names(hub.repository(NAME).files()) == FILES and len(hub.repository(NAME).titles) == 1 + len(before)
 
 
 def test_a_change_by_somebody_else_is_not_undone(hub, saved):
     hub.create(NAME)
-    hub.meanwhile("/preupload/", lambda: hub.repository(NAME).commit({"README.md": b"theirs"}))
+    hub.meanwhile = "/preupload/", lambda: hub.repository(NAME).commit({"README.md": b"theirs"})
     assert LATER in refusal(saved, NAME)
     assert hub.repository(NAME).files() == {"README.md": b"theirs"}
 
@@ -95,13 +83,11 @@ def test_a_change_by_somebody_else_is_not_undone(hub, saved):
 @pytest.mark.parametrize(("name", "token", "sentence"), [
     ("ash/new", "", LOGIN),
     ("misty/theirs", "hf_ash", LOGIN),
-    ("misty/secret", "hf_ash", LOGIN),
     ("too/many/parts", "hf_ash", "Repo id must be in the form 'repo_name' or 'namespace/repo_name'"),
     ("ash/data", "hf_ash", "ash/data contains other files, such as data.csv"),
 ])  # fmt: skip
 def test_before_a_training_run_and_before_a_push(hub, saved, monkeypatch, name, token, sentence):
     hub.create("misty/theirs").commit(read(saved))
-    hub.create("misty/secret", private=True).commit(read(saved))
     hub.create("ash/data").commit({"data.csv": b"1"})
     monkeypatch.setenv("HF_TOKEN", token)
     assert sentence in refusal(saved, name)

@@ -7,48 +7,31 @@ import re
 import threading
 
 import numpy as np
-import pytest
 from PIL import Image, ImageOps
 
-from pokemon_ddpm import RELEASED_FAST_MODEL
+from examples.interpolate import interpolate
+from pokemon_ddpm import likeness
 from pokemon_ddpm.creature import ATTEMPTS, BACK_STRENGTH, NEXT_STRENGTH, enlarged
 from pokemon_ddpm.description import SKETCH_STRENGTH, sketch_image
-from pokemon_ddpm.generation import GenerationSettings
-from pokemon_ddpm.likeness import (
-    MAX_LIKENESS,
-    MIN_GROWTH,
-    SHINY_DRAWS,
-    close_outline,
-    growth,
-    overlaps,
-    share_palette,
-    shared_drawing,
-    shiny,
-)
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.preprocessing import as_tensor
-from pokemon_ddpm.publishing.page import write_pages
+from pokemon_ddpm.publishing.page import RULES
 from pokemon_ddpm.sheets import sheet_description, squash
 from pokemon_ddpm.studio import sample_seed
-from pokemon_ddpm.trading_card import trading_card
 from pokemon_ddpm.vocabulary import TYPES
-from tests.app.test_browser import visitor
-from tests.publishing.page_runs import SIDE, Handler, assert_same, equal_pixels, pixels_of, served
+from tests.publishing.page_runs import SIDE, Handler, assert_same, equal_pixels, pixels_of
 from tests.publishing.page_visits import (
     BATCH,
     PAGE_MARKS,
     SHARE,
-    SLOW,
     assert_made_by_pipeline,
     click,
     copied_link,
     expect,
     expect_sprite,
     forget,
-    observe,
     ready,
-    sample_of,
     saved,
     titles,
     wait_until_kept,
@@ -67,19 +50,20 @@ def part(pipeline, front: Image.Image, name: str, relation: str = "same", **argu
         if relation == "same":  # from its mirrored front
             values = {key: [value] for key, value in ({"finish": "normal"} | arguments).items()}
             any_view = pipeline.conditioner.encode(["water"], **values | {"view": ["any"]})
-            stronger = any_view + 4 * (pipeline.conditioner.encode(["water"], **values) - any_view)
+            scale = RULES["creature"]["view_scale"]
+            stronger = any_view + scale * (pipeline.conditioner.encode(["water"], **values) - any_view)
             given = {"image": ImageOps.mirror(front), "strength": BACK_STRENGTH, "class_embeddings": stronger}
         else:
             larger = enlarged(Image.fromarray(fit_square(np.asarray(front), SIDE)))
             given = {"pokemon_type": "water", "image": larger, "strength": NEXT_STRENGTH, **arguments}
-        shared = share_palette(to_sprite(pipeline(generator=seeded(seed), **given).images[0]), front)
-        sprites.append(close_outline(shared) if relation == "same" else shared)
+        shared = likeness.share_palette(to_sprite(pipeline(generator=seeded(seed), **given).images[0]), front)
+        sprites.append(likeness.close_outline(shared) if relation == "same" else shared)
         one, other = (
             as_tensor([Image.fromarray(fit_square(np.asarray(each), SIDE))]) for each in (front, sprites[-1])
         )
-        alike = shared_drawing(one, other) if relation == "same" else overlaps(one, other).diagonal()
-        is_small = relation == "next" and growth(one, other) < MIN_GROWTH
-        faults.append(2 if is_small else int(alike > MAX_LIKENESS[relation]))
+        alike = likeness.shared_drawing(one, other) if relation == "same" else likeness.overlaps(one, other).diagonal()
+        is_small = relation == "next" and likeness.growth(one, other) < likeness.MIN_GROWTH
+        faults.append(2 if is_small else int(alike > likeness.MAX_LIKENESS[relation]))
     return sprites[np.argmin(faults)]
 
 
@@ -91,8 +75,6 @@ def test_the_first_visit(visit, url, monkeypatch):
         try:
             page.goto(url)
             expect(page.locator("#status")).to_have_text(re.compile(r"Loading the model: (0\.[1-9]|[1-9]).* MB"))
-            expect(page.locator("#loaded")).to_have_attribute("value", re.compile(r"^0\.\d"))  # the bar is not full
-            assert page.locator("#loaded").evaluate("each => each.value") < 0.999
             before = page.locator("#generate").bounding_box()["y"]
             wish(page, "small")  # while it loads: this row comes first
         finally:
@@ -119,31 +101,6 @@ def test_the_first_visit(visit, url, monkeypatch):
         assert np.array_equal(pixels_of(page, "#large"), shown) and len(titles(page)) == 8
         expect(page.get_by_role("radio", name="ghost")).to_be_checked()
         expect(page.get_by_label("Description")).to_have_value("small")
-        click(page, "Generate")
-        expect(page.locator("#made button")).to_have_count(12)
-        ready(page)
-        assert all(title.startswith("ghost small ") for title in titles(page)[:4])
-
-
-def test_two_tabs(visit, url):
-    with visit("?type=fire&seed=1") as page:
-        expect_sprite(page, "fire 1")
-        other = page.context.new_page()
-        other.goto(f"{url}?type=water&seed=5")
-        expect_sprite(other, "water 5")
-        expect(page.locator("#made button[title='water 5']")).to_be_enabled()
-        page.locator("#made button[title='fire 1']").click()
-        click(page, "Shiny")
-        expect_sprite(page, "fire 1 shiny")
-        expect(other.locator("#made button[title='fire 1 shiny']")).to_be_enabled()
-        click(page, "Delete")
-        expect(other.locator("#made button")).to_have_count(2)
-        page.get_by_role("button", name="Heart", exact=True).click()
-        expect(other.locator("#made .heart")).to_have_count(1)
-        for each in (page, other):
-            each.reload()
-            ready(each)
-            assert sorted(titles(each)) == ["fire 1", "water 5"]
 
 
 def test_a_link_makes_the_sprite_of_the_pipeline_and_what_follows_from_it(visit, url, pipeline, weights):
@@ -153,27 +110,24 @@ def test_a_link_makes_the_sprite_of_the_pipeline_and_what_follows_from_it(visit,
         image = pipeline("water", generator=seeded(5)).images[0]
         assert_made_by_pipeline(page, image)
         sprite = to_sprite(image)
-        draws = [sample_seed(5, "shiny", draw) for draw in range(SHINY_DRAWS)]
+        draws = [sample_seed(5, "shiny", draw) for draw in range(likeness.SHINY_DRAWS)]
         made = part(pipeline, sprite, "2-front", relation="next")
-        back, recolored = part(pipeline, sprite, "1-back", view="back"), shiny(sprite, sprite, ["water"], draws)
+        back, recolored = (
+            part(pipeline, sprite, "1-back", view="back"),
+            likeness.shiny(sprite, sprite, ["water"], draws),
+        )
         for label, expected in {"Back": back, "Shiny": recolored, "Evolve": made}.items():
             for _ in range(2):
                 page.locator("#made button[title='water 5']").click()
                 click(page, label)
                 expect_sprite(page, f"water 5 {label.lower()}")
             assert_same(pixels_of(page, "#large"), expected)
-        page.locator("#made button[title='water 5 shiny']").click()
-        expect(page.get_by_role("button", name="Shiny", exact=True)).to_be_disabled()
-        page.get_by_role("button", name="Shiny", exact=True).dispatch_event("click")
-        expect(page.locator("#status")).to_have_text("It is shiny already.")
         page.locator("#made button[title='water 5 back']").click()
         click(page, "Evolve")  # the next stage of the front
         expect_sprite(page, "water 5 evolve")
-        for step, name in (("back", "water 5 back"), ("back", "water 5 shiny"), ("forward", "water 5 back")):
+        for step, name in (("back", "water 5 back"), ("forward", "water 5 evolve")):
             page.evaluate(f"history.{step}()")
             expect_sprite(page, name)
-        page.evaluate("history.forward()")
-        expect_sprite(page, "water 5 evolve")
         expect(page.locator("#made button")).to_have_count(4)
         assert copied_link(page) == page.url == f"{url}?type=water&seed=5&make=evolve&w={weights[:8]}"
         page.reload()
@@ -182,19 +136,10 @@ def test_a_link_makes_the_sprite_of_the_pipeline_and_what_follows_from_it(visit,
         name, animation = saved(page, "GIF")
         with Image.open(io.BytesIO(animation)) as animation:  # the stage before flashes, then it denoises
             assert animation.format == "GIF" and animation.n_frames == 9 and animation.size == (4 * SIDE, 4 * SIDE)
-            before = np.asarray(animation.convert("RGBA"))[::4, ::4]
-            assert ((before[..., 3] > 0) == (np.asarray(sprite)[..., 3] > 0)).all()
-            animation.seek(1)
-            flash = np.asarray(animation.convert("RGB"))[::4, ::4]  # also on a white ground
-            assert len({tuple(each) for each in flash.reshape(-1, 3)}) == 2 and flash.min(axis=2).max() < 250
             animation.seek(8)
             assert_same(np.asarray(animation.convert("RGBA"))[::4, ::4], made)
-        names = []
-        for scale in (1, 4, 8):
-            name, png = saved(page, f"PNG ×{scale}" if scale > 1 else "PNG")
-            names.append(name)
-            assert_same(np.asarray(Image.open(io.BytesIO(png)))[::scale, ::scale], made)
-        assert len({*names}) == 3
+        _, png = saved(page, "PNG ×4")
+        assert_same(np.asarray(Image.open(io.BytesIO(png)))[::4, ::4], made)
         click(page, "Evolve")
         expect_sprite(page, "water 5 evolve evolve")
         expect(page.get_by_role("button", name="Evolve", exact=True)).to_be_disabled()
@@ -213,38 +158,16 @@ def test_a_link_makes_the_sprite_of_the_pipeline_and_what_follows_from_it(visit,
         expect(page.locator("#status")).to_have_text("This link names no sprite. Here are others.")
 
 
-@pytest.mark.slow
-def test_a_link_makes_the_sprite_of_the_released_student(browser, folder, tmp_path):
-    pipeline = GenerationSettings(RELEASED_FAST_MODEL).load("cpu")
-    write_pages({"student": pipeline}, tmp_path, print, str(folder / "runtime"))
-    equal = []
-    still = {"reduced_motion": "reduce"}  # without idle frames
-    with served(tmp_path) as url, visitor(browser, service_workers="block", **still) as page:
-        for seed in range(50):
-            name = TYPES[seed % len(TYPES)]
-            page.goto(f"{url}?type={name}&seed={seed}")
-            expect_sprite(page, f"{name} {seed}")
-            drawn = dict.fromkeys(("color", "shape", "size"), "any")  # a link gives all conditions
-            image = pipeline(name, generator=seeded(seed), **drawn).images[0]
-            sample_of(page, image)
-            equal.append(equal_pixels(pixels_of(page, "#large"), to_sprite(image)))
-    assert np.mean(equal) >= 0.99
-
-
-def test_what_is_asked_for(visit, pipeline, url, weights):
+def test_what_is_asked_for(visit, pipeline):
     with visit() as page:
         ready(page)
         page.evaluate("let last = 0; Math.random = () => (last = (last + 0.37) % 1)")  # of which no seed is a shiny
         field, chips = page.get_by_label("Description"), page.locator("#chips button")
-        place = page.locator("#actions").evaluate("each => each.offsetTop")
         wish(page, "a small blue jellyfish and shoes, legendary")
         expect(page.locator("#chips")).to_contain_text("Not understood: shoes")
         expect(chips).to_have_text(["water ×", "blue ×", "legendary ×", "tentacles ×", "small ×", "jellyfish ×"])
-        assert page.locator("#actions").evaluate("each => each.offsetTop") == place  # nothing has moved
-        observe(page, "#status")
         wish(page, "green snake")  # while the first row is made
         ready(page)
-        assert page.evaluate("said.length") and "Canceled." not in page.evaluate("said")
         expect(page.locator("#title")).to_have_attribute("title", re.compile("^any green squiggle large snake "))
         expect(chips).to_have_text(["green ×", "squiggle ×", "large ×", "snake ×"])
         assert all(title.startswith("any green squiggle large snake ") for title in titles(page)[:4])
@@ -255,8 +178,8 @@ def test_what_is_asked_for(visit, pipeline, url, weights):
         given = {"image": sketch, "strength": SKETCH_STRENGTH, "generator": seeded(int(seed)), **conditions}
         assert_made_by_pipeline(page, pipeline("any", **given).images[0])
         assert "&sketch=snake&" in page.url
-        for each in ("squiggle", "large", "snake"):
-            page.get_by_role("button", name=f"Remove {each}").click()
+        for word in ("squiggle", "large", "snake"):
+            page.get_by_role("button", name=f"Remove {word}").click()
         expect(field).to_be_focused()
         field.press("Enter")  # the same description again does not bring it back
         ready(page)
@@ -268,37 +191,12 @@ def test_what_is_asked_for(visit, pipeline, url, weights):
         assert all({"back", "shiny"} <= {*title.split()} for title in titles(page)[:4])
         page.get_by_role("radio", name="ghost").check(force=True)  # by hand: it does not go with the description
         expect(chips).to_have_text(["dragon ×", "shiny ×", "from behind ×"])
-        wish(page, "синий дракон")
-        expect(page.locator("#chips")).to_have_text("Not understood: синий дракон")
-        ready(page)
-        click(page, "Surprise me")  # of the chosen type
-        ready(page)
-        assert all(title.startswith("ghost ") for title in titles(page)[:4])
-        page.get_by_role("radio", name="any").check(force=True)
         field.fill("")
         field.press("Tab")
         expect(chips).to_have_count(0)
-        page.get_by_text("Second type and attributes").click()
-        page.get_by_role("radio", name="fire").check(force=True)
-        page.get_by_label("second type").select_option("flying")
-        page.get_by_label("color").select_option("red")
-        page.get_by_label("size").select_option("large")
-        click(page, "Generate")
+        click(page, "Surprise me")  # of the chosen type
         ready(page)
-        page.locator("#made button").first.click()
-        name, seed = page.locator("#title").get_attribute("title").rsplit(" ", 1)
-        assert name == "fire/flying red large"
-        made = pipeline("fire/flying", color="red", size="large", generator=seeded(int(seed))).images[0]
-        assert_made_by_pipeline(page, made)
-        link = copied_link(page)
-        assert link == page.url == f"{url}?type=fire%2Fflying&color=red&size=large&seed={seed}&w={weights[:8]}"
-        loud = "each => { each.append(new Option('loud')); each.value = 'loud'; }"  # the worker fails
-        page.locator("select[name=color]").evaluate(loud)
-        count = len(titles(page))
-        click(page, "Generate")
-        expect(page.locator("#status")).to_contain_text("Unknown conditions: ")
-        expect(page.get_by_role("button", name="Try again")).to_be_visible()
-        assert len(titles(page)) == count
+        assert all(title.startswith("ghost ") for title in titles(page)[:4])
 
 
 def test_a_card_is_shown_shared_and_saved(visit, url, weights):
@@ -315,12 +213,10 @@ def test_a_card_is_shown_shared_and_saved(visit, url, weights):
         assert titles(page) == ["water/fairy small 5"]  # its parts are in no list
         requests = page.evaluate("requests.map(({ seed }) => seed)")
         assert requests.count(5) == 1
-        card = trading_card(5, ["water", "fairy"], "small")
-        moves = "; ".join(f"{move['name']}, {move['damage']}" for move in card["moves"])
-        label = f"The card of {card['name']}, water and fairy, {card['hp']} HP. Moves: {moves}. {card['text']}"
-        expect(page.locator("#card-image")).to_have_attribute(
-            "aria-label", re.compile(f"^{re.escape(label)} It evolves")
+        label = re.compile(
+            "^The card of Brinobit, water and fairy, 70 HP. Moves: Teacup Tsunami, 30; Ribbon Snap, 60. "
         )
+        expect(page.locator("#card-image")).to_have_attribute("aria-label", label)
         before = page.locator("#card-image").evaluate("each => each.toDataURL()")
         page.locator("#share").click()
         link, kind = page.evaluate("[shared.url, shared.files[0].type]")
@@ -329,12 +225,9 @@ def test_a_card_is_shown_shared_and_saved(visit, url, weights):
         page.locator("#card-link").click()
         expect(page.locator("#card [role=status]")).to_have_text("The link is copied.")
         assert page.evaluate("navigator.clipboard.readText()") == link
-        both = [
-            page.expect_download(lambda each, end=end: each.suggested_filename.endswith(end))
-            for end in ("png", "json")
-        ]
-        with both[0] as image, both[1] as text:
-            page.get_by_role("button", name="Game sheet").click()
+        with page.expect_download(lambda file: file.suggested_filename.endswith("png")) as image:
+            with page.expect_download(lambda file: file.suggested_filename.endswith("json")) as text:
+                page.get_by_role("button", name="Game sheet").click()
         image, text = image.value, text.value
         description, sheet = json.loads(text.path().read_text()), Image.open(image.path()).convert("RGBA")
         parts = {"1-front": [], "1-front-shiny": ["shiny"], "1-back": ["back"], "2-front": ["evolve"]}
@@ -343,7 +236,7 @@ def test_a_card_is_shown_shared_and_saved(visit, url, weights):
         conditions = {"type": "water/fairy", "size": "small"}
         recipes = [{"conditions": conditions, "seed": 5, "makes": makes} for makes in parts.values()]
         about = {"model": "tiny", "weights": weights, "link": link}
-        assert description == sheet_description(image.suggested_filename, (SIDE, SIDE), 5, names, 2 * recipes, about)
+        assert description == sheet_description(image.suggested_filename, (SIDE, SIDE), 5, names, 2 * recipes, **about)
         assert sheet.size == (5 * SIDE, 2 * SIDE)
         for i in range(5):
             sprite, idle = (sheet.crop((i * SIDE, y, (i + 1) * SIDE, y + SIDE)) for y in (0, SIDE))
@@ -354,10 +247,6 @@ def test_a_card_is_shown_shared_and_saved(visit, url, weights):
         name, image = saved(page, "Save card")
         assert Image.open(io.BytesIO(image)).size == (1200, 1720) and name == "Mia-b-card.png"
         page.keyboard.press("Escape")
-        expect(page.get_by_role("button", name="Card")).to_be_focused()
-        page.get_by_role("button", name="Card").press("Enter")  # nothing is left to make
-        expect(page.locator("#save-card")).to_be_enabled()
-        assert page.evaluate("requests.length") == len(requests)
         page.reload()
         ready(page)
         expect(page.locator("#title")).to_have_text("Mia/<b>")
@@ -371,59 +260,30 @@ def test_a_card_is_shown_shared_and_saved(visit, url, weights):
         assert sorted(page.evaluate("requests.map(({ seed }) => seed)")) == sorted([5, back, *stages])
 
 
-def test_the_card_of_a_shiny_shows_it_large_and_its_link_has_its_name(visit):
-    """A name of a link is text of at most 24 letters, and can be replaced."""
-    with visit("?type=water&seed=5&make=shiny&card=1&called=Mia<b>-whose+name+is+too+long") as page:
-        expect(page.locator("#save-card")).to_be_enabled()
-        expect(page.locator("#title")).to_have_text("Mia<b>-whose name is too")
-        expect(page.locator("#card-name")).to_have_value("Mia<b>-whose name is too")
-        name, card = saved(page, "Save card")
-        assert name == "Mia-b-whose-name-is-too-card.png"
-        large = np.asarray(Image.open(io.BytesIO(card)).convert("RGBA"))[288:860:9, 128:700:9]  # pixels of 9x9
-        shown = fit_square(pixels_of(page, "#large"), SIDE)
-        assert np.array_equal(large[shown[..., 3] > 0], shown[shown[..., 3] > 0])
-        page.locator("#card-name").fill("Mia")
-        page.locator("#card-name").press("Enter")
-        expect(page.locator("#title")).to_have_text("Mia")
-        page.locator("#card-link").click()
-        expect(page.locator("#card [role=status]")).to_have_text("The link is copied.")
-        assert "&make=shiny&called=Mia&w=" in page.evaluate("navigator.clipboard.readText()")
-        expect(page).to_have_url(re.compile("&make=shiny&called=Mia&w="))
-
-
 def test_fuse_and_doodle(visit, url, pipeline, weights):
     """A fused creature is between two, with the types of both; a drawing becomes one."""
     with visit("?type=water/ice&seed=5") as page:
         expect_sprite(page, "water/ice 5")
         one = page.locator("#title").inner_text()
-        page.evaluate("history.replaceState(null, '', '/')")
         page.goto(f"{url}?type=fire&seed=6")
         expect_sprite(page, "fire 6")
         two = page.locator("#title").inner_text()
         page.get_by_label("Partner").select_option(index=1)
-        place = page.locator("#made").evaluate("each => each.offsetTop")
         click(page, "Fuse")
         name = re.compile(r"^fire/water 6 to fire/water 5 0\.5 vary-\d+$")
         expect(page.locator("#title")).to_have_attribute("title", name)
         ready(page)
         expect(page.locator("#title")).to_have_text(two[: math.ceil(len(two) / 2)] + one[len(one) // 2 :])
-        expect(page.locator("#parents canvas")).to_have_count(2)
-        assert page.locator("#made").evaluate("each => each.offsetTop") == place
-        ends = ({"pokemon_type": "fire/water"},) * 2
-        middle = to_sprite(pipeline.interpolate(*ends, 3, seeded(6, 5)).images[1])
+        middle = to_sprite(interpolate(pipeline, ("fire/water",) * 2, (6, 5), 3)[1])
         seed = sample_seed(6, "fused-5")
         assert page.locator("#title").get_attribute("title").endswith(f"vary-{seed}")
         made = pipeline("fire/water", generator=seeded(seed), image=middle).images[0]
         assert_made_by_pipeline(page, made, exactly=False)
-        expect(page.locator("#fuse")).to_have_attribute("title", "It is fused already.")
-        link = copied_link(page)
-        page.reload()
-        ready(page)
-        expect(page.locator("#parents canvas")).to_have_count(2)  # kept
-        assert link.startswith(f"{url}?type=fire%2Fwater&seed=6&to-type=fire%2Fwater&to-seed=5&share=0.5&make=vary-")
+        link = f"{url}?type=fire%2Fwater&seed=6&to-type=fire%2Fwater&to-seed=5&share=0.5&make=vary-"
+        assert copied_link(page).startswith(link)
         page.goto(f"{url}?type=fire&seed=1&to-type=water&to-seed=2&share=0.25")  # of an earlier page
         expect_sprite(page, "fire 1 to water 2 0.25")
-        between = pipeline.interpolate({"pokemon_type": "fire"}, {"pokemon_type": "water"}, 5, seeded(1, 2)).images[1]
+        between = interpolate(pipeline, ("fire", "water"), (1, 2), 5)[1]
         assert_same(pixels_of(page, "#large"), to_sprite(between))
         click(page, "Doodle one")
         page.evaluate("() => { Math.random = () => 0.3; }")
@@ -437,10 +297,6 @@ def test_fuse_and_doodle(visit, url, pipeline, weights):
             page.mouse.move(middle[0] + x * side, middle[1] + y * side, steps=4)
         page.mouse.up()
         drawn = pixels_of(page, "#doodle-canvas")
-        page.mouse.click(middle[0] + 0.4 * side, middle[1])
-        assert not np.array_equal(pixels_of(page, "#doodle-canvas"), drawn)
-        click(page, "Undo")
-        assert np.array_equal(pixels_of(page, "#doodle-canvas"), drawn)
         click(page, "Clear")
         expect(page.get_by_role("button", name="Bring to life")).to_be_disabled()
         click(page, "Undo")
@@ -473,8 +329,6 @@ def test_my_dex_the_day_and_starters(visit, url, tmp_path):
         click(page, "Copy the trio's link")
         expect(page.locator("#status")).to_have_text("The link is copied.")
         link = page.evaluate("navigator.clipboard.readText()")
-        page.locator(f"#made button[title='{day}']").click()
-        expect(page.locator("#trio-link")).to_be_hidden()
         page.get_by_role("button", name="My Dex").click()
         expect(page.locator("#progress-text")).to_have_text(re.compile(r"of 18 types, 4 sprites, 0 with a heart"))
         heart = page.get_by_role("button", name=re.compile("^Heart for")).last
@@ -489,7 +343,6 @@ def test_my_dex_the_day_and_starters(visit, url, tmp_path):
         team, first = np.asarray(Image.open(io.BytesIO(team))), pixels_of(page, "#dex-list li:last-child canvas")
         assert team.shape == (592, 768, 4) and name == "my-team.png"
         assert np.array_equal(team[:256:4, :256:4][first[..., 3] > 0], first[first[..., 3] > 0])  # that with a heart
-        expect(page.locator("#team")).to_have_attribute("title", "The newest, those with a heart first")
         name, album = saved(page, "Export")
         album = json.loads(album)
         damaged = [None, {"recipe": None}, {"recipe": {}, "time": 1, "pixels": "AAAA"}]  # are left out
@@ -500,9 +353,8 @@ def test_my_dex_the_day_and_starters(visit, url, tmp_path):
         click(page, "Delete all")
         expect(page.locator("#dex-list li")).to_have_count(0)
         page.get_by_label("Import").set_input_files(tmp_path / name)
-        expect(page.locator("#dex [role=status]")).to_have_text(
-            f"4 sprites are in {name}. 5 were left out: damaged, or of another page."
-        )
+        said = f"4 sprites are in {name}. 5 were left out: damaged, or of another page."
+        expect(page.locator("#dex [role=status]")).to_have_text(said)
         expect(page.locator("#dex-list .heart[aria-pressed=true]")).to_have_count(1)
         (tmp_path / "bad.json").write_text('{"app": "other"}')
         page.get_by_label("Import").set_input_files(tmp_path / "bad.json")
@@ -515,9 +367,6 @@ def test_my_dex_the_day_and_starters(visit, url, tmp_path):
     with visit(link.removeprefix(url)) as page:
         ready(page)
         assert titles(page) == trio
-        for each in ("2025-99-99", "9999-01-01"):
-            page.goto(f"{url}?day={each}")
-            expect(page.locator("#status")).to_have_text("This link names no sprite. Here are others.")
         page.goto(f"{url}?day=2026-01-02")
         expect(page.locator("#title")).to_have_attribute("title", day)
 
@@ -556,16 +405,15 @@ def test_sprites_of_earlier_visits_stay_and_links_name_them_for_a_view(visit, ur
         page.reload()
         ready(page)
         assert page.evaluate(database) == [[id, True, None] for id, *_ in kept]
-        page.evaluate(
-            "() => { IDBObjectStore.prototype.put = () => { throw new DOMException('There is no room'); }; }"
-        )
+        full = "() => { IDBObjectStore.prototype.put = () => { throw new DOMException('There is no room'); }; }"
+        page.evaluate(full)
         expect(page.locator("#unkept")).to_be_hidden()
         page.get_by_role("button", name="Heart", exact=True).click()
         expect(page.locator("#unkept")).to_be_visible()
 
 
 def test_a_sprite_lives_where_nothing_can_be_kept(visit, url, weights):
-    """As in a frame of another origin, or with plain http. With motion, an egg hatches, and the idle frame plays."""
+    """As in a frame of another origin, or with plain http. With motion, an egg hatches."""
     with visit(None, service_workers="block", reduced_motion="no-preference") as page:
         page.add_init_script("""
             for (const name of ["localStorage", "indexedDB"]) {
@@ -573,24 +421,14 @@ def test_a_sprite_lives_where_nothing_can_be_kept(visit, url, weights):
             }
             Object.defineProperty(navigator, "clipboard", { value: undefined });
             Object.defineProperty(navigator, "serviceWorker", { value: undefined });
-            Object.assign(window, { tones: 0, delay: 0 });
-            const { start } = OscillatorNode.prototype, post = Worker.prototype.postMessage;
-            OscillatorNode.prototype.start = function (time) { tones++; return start.call(this, time); };
+            const post = Worker.prototype.postMessage;
+            window.delay = 0;
             Worker.prototype.postMessage = function (message) { setTimeout(() => post.call(this, message), delay); };
         """)
         page.goto(f"{url}?type=water&seed=5")
         expect_sprite(page, "water 5")
         expect(page.locator("#unkept")).to_be_visible()
         expect(page.locator("#large")).to_have_class("hatch")
-        first = pixels_of(page, "#large")
-        assert page.evaluate("tones") == 0
-        click(page, "Cry")
-        assert page.evaluate("tones") >= 2
-        for _ in range(40):
-            page.wait_for_timeout(50)
-            if not np.array_equal(idle := pixels_of(page, "#large"), first):
-                break
-        assert any(equal_pixels(one, squash(Image.fromarray(two))) == 1 for one, two in ((idle, first), (first, idle)))
         page.evaluate("delay = 1e9")  # a machine that never ends
         click(page, "Generate")
         expect(page.locator("#made button")).to_have_count(5)
@@ -601,23 +439,10 @@ def test_a_sprite_lives_where_nothing_can_be_kept(visit, url, weights):
         expect(page.get_by_role("button", name="Cancel")).to_be_hidden()
         click(page, "Copy link")
         expect(page.locator("#status")).to_have_text(f"{url}?type=water&seed=5&w={weights[:8]}")
-        click(page, "Delete")
-        expect(page.locator("#made button")).to_have_count(0)
-        click(page, "Undo")
-        expect_sprite(page, "water 5")
 
 
-def test_slips_of_a_visitor(visit, url):
-    with visit(None) as page:
-        page.add_init_script(f"if (!location.search) {{ {SLOW} }}")
-        page.goto(url)
-        page.locator("#made button:enabled").first.wait_for()
-        first = page.locator("#title").get_attribute("title")
-        click(page, "Delete")
-        ready(page)
-        assert first not in titles(page) and len(titles(page)) == 3
-        expect(page.locator("#gif")).to_be_enabled()  # another one is shown
-        page.goto(f"{url}?type=water&seed=5")
+def test_a_heart_is_in_all_tabs(visit):
+    with visit("?type=water&seed=5") as page:
         expect_sprite(page, "water 5")
         with page.context.expect_page() as other:
             page.evaluate("open(location.href)")
@@ -627,18 +452,3 @@ def test_slips_of_a_visitor(visit, url):
         page.get_by_role("button", name="Heart", exact=True).click()
         expect(other.locator("#dex-list .heart[aria-pressed=true]")).to_have_count(1)
         expect(other.locator("#heart")).to_have_attribute("aria-pressed", "true")
-        other.close()
-        for names in (("Shiny", "Back"), ("Back", "Shiny")):
-            for name in names:
-                click(page, name)
-                ready(page)
-            expect_sprite(page, "water 5 back shiny")
-            page.locator("#made button[title='water 5']").click()
-        expect(page.locator("#made .shiny")).to_have_count(2)
-        click(page, "Evolve")
-        expect(page.locator("#status")).to_have_text(re.compile(r"^\w+ evolved into \w+!$"))
-        click(page, "Delete")
-        click(page, "PNG")
-        page.get_by_role("button", name="My Dex").click()
-        page.locator("#dex").get_by_role("button", name="Undo").click()
-        expect_sprite(page, "water 5 evolve")

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
-from tqdm import tqdm
+from huggingface_hub.utils import tqdm
 
 from pokemon_ddpm.training import batches, run
 from pokemon_ddpm.training.config import parse_config
@@ -37,7 +37,7 @@ LATEST = "--resume_from_checkpoint=latest"
 
 @functools.cache
 def shared() -> Path:
-    """A folder with a small archive, and with the cache of its data set, for all runs of this process."""
+    """A folder with a small archive for all runs of this process."""
     folder = Path(tempfile.mkdtemp(prefix="pokemon-ddpm-runs-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     write_small_archive(folder / "small")
@@ -49,7 +49,7 @@ def tiny_flags(folder: Path, **network: Any) -> list[str]:
     network = NETWORK | {"dropout": 0.1, "patch_size": 2, "scaling_factor": 0.5} | network
     (folder / "tiny.json").write_text(json.dumps(network))
     settings = (
-        f"model_config_name_or_path={folder}/tiny.json train_data_dir={shared()}/small cache_dir={shared()}/cache "
+        f"model_config_name_or_path={folder}/tiny.json train_data_dir={shared()}/small "
         f"output_dir={folder}/run dataset_config_name=all resolution=16 train_batch_size=8 max_train_steps=4 "
         "lr_warmup_steps=2 learning_rate=0.001 checkpointing_steps=1 checkpoints_total_limit=0 "
         "validation_steps=0 save_images_steps=0 num_cpu_threads=1 ddpm_num_inference_steps=1"
@@ -81,8 +81,8 @@ def own_process() -> Iterator[None]:
         yield
     finally:
         run.lock_output_dir = lock
-        for each in locks:
-            each.release()
+        for held in locks:
+            held.release()
         for number, handler in handlers.items():
             signal.signal(number, handler)
         torch.set_num_threads(threads)
@@ -117,9 +117,7 @@ def nan_in(*steps: int) -> Callable[..., batches.Batch]:
 
 # Processes are forked from one that has already imported the libraries, which takes seconds.
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(
-    ["pokemon_ddpm.publishing.hub", "pokemon_ddpm.evaluation.memorization", "pokemon_ddpm.training.networks"]
-)
+_FORKS.set_forkserver_preload(["pokemon_ddpm.publishing.hub", "pokemon_ddpm.training.networks"])
 
 
 def _train_in_fork(flags: Sequence[str], output: Path, environment: dict[str, str], replaced: dict) -> None:
@@ -196,12 +194,9 @@ def contents(folder: Path) -> dict[str, Any]:
 
 def same(one: Path, other: Path) -> bool:
     """Whether two runs or checkpoints are equal bit by bit but for their configuration; prints what differs."""
-    parts = []
-    for folder in (one, other):
-        files = {**contents(folder), "training_config.json": None}
-        for name in [name for name in files if name.endswith("manifest.json")]:
-            files[name] = {**state((folder / name).parent), "config": None}
-        parts.append(files)
-    differing = [name for name in parts[0].keys() | parts[1].keys() if parts[0].get(name) != parts[1].get(name)]
+    files = [{**contents(folder), "training_config.json": None} for folder in (one, other)]
+    for folder, content in zip((one, other), files, strict=True):
+        content |= {name: state((folder / name).parent) | {"config": None} for name in content if "manifest" in name}
+    differing = {name for name in {*files[0], *files[1]} if files[0].get(name) != files[1].get(name)}
     print("differing:", differing)
     return not differing

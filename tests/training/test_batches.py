@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from pokemon_ddpm import SpriteConditioner, SpriteTensors
+from pokemon_ddpm.diffusion import sample_timesteps
 from pokemon_ddpm.training import batches
 from pokemon_ddpm.training.batches import Batch, derive_seed, epoch_indices
 from pokemon_ddpm.training.config import TrainingConfig
@@ -63,8 +64,7 @@ def test_images_of_rare_classes_come_up_more_often(balance):
 def test_a_batch_has_the_classes_of_class_balance(data):
     rare = (torch.arange(60) < 6).long()[:, None] * torch.tensor([[1, 0]])
     labels = data.labels | {"type": rare + torch.tensor([[0, 17]])}
-    settings = {"class_balance": 1.0, "conditioning_dropout_prob": 0.0}
-    images = sampled(dataclasses.replace(data, labels=labels), 0, 600, **settings).images
+    images = sampled(dataclasses.replace(data, labels=labels), 0, 600, class_balance=1.0).images
     share = (images[:, None] == data.images[:6]).all(dim=(2, 3, 4)).any(dim=1).float().mean()
     assert abs(share - 0.5) < 0.03  # 0.1 without
 
@@ -106,13 +106,12 @@ def test_what_a_batch_contains(data):
     # The order of the random numbers must never change.
     generator = torch.Generator().manual_seed(derive_seed(0, batches.BATCH, 2))
     assert torch.equal(batch.noise, torch.randn(24, 4, 8, 8, generator=generator))
-    assert torch.equal(batch.timesteps, torch.randint(1000, (24,), generator=generator))
+    assert torch.equal(batch.timesteps, sample_timesteps(24, 1000, generator))
     torch.testing.assert_close(batch.clean(), batch.images / 127.5 - 1)
 
 
-@pytest.mark.parametrize("sampling", ["uniform", "stratified"])
-def test_a_batch_is_a_function_of_seed_and_step_and_can_be_sliced(data, sampling):
-    settings = {"random_flip": True, "timestep_sampling": sampling, **AUGMENTED}
+def test_a_batch_is_a_function_of_seed_and_step_and_can_be_sliced(data):
+    settings = {"random_flip": True, **AUGMENTED}
     before = torch.get_rng_state()
     found = [tensors_of(sampled(data, step, seed=5, **settings)) for step in range(3)]
     assert torch.equal(torch.get_rng_state(), before)

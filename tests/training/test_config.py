@@ -21,7 +21,7 @@ def test_flags(capsys):
     assert parse_config([]) == TrainingConfig() and TrainingConfig().output_dir == "outputs/starter-64"
     config = parse_config(
         "--train_data_dir my/sprites --resolution 32 --learning_rate 1e-3 --random_flip --no_use_ema "
-        "--max-train-steps=7 --mixed_precision bf16 --deduplicate false --conditions size type type".split()
+        "--max-train-steps=7 --mixed_precision bf16 --push_to_hub false --conditions size type type".split()
     )
     changed = {"resolution": 32, "learning_rate": 1e-3, "max_train_steps": 7, "mixed_precision": "bf16"}
     changed |= {"random_flip": True, "use_ema": False, "conditions": ["type", "size"]}
@@ -38,10 +38,8 @@ def test_flags(capsys):
     [
         ("resolution: 64 # px\nlearning_rate: 1e-3", {"resolution": 64, "learning_rate": 1e-3}),
         ("mixed_precision: no\nreport_to: none\nrandom_flip: true\n", {"mixed_precision": "no", "random_flip": True}),
-        ("output_dir: -a b/c d\nmax_train_steps: null\ncache_dir:\nseed: ~\n", {"output_dir": "-a b/c d"}),
+        ("output_dir: -a b/c d\nmax_train_steps: null\nhub_model_id:\nseed: ~\n", {"output_dir": "-a b/c d"}),
         ("conditions: [size, type]\ncheckpoints_total_limit: 0", {"conditions": BOTH, "checkpoints_total_limit": 0}),
-        ("conditions: size type", {"conditions": BOTH}),
-        ("conditions: null", {}),
         (json.dumps({"learning_rate": 1e-5, "use_ema": False, "seed": None}), {"learning_rate": 1e-5, "use_ema": 0}),
     ],
 )
@@ -58,26 +56,21 @@ STUDENT = "--distill_from a --distill_teacher_steps 32"
     ("flags", "message"),
     [
         ("--learning_rat 3", "unknown argument --learning_rat. Did you mean --learning_rate?"),
-        ("--eval_batch_size 8", "unknown argument --eval_batch_size. Did you mean --train_batch_size?"),
-        ("--seed 1 pikachu", "unknown argument pikachu."),
         ("missing.yaml", "cannot read missing.yaml: "),
         ("--resolution 30", "resolution must be a multiple of 8 to 1024"),
-        ("--train_batch_size 1000000000", "--train_batch_size must be at most 100000, but is 1000000000."),
-        ("--learning_rate nan", "--learning_rate must be above 0, but is nan."),
-        ("--lr_scheduler wavy", "invalid choice: 'wavy'"),
         ("--output_dir=", "--output_dir is empty; leave it out."),
         ("--train_data_dir a --dataset_name b", "--train_data_dir cannot be used with --dataset_name."),
         ("--conditions type colour", "--conditions: unknown attribute 'colour'. Did you mean 'color'?"),
         ("--conditions color view", "--conditions must include type, but is color view."),
-        ("--distill_from a", "--distill_teacher_steps must be even and at most --ddpm_num_steps, not None."),
+        ("--distill_from a", "--distill_teacher_steps must be even and at most 1000, but is None."),
         (f"{STUDENT} --snr_gamma 16", "--snr_gamma cannot be used with --distill_from."),
         (f"{STUDENT} --ddpm_num_inference_steps 50", "The student takes 16 steps; leave out"),
-        ("--autoguidance_from a", "--autoguidance_from needs --pretrained_model_name_or_path."),
-        ("--pretrained_model_name_or_path a --autoguidance_from w --autoguidance_interval 0.9 0.8", "two shares"),
+        (
+            "--pretrained_model_name_or_path a --autoguidance_from b --autoguidance_interval 0.8 0.2",
+            "--autoguidance_interval must be two shares, the lower first, but is 0.8 0.2.",
+        ),
         ("--lr_scheduler constant --lr_warmup_steps 7", "use constant_with_warmup."),
         ("--prediction_type epsilon --snr_floor 0.3", "--snr_floor cannot be used with --prediction_type epsilon"),
-        ("--ddpm_num_steps 4", "--ddpm_num_inference_steps must be at most --ddpm_num_steps."),
-        ("--hub_model_id a/b", "error: --hub_model_id needs --push_to_hub."),
     ],
 )
 def test_a_mistake_in_the_flags_is_one_line(capsys, flags, message):
@@ -90,11 +83,9 @@ def test_a_mistake_in_the_flags_is_one_line(capsys, flags, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("resolutoin: 64\n", "unknown argument --resolutoin. Did you mean --resolution?"),
-        ("", "run.yaml must contain flags and their values, such as `resolution: 32`."),
+        ("", "It needs flags and values, as `resolution: 32`."),
         ("conditions: [type, {a: b}]\n", "--conditions: unknown attribute"),
         ("seed: !!python/object/apply:os.abort []\n", "argument --seed: expected one argument"),
-        ("resolution: 64\n  seed: [\n", "cannot read "),
         ("- " * 50_000, "cannot read "),
         (b"\x89PNG\r\n\x1a\n\xff\xfe", "cannot read "),
     ],
@@ -110,9 +101,8 @@ def test_class_folders_have_their_own_rules(tmp_path):
     folder = str(folder_of_classes(tmp_path / "fruit", {"apple": 1, "pear": 1}))
     config = TrainingConfig(train_data_dir=folder, conditions=["type"])
     assert (config.dataset_config_name, config.output_dir) == (None, "outputs/fruit-64")
-    for settings in ({"dataset_config_name": "all"}, {"exclude_faulty": True}):
-        with pytest.raises(ValueError, match="fruit has labelled images"):
-            TrainingConfig(train_data_dir=folder, **settings)
+    with pytest.raises(ValueError, match="fruit has labelled images"):
+        TrainingConfig(train_data_dir=folder, dataset_config_name="all")
     assert TrainingConfig(train_data_dir=folder, conditions=["type", "mood", "type"]).conditions == ["type", "mood"]
     for settings, expected in (({}, (4e-4, 20)), ({"learning_rate": 6e-4, "lr_warmup_steps": 100}, (6e-4, 100))):
         for data, plan in (({"train_data_dir": folder}, expected), ({}, (6e-4, 100))):
@@ -126,7 +116,6 @@ def test_class_folders_have_their_own_rules(tmp_path):
         {"train_data_dir": "a b.zip", "learning_rate": 1e-5, "max_train_seconds": 0.5, "output_dir": "-a b"},
         {"dataset_name": "user/boxes", "image_column": "a b", "label_column": "kind", "conditions": ["type"]},
         {"distill_from": "a", "distill_teacher_steps": 4, "mixed_precision": "no", "checkpoints_total_limit": 0},
-        {"lr_scheduler": "constant"},
     ],
 )
 def test_a_saved_configuration_can_be_read_again(tmp_path, settings):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pokemon_ddpm import SpriteTensors
+from pokemon_ddpm.data import ImageSet
 from pokemon_ddpm.training import networks, run
 from pokemon_ddpm.training.config import CONFIG_FILE, TrainingConfig
 from pokemon_ddpm.vocabulary import CONDITIONS
@@ -41,18 +42,6 @@ def test_processes_that_would_train_alone_are_refused(tmp_path, monkeypatch):
         run.make_accelerator(TrainingConfig(output_dir=str(tmp_path)))
 
 
-def test_the_threads_of_a_core_count_as_one(monkeypatch):
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3, 6}, raising=False)
-    monkeypatch.setattr(run.Path, "exists", lambda _: True)
-    monkeypatch.setattr(run.Path, "read_text", lambda path: f"{int(path.parts[5][3:]) % 4}")  # of 0 to 7, each with +4
-    assert run.cores_per_process() == 4
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
-    assert run.cores_per_process() == 1
-    monkeypatch.setattr(run.Path, "exists", lambda _: False)
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
-    assert run.cores_per_process() == 5
-
-
 def test_the_weights_to_start_from_are_not_overwritten(tmp_path):
     own = {"output_dir": str(tmp_path / "." / "run"), "overwrite_output_dir": True}
     (tmp_path / "run").mkdir()
@@ -85,8 +74,8 @@ def test_settings_that_do_not_fit_a_pretrained_model_are_refused(tmp_path):
     for pipeline, message in (
         ({"channels": 3}, "needs --preprocessing fit."),
         ({"prediction_type": "epsilon"}, "needs --prediction_type epsilon."),
-        ({"num_train_timesteps": 100}, "needs --ddpm_num_steps 100."),
-        ({"rescale_betas_zero_snr": True}, "needs --ddpm_beta_schedule .* ends at pure noise, which only"),
+        ({"num_train_timesteps": 100}, "has a noise schedule that does not have 1000 timesteps"),
+        ({"rescale_betas_zero_snr": True}, "has a noise schedule that .* or ends at pure noise; only earlier"),
         ({"out_channels": 8}, "needs --variance_type learned_range."),
     ):
         tiny_pipeline(**{"prediction_type": "sample", "channels": 4, **pipeline}).save_pretrained(tmp_path / "model")
@@ -139,10 +128,13 @@ def test_the_conditions_of_a_network(tmp_path):
 
 @pytest.mark.parametrize(
     ("given", "images", "updates"),
-    [({}, 40, 500), ({}, 400, 500), ({}, 4000, 782), ({"num_epochs": 2}, 40, 3), ({"max_train_steps": 7}, 40, 7)],
+    [({}, 40, 500), ({}, 400, 500), ({}, 4000, 782), ({"max_train_steps": 7}, 40, 7)],
 )
 def test_fine_tuning_plans_itself(tmp_path, given, images, updates):
     folder = str(folder_of_classes(tmp_path, {"apple": 1, "pear": 1}))
     config = TrainingConfig(train_data_dir=folder, pretrained_model_name_or_path="pokemon-ddpm-64", **given)
-    assert run.number_of_updates(config, images, 32) == updates
-    assert run.number_of_updates(TrainingConfig(), images, 32) == max(1000, -(-images * 100 // 32))
+    sets = [ImageSet(0, images)]
+    assert run.plan_updates(config, 1, sets) == (32, updates)
+    assert run.plan_updates(TrainingConfig(), 1, sets) == (32, max(1000, -(-images * 100 // 32)))
+    with pytest.raises(ValueError, match="A batch of 32 is too small for 40 sets with these shares."):
+        run.plan_updates(TrainingConfig(), 1, [*sets, *[ImageSet(0, 1, 0.001)] * 39])

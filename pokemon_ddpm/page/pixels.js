@@ -1,0 +1,49 @@
+// RGBA pixels of a square: where they are, and the same ones in other places.
+
+export const range = (count) => [...Array(count).keys()];
+export const sideOf = (pixels) => Math.sqrt(pixels.length / 4);
+
+/** The pixels of a square with an alpha of 0 or 255, white and transparent where colorOf(x, y) gives no color. */
+export function squareOf(side, colorOf) {
+  const pixels = new Uint8ClampedArray(4 * side * side).fill(255);
+  for (let i = 0; i < side * side; i++) {
+    const color = colorOf(i % side, Math.floor(i / side));
+    if (color) pixels.set(color, 4 * i);
+    else pixels[4 * i + 3] = 0;
+  }
+  return pixels;
+}
+
+/** The color at a place, three numbers, or null where nothing is. */
+export function colorAt(pixels, x, y) {
+  const side = sideOf(pixels), i = 4 * (y * side + x);
+  return x >= 0 && x < side && y >= 0 && y < side && pixels[i + 3] ? [pixels[i], pixels[i + 1], pixels[i + 2]] : null;
+}
+
+/** [x, y] of all opaque pixels. */
+function placesOf(pixels) {
+  const side = sideOf(pixels);
+  return range(side * side).filter((i) => pixels[4 * i + 3]).map((i) => [i % side, Math.floor(i / side)]);
+}
+
+/** The pixels in other places: from(x, y) is where that of a place comes from. */
+export const moved = (pixels, from) => squareOf(sideOf(pixels), (x, y) => colorAt(pixels, ...from(x, y)));
+
+export const mirrored = (pixels) => moved(pixels, (x, y) => [sideOf(pixels) - 1 - x, y]);
+
+/** With their box in the middle. */
+export function centered(pixels) {
+  const places = placesOf(pixels), [dx, dy] = [0, 1].map((axis) => {
+    const all = places.map((place) => place[axis]);
+    return Math.floor((sideOf(pixels) - 1 - Math.min(...all) - Math.max(...all)) / 2);
+  });
+  return moved(pixels, (x, y) => [x - dx, y - dy]);
+}
+
+/** In the middle, so many times as large, or as large as fits; see enlarged in creature.py. */
+export function grown(pixels, times) {
+  const middle = centered(pixels), side = sideOf(pixels);
+  const reach = Math.max(1, ...placesOf(middle).flat().map((each) => Math.abs(2 * each + 1 - side)));
+  const from = (each) => Math.floor((each + 0.5 - side / 2) / Math.min(times, side / reach) + side / 2);
+  return moved(middle, (x, y) => [from(x), from(y)]);
+}
