@@ -73,10 +73,9 @@ def sheet_description(
     whole = {"x": 0, "y": 0, "w": width, "h": height}
     untrimmed = {"rotated": False, "trimmed": False, "spriteSourceSize": whole}
     untrimmed |= {"sourceSize": {"w": width, "h": height}}
-    frames = []
-    for i, (name, about) in enumerate(zip(names, metadata, strict=True)):
-        place = {**whole, "x": i % columns * width, "y": i // columns * height}
-        frames.append({"filename": name, "frame": place, **untrimmed, **about})
+    places = [{**whole, "x": i % columns * width, "y": i // columns * height} for i in range(len(names))]
+    parts = zip(names, places, metadata, strict=True)
+    frames = [{"filename": name, "frame": place, **untrimmed, **about} for name, place, about in parts]
     sheet_size = {"w": columns * width, "h": -(-len(names) // columns) * height}
     meta = {"app": "pokemon-ddpm", "image": image, "format": "RGBA8888", "size": sheet_size, "scale": "1"}
     return {"frames": frames, "meta": {**meta, **of_sheet}}

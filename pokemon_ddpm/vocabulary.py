@@ -35,13 +35,10 @@ LEGENDARY = ("no", "yes")
 
 # Tags, the words for what an image shows, come from the data. A back does not show those of faces; those of the build
 # are in groups, of which every sprite has one tag each.
-FACE_TAGS = frozenset(
-    """fangs tusks beak big-mouth whiskers beard one-eye many-eyes mask cute fierce calm sad funny""".split()
-)
-BUILD_TAGS = frozenset(
-    """round bulky slender flat two-legs four-legs many-legs no-legs baby adult giant cute fierce calm sad funny flying
-    swimming standing""".split()
-)
+MOODS = "cute fierce calm sad funny"
+FACE_TAGS = frozenset(f"{MOODS} fangs tusks beak big-mouth whiskers beard one-eye many-eyes mask".split())
+BUILDS = "round bulky slender flat two-legs four-legs many-legs no-legs baby adult giant flying swimming standing"
+BUILD_TAGS = frozenset(f"{MOODS} {BUILDS}".split())
 
 # What a sprite is without another condition, of models that have these attributes.
 USUAL = {"view": "front", "finish": "normal"}
