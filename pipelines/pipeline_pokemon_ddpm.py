@@ -261,7 +261,11 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         return images.float().to(self._execution_device)  # float64 does not exist on every device
 
     def expand_conditions(
-        self, pokemon_type: Any, attributes: dict, class_embeddings: Tensor | None = None, num_images_per_type: int = 1
+        self,
+        pokemon_type: PokemonType | list[PokemonType],
+        attributes: Mapping[str, AttributeValue | list[AttributeValue]],
+        class_embeddings: Tensor | None = None,
+        num_images_per_type: int = 1,
     ) -> tuple[list[PokemonType], dict[str, list[AttributeValue]]]:
         """The type of each image, and attribute -> its value for each, by default the usual one; see `__call__`."""
         check_number("num_images_per_type", num_images_per_type, 1, MAX_IMAGES, Integral)

@@ -122,9 +122,7 @@ class TrainingConfig:
     # Autoguidance (Karras et al. 2024)
     autoguidance_from: str | None = _option(None, "Learn guidance with this worse model of the same conditions.")
     autoguidance_better: str | None = _option(None, "The better model. Default: the network at the start.")
-    autoguidance_interval: list[float] | None = _option(
-        None, "It guides from and below these shares of the timesteps. Default: 0.1 0.8."
-    )
+    autoguidance_interval: list[float] | None = _option(None, "Shares of the timesteps. Default: from 0.1, below 0.8.")
     autoguidance_scale: float = _option(2.0, "Autoguidance scale; 1 means no guidance.", low=1)
 
     # Optimization

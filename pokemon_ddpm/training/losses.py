@@ -186,13 +186,13 @@ class AutoguidanceLoss:
 
     The target is x + (w - 1) (x_better - x_worse), where x is the prediction of a frozen copy of the network: equation
     3 of Karras et al. 2024, where x_better is x, and x_worse is that of a worse model with the same conditions, such
-    as a copy that was fine-tuned on own samples (Alemohammad et al. 2024). Of the difference, the part along x is then
-    left out: it makes colors too strong (Sadat et al. 2024, η = 0). With another better model all of it counts: what
-    that has learned, but the worse one not (as sums of weights, Ilharco et al. 2023).
+    as a copy that was fine-tuned on own samples (Alemohammad et al. 2024). The better one can be another model, too.
+    Of the difference, the part along x is left out: it makes colors too strong (Sadat et al. 2024, η = 0).
 
     Above the configured timesteps the target is x itself, so that the composition of images stays as it is. It is x_0,
     that of the plain loss, below them, since guided at all timesteps colors become too strong; and for images without
     any condition, at whose prediction classifier-free guidance starts.
+    Raises ValueError or OSError if another model does not exist, or differs in more than its network.
     """
 
     def __init__(self, config: TrainingConfig, schedule: NoiseSchedule, denoiser: ConditionalDenoiser):
@@ -209,10 +209,10 @@ class AutoguidanceLoss:
         settings = pipeline.unet.config | pipeline.scheduler.config
         process = (config.prediction_type, NUM_TRAIN_TIMESTEPS, config.ddpm_beta_schedule, False)
         needed = denoiser.unet.config | dict(zip(PROCESS, process, strict=True))
-        other = [name for name in (*SHARED, *PROCESS) if settings.get(name) != needed.get(name)]
-        other += ["conditions"] * (pipeline.conditioner.vocabulary != denoiser.conditioner.vocabulary)
-        if other:
-            raise ValueError(f"--{flag} {source} differs from the model in its {', '.join(other)}.")
+        differing = [name for name in (*SHARED, *PROCESS) if settings.get(name) != needed.get(name)]
+        differing += ["conditions"] * (pipeline.conditioner.vocabulary != denoiser.conditioner.vocabulary)
+        if differing:
+            raise ValueError(f"--{flag} {source} differs from the model in its {', '.join(differing)}.")
         other = _frozen(denoiser)  # with its mixed precision
         device = self.schedule.beta.device
         other.unet, other.conditioner = pipeline.unet.to(device), pipeline.conditioner.to(device)
@@ -247,7 +247,5 @@ class AutoguidanceLoss:
         images = [self.schedule.clean(prediction, noisy, timesteps) for prediction in predictions]
         clean, worse, better = [*images, images[0]][:3]  # Without a better model it is that of the start.
         difference = (timesteps < self.high).view(-1, 1, 1, 1) * (better - worse)
-        if better is clean:
-            along, square = ((clean * other).sum(dim=(1, 2, 3), keepdim=True) for other in (difference, clean))
-            difference -= along / square * clean
-        return clean + (self.config.autoguidance_scale - 1) * difference
+        along, square = ((clean * other).sum(dim=(1, 2, 3), keepdim=True) for other in (difference, clean))
+        return clean + (self.config.autoguidance_scale - 1) * (difference - along / square * clean)

@@ -1,14 +1,18 @@
 """Scripts with tiny models, but for those of times; blind readings and creatures have files of their own."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
-from benchmarks import count_sprites, diffusion_figures
+from benchmarks import count_sprites, cut_references, diffusion_figures
 from benchmarks.release_model import extrapolate, factor, weighted_sum
+from pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.models import PLAIN_WEIGHTS
 from tests.tiny_models import tiny_pipeline
 
 
@@ -34,6 +38,31 @@ def test_diffusion_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         expected = np.maximum(alpha_bar / (1 - alpha_bar), 1e-8)
         np.testing.assert_allclose(snr.lines[row].get_ydata(), expected, rtol=1e-3)
         np.testing.assert_allclose(bits.lines[row].get_ydata(), -np.log2(1 - alpha_bar) / 2, rtol=1e-3, atol=1e-6)
+
+
+def test_cut_references(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A model of version 1 has four more channels, zero without a reference, and "no relation" in each sum."""
+    pipeline = tiny_pipeline(channels=4)
+    pipeline.save_pretrained(tmp_path / "old")
+    relations, table = torch.randn(4, 32), "tables.type_embedding.weight"
+    for part, setting in (("unet", {"reference_channels": 4}), ("conditioner", {})):
+        file, config = (tmp_path / "old" / part / name for name in (PLAIN_WEIGHTS, "config.json"))
+        weights, settings = load_file(file), json.loads(config.read_text()) | setting
+        if part == "unet":
+            weights["conv_in.weight"] = torch.cat([own := weights["conv_in.weight"], torch.randn_like(own)], dim=1)
+        else:
+            settings["vocabulary"]["relation"] = ["same", "next", "previous"]
+            weights |= {"tables.relation_embedding.weight": relations, table: weights[table] - relations[-1] / 2}
+        save_file(weights, file)
+        config.write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match="of version 1, with an input for references; benchmarks/cut_references.py"):
+        PokemonDDPMPipeline.from_pretrained(tmp_path / "old")
+    monkeypatch.setattr("sys.argv", ["", str(tmp_path / "old"), str(tmp_path / "new")])
+    cut_references.main()
+    cut = PokemonDDPMPipeline.from_pretrained(tmp_path / "new")
+    given = {"num_inference_steps": 2, "output_type": "pt"}
+    images = [one("fire", generator=torch.Generator().manual_seed(1), **given).images for one in (pipeline, cut)]
+    torch.testing.assert_close(*images, rtol=0, atol=1e-5)
 
 
 def test_release_model():

@@ -255,7 +255,7 @@ def test_between_high_and_low_noise_the_target_is_that_of_autoguidance(tmp_path,
 
 
 def test_the_better_model_can_be_given(tmp_path):
-    """x + (w - 1) (x_better - x_worse), in its interval, where x is that of the network at the start."""
+    """x + (w - 1) times the part of x_better - x_worse orthogonal to x, which is that of the network at the start."""
     better = tiny_pipeline("sample", 8)
     torch.nn.init.normal_(better.unet.conv_out.weight, std=0.3)
     better.save_pretrained(tmp_path / "better")
@@ -267,7 +267,7 @@ def test_the_better_model_can_be_given(tmp_path):
     noisy, target, clean, other = guided(loss, batch, denoiser, worse, torch.ones(5))
     given = (noisy, batch.timesteps, batch.labels, batch.augmentation)
     difference = ConditionalDenoiser(better.unet, better.conditioner)(*given).detach() - other
-    target[:4] += 2 * difference[:4]  # above its timesteps it is x
+    target[:4] += 2 * across(difference, clean)[:4]  # above its timesteps it is x
     torch.testing.assert_close(loss.target(noisy, batch).double(), target, rtol=1e-3, atol=1e-5)
 
 
