@@ -3,8 +3,9 @@
 python benchmarks/free_creatures.py path/to/free-creatures path/to/tags/free-creatures.csv outputs/free
 
 `native` has the images in their own pixels, `enlarged` those of 2x2 and 3x3 blocks, or reduced: to be seen only where
-noise hides them (`other_data` in docs/training.md). Images are under CC0, CC BY, OGA BY or MIT; with --share_alike
-also under CC BY-SA. Color and size are what an image shows: the color name of most pixels, and its longer side.
+noise hides them (`other_data` in docs/training.md). Images are under CC0, CC BY, OGA BY or MIT. With --share_alike,
+for a model of these alone, also under CC BY-SA; then the collection's sources are the classes, and there are more
+conditions: color and size are what an image shows, the color name of most pixels and its longer side.
 """
 
 import argparse
@@ -21,7 +22,8 @@ from pokemon_ddpm.pipelines.sprite_preprocessing import oklab
 from pokemon_ddpm.vocabulary import COLORS, SIZES
 
 FREE, SHARE_ALIKE = ("CC0", "CC BY ", "OGA BY ", "MIT"), ("CC BY-SA ",)
-COLUMNS = ("file_name", "creature", "source", "view", "tags", "color", "size", "element", "scale")
+COLUMNS = ("file_name", "creature", "source", "view", "tags")
+OWN_COLUMNS = ("file_name", "creature", "label", "view", "tags", "color", "size", "element", "scale")
 # What the names of colors mean, in the order of COLORS, and the sides in pixels at which the next size begins.
 SHADES = "#282830 #4878c8 #805030 #888890 #48a048 #e890b8 #8850a8 #c83830 #e8e8e8 #e8c840".split()
 SIDES = (36, 44, 52, 59)
@@ -83,7 +85,8 @@ def main() -> None:
         credits[row["source"], row["author"], row["license"]] += 1
     for kind, table in tables.items():
         with (arguments.output / kind / "metadata.csv").open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([COLUMNS, *table])
+            columns = OWN_COLUMNS if arguments.share_alike else COLUMNS
+            csv.writer(file, lineterminator="\n").writerows([columns, *(row[: len(columns)] for row in table)])
         print(f"{kind}: {len(table)} images of {len({row[1] for row in table})} lines")
     lines = [f"| {' | '.join(key)} | {count} |" for key, count in sorted(credits.items())]
     head = ["| source | authors | license | images |", "|---|---|---|---:|"]
