@@ -23,12 +23,11 @@ from pokemon_ddpm.vocabulary import COLORS, SIZES
 
 FREE, SHARE_ALIKE = ("CC0", "CC BY ", "OGA BY ", "MIT"), ("CC BY-SA ",)
 COLUMNS = ("file_name", "creature", "source", "view", "tags")
-OWN_COLUMNS = ("file_name", "creature", "label", "view", "tags", "color", "size", "element", "scale")
+OWN_COLUMNS = ("file_name", "creature", "label", "view", "tags", "color", "size", "element")
 # What the names of colors mean, in the order of COLORS, and the sides in pixels at which the next size begins.
 SHADES = "#282830 #4878c8 #805030 #888890 #48a048 #e890b8 #8850a8 #c83830 #e8e8e8 #e8c840".split()
 SIDES = (36, 44, 52, 59)
 OUTLINE = 0.3  # the lightness below which a pixel is an outline, or black
-SCALES = {"1": "native", "2": "double", "3": "triple"}
 
 
 def may_use(license: str, names: tuple[str, ...]) -> bool:
@@ -80,7 +79,7 @@ def main() -> None:
         (arguments.output / kind).mkdir(parents=True, exist_ok=True)
         shutil.copyfile(arguments.collection / row["file_name"], arguments.output / kind / file)
         element = row["types"].split()[0] if row["types"] else ""
-        shown = (*appearance(arguments.collection / row["file_name"]), element, SCALES.get(row["scale"], "reduced"))
+        shown = (*appearance(arguments.collection / row["file_name"]), element)
         tables[kind].append([file, row["line"], row["source"], row["view"], words, *shown])
         credits[row["source"], row["author"], row["license"]] += 1
     for kind, table in tables.items():
