@@ -49,10 +49,10 @@ class Problems:
     """Collects what is wrong, to report all of it at once."""
 
     def __init__(self) -> None:
-        self.found: list[str] = []
+        self.lines: list[str] = []
 
     def add(self, place: str, complaint: object) -> None:
-        self.found.append(printable(f"{place}: {complaint}"))
+        self.lines.append(printable(f"{place}: {complaint}"))
 
     @contextlib.contextmanager
     def caught(self, place: str) -> Iterator[None]:
@@ -64,9 +64,9 @@ class Problems:
 
     def check(self, source: object) -> None:
         """Raises SpriteDataError, which names the first 20, one a line, if there are problems."""
-        if self.found:
-            headline, more = f"{source}: {len(self.found)} unusable. Repair or remove them:", self.found[MAX_LISTED:]
-            shown = [headline, *self.found[:MAX_LISTED], *[f"... and {len(more)} more"] * bool(more)]
+        if self.lines:
+            headline, more = f"{source}: {len(self.lines)} unusable. Repair or remove them:", self.lines[MAX_LISTED:]
+            shown = [headline, *self.lines[:MAX_LISTED], *[f"... and {len(more)} more"] * bool(more)]
             raise SpriteDataError("\n  ".join(shown))
 
 
