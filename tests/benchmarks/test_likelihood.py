@@ -34,7 +34,7 @@ def test_all_terms_of_white_images(prediction: float, s: float, monkeypatch: pyt
     """If always the same image is predicted, no term depends on the noise; samples are s times the images."""
     data = SpriteTensors(torch.full((4, 3, 8, 8), 255, dtype=torch.uint8), {"type": torch.tensor([[0, 18]] * 4)})
     monkeypatch.setattr("benchmarks.likelihood.NUM_TIMESTEPS", T - 1)
-    found = likelihood.bits_per_dim(model(lambda noisy: torch.full_like(noisy, s * prediction), s), data)
+    bits = likelihood.bits_per_dim(model(lambda noisy: torch.full_like(noisy, s * prediction), s), data)
     mean = min(prediction, 1.0)
     bar = [(1 - BETA) ** (t + 1) for t in range(T)]
     variance = [(1 - bar[t - 1]) / (1 - bar[t]) * BETA for t in range(1, T)]  # of the posterior
@@ -44,8 +44,8 @@ def test_all_terms_of_white_images(prediction: float, s: float, monkeypatch: pyt
     between = 0.5 * s**2 * (1 - mean) ** 2 * sum(weights) / math.log(2)
     prior = 0.5 * (bar[-1] * (s**2 - 1) - math.log(1 - bar[-1])) / math.log(2)
     expected = {"bound": prior + between + decoder, "L_T": prior, "L_1 to L_{T-1}": between, "L_0": decoder}
-    assert {name: part["value"] for name, part in found.items()} == pytest.approx(expected, rel=1e-4)
-    assert found["bound"]["high"] - found["bound"]["low"] < 1e-9 and found["bound"]["n"] == 4
+    assert {name: part["value"] for name, part in bits.items()} == pytest.approx(expected, rel=1e-4)
+    assert bits["bound"]["high"] - bits["bound"]["low"] < 1e-9 and bits["bound"]["n"] == 4
 
 
 def test_sampled_terms_are_one_of_each_part_and_add_up_to_all_terms_on_average():

@@ -22,10 +22,10 @@ def test_ranks_are_within_types_and_not_by_size():
     types = ["fire" if i < 40 else "ice" for i in range(60)]
     requests = [SpriteRequest(i, (name,)) for i, name in enumerate(types)]
     real = SpriteTensors(sprites, {"type": torch.tensor([[TYPES.index(name), 0] for name in types])})
-    found = rank_samples.ranks(merit - 50 * size, sprites, requests, real, load_features(), np.zeros(60, int))
-    assert abs(np.corrcoef(found, size)[0, 1]) < 0.1 and np.corrcoef(found, merit)[0, 1] > 0.8
+    ranks = rank_samples.ranks(merit - 50 * size, sprites, requests, real, load_features(), np.zeros(60, int))
+    assert abs(np.corrcoef(ranks, size)[0, 1]) < 0.1 and np.corrcoef(ranks, merit)[0, 1] > 0.8
     for name, count in (("fire", 40), ("ice", 20)):
-        assert np.allclose(np.sort(found[[other == name for other in types]]), (np.arange(count) + 0.5) / count)
+        assert np.allclose(np.sort(ranks[[other == name for other in types]]), (np.arange(count) + 0.5) / count)
 
 
 def test_both_sets_are_data_for_training(tmp_path, sprites_dir, monkeypatch):

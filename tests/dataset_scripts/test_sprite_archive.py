@@ -81,7 +81,7 @@ BAD_ARCHIVES: dict[str, tuple[Spoil, list[str]]] = {
 BAD_IN_ZIP = ("no pokedex", "no images", "huge pokedex", "garbage", "a huge file")  # read otherwise
 
 
-@pytest.mark.parametrize("name", [*BAD_ARCHIVES, *(f"{each}, as .zip" for each in BAD_IN_ZIP)])
+@pytest.mark.parametrize("name", [*BAD_ARCHIVES, *(f"{name}, as .zip" for name in BAD_IN_ZIP)])
 def test_bad_archives_are_refused(name: str, small: Path, tmp_path: Path, cache: Path) -> None:
     name, _, zipped = name.partition(", as ")
     spoil, parts = BAD_ARCHIVES[name]
