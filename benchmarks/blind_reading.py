@@ -210,11 +210,10 @@ def summary(verdicts: list[dict[str, Any]], columns: dict[str, Callable[[dict], 
             count = len(columns)
             averages = np.column_stack([averages[:, :count], np.exp(entropy(averages[:, count:], axis=1))])
         low, high = np.quantile(averages[1:], [0.025, 0.975], axis=0)
-        cells = [
-            f"{mean:{form}} ({a:{form}} to {b:{form}})"
-            for name, mean, a, b in zip(names, averages[0], low, high, strict=True)
-            for form in [".2f" if name in ("quality", "different", "wish", "bodies") else ".0%"]
-        ]
+        cells = []
+        for name, mean, a, b in zip(names, averages[0], low, high, strict=True):
+            form = ".2f" if name in ("quality", "different", "wish", "bodies") else ".0%"
+            cells.append(f"{mean:{form}} ({a:{form}} to {b:{form}})")
         lines.append(f"| {setting} | {len(of_file)}, {sum(map(len, of_file.values()))} | {' | '.join(cells)} |")
     return lines
 

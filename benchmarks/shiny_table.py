@@ -34,7 +34,9 @@ def pairs_of(data: SpriteTensors, column: str, view: str, finish: str = "normal"
         if look == [VIEWS.index("front"), FINISHES.index("normal")]:
             fronts[form].append((game, frame, row))
     for target, (form, game, frame, *look, wanted) in enumerate(sprites):
-        for of_game, of_frame, row in fronts[wanted] if look == [VIEWS.index(view), FINISHES.index(finish)] else ():
+        if look != [VIEWS.index(view), FINISHES.index(finish)]:
+            continue
+        for of_game, of_frame, row in fronts[wanted]:
             pair = (of_game != game, of_frame != frame, game, row, target)
             best[form] = min(pair, best.get(form, pair))
     return torch.tensor([best[form][3:] for form in sorted(best)], dtype=torch.int64).view(-1, 2).unbind(dim=1)

@@ -32,7 +32,7 @@ from pokemon_ddpm.ranking import BODY, VERDICTS, WEIGHTS, SpriteRanker, read_ran
 
 TYPES_PER_BATCH, ROW = 2, 8  # sprites of one type
 TABLES = ("view", "color", "shape", "size", "type")
-PUT_BACK = ("type",)  # which learn along, but are put back, since they were recognized less often
+PUT_BACK = ("type",)  # These learn along, but are put back: what they say was recognized less often.
 MATCHED = ("color", "shape")
 # Weights in the reward, beside that of the verdicts, which is 1.
 MATCH, BODIES, OVERLAP, KERNEL = 0.6, 1.0, 8.0, 5.0

@@ -72,7 +72,7 @@ class Problems:
 
 def expand(path: str | Path) -> Path:
     """The path with `~` and `~user` replaced by the home folder, if there is such a user."""
-    return Path(os.path.expanduser(path))  # that of Path raises RuntimeError
+    return Path(os.path.expanduser(path))  # `Path.expanduser` raises RuntimeError for an unknown user.
 
 
 def read_csv(content: bytes) -> tuple[list[str], list[dict[str, str]]]:

@@ -124,10 +124,11 @@ def complete_folder(folder: Path, pipeline: "HubMixin") -> None:
     for file in [folder / INDEX_FILE, *folder.glob("*/*.json")]:
         config = json.loads(file.read_text(encoding="utf-8")) | (changes if file.name == INDEX_FILE else {})
         config.pop("_name_or_path", None)  # a path on this machine
-        config.pop("_defaults", None)  # which are in model_index.json
+        config.pop("_defaults", None)  # They are in model_index.json.
         if file.parent.name == "conditioner":
             config[LICENSE_KEY] = pipeline.license
-        is_sorted = file.name != INDEX_FILE  # as diffusers saves it, so that a model saved again has the same bytes
+        # diffusers sorts all but the index: so a model that is saved again has the same bytes.
+        is_sorted = file.name != INDEX_FILE
         file.write_text(json.dumps(config, indent=2, sort_keys=is_sorted) + "\n", encoding="utf-8")
 
 
@@ -217,7 +218,7 @@ class HubMixin:
             for path in [path for pattern in (*CODE_FILES, *WEIGHTS_FILES) for path in folder.glob(pattern)]:
                 path.unlink()
             files = [path.relative_to(made) for path in sorted(made.rglob("*")) if path.is_file()]
-            for file in sorted(files, key=lambda file: file.name == INDEX_FILE):  # which is the last
+            for file in sorted(files, key=lambda file: file.name == INDEX_FILE):  # The index comes last.
                 (folder / file).parent.mkdir(exist_ok=True)
                 os.replace(made / file, folder / file)
 

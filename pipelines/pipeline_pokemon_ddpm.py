@@ -286,8 +286,8 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             if is_set and all(isinstance(word, str) for word in value):
                 value = tuple(value)  # one set, for all images
             for_types = one_each(name, value, len(types), entry=argument)
-            used = [defaults.get(name) if given is None else given for given in for_types]
-            values[name] = [value for value in used for _ in range(num_images_per_type)]
+            used = [defaults.get(name) if own is None else own for own in for_types]
+            values[name] = [own for own in used for _ in range(num_images_per_type)]
         return [kind for kind in types for _ in range(num_images_per_type)], values
 
     def encode_conditions(self, types: list, values: dict, generators: Sequence[torch.Generator] = ()) -> Tensor:
@@ -321,7 +321,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         changed = (callback(self, i, t, {name: tensors[name] for name in names}) or {}).get("latents", latents)
         if changed is not latents:
             self.scheduler.last_sample = None  # from which UniPC's corrector would undo the change
-        if self._guidance_scale is not before:  # as diffusers', which have no guidance below 1
+        if self._guidance_scale is not before:  # diffusers' own callbacks mean no guidance by a scale below 1
             check_number("guidance_scale", self._guidance_scale, -MAX_SCALE, MAX_SCALE)
             scale = max(1.0, self._guidance_scale)
         return changed.to(latents), scale

@@ -64,7 +64,7 @@ def check_vocabulary(vocabulary: Mapping[str, Sequence[str]]) -> None:
         if len(values) > MAX_VALUES:
             raise ValueError(f"There are {len(values):,} {what}, but at most {MAX_VALUES:,} are possible.")
         space = " " * (attribute == TAGS)  # between tags
-        forms = [unicodedata.normalize("NFC", value).lower() for value in values]  # as `_position` compares them
+        forms = [unicodedata.normalize("NFC", value).lower() for value in values]  # `_position` compares these.
         unusable = {form for form, count in Counter(forms).items() if count > 1} | {"", *reserved}
         wrong = []
         for value, form in zip(values, forms, strict=True):

@@ -60,8 +60,9 @@ def parts_of_stage(stage: int, pipeline: PokemonDDPMPipeline) -> list[Part]:
     """The sprites of a stage that a model knows, each after what it is made from: both views, normal and shiny."""
     front, back, known = f"{stage}-front", f"{stage}-back", pipeline.conditioner.vocabulary
     views, finishes = (("front", *known.get("view", ())), ("normal", *known.get("finish", ())))
+    before = (f"{stage - 1}-front", "next") if stage > 1 else (None, None)
     parts = [
-        Part(stage, "front", "normal", *((f"{stage - 1}-front", "next") if stage > 1 else (None, None))),
+        Part(stage, "front", "normal", *before),
         Part(stage, "front", "shiny", front, "same"),
         Part(stage, "back", "normal", front, "same"),
         Part(stage, "back", "shiny", back, "same"),
@@ -84,7 +85,8 @@ class CreatureSettings:
         return [part for stage in range(1, self.stages + 1) for part in parts_of_stage(stage, pipeline)]
 
     def type_of(self, part: Part) -> PokemonType:
-        return [self.pokemon_type, *self.stage_types][: part.stage][-1]
+        types = [self.pokemon_type, *self.stage_types]
+        return types[min(part.stage, len(types)) - 1]
 
     def conditions(self, part: Part, pipeline: PokemonDDPMPipeline) -> dict[str, str]:
         """The attributes of a sprite, of those that the model knows."""
@@ -152,7 +154,7 @@ def _samples(
         arguments |= {"image": [enlarged(before)] * len(seeds), "strength": NEXT_STRENGTH}
     if part.relation != "same":
         return pipeline(types, **conditions, **arguments).images
-    conditions = {**pipeline.config.default_conditions, **conditions}  # which embeddings have to have
+    conditions = {**pipeline.config.default_conditions, **conditions}  # `encode` adds none
     values = {name: [value] * len(seeds) for name, value in conditions.items()}
     ends = (pipeline.conditioner.encode(types, **values | view) for view in ({"view": [ANY] * len(seeds)}, {}))
     mirrored = [before.transpose(Image.Transpose.FLIP_LEFT_RIGHT)] * len(seeds)
@@ -229,9 +231,10 @@ def generate_creature(
         images |= sprites
         yield from sprites
     frames = {f"{name}.png": image for name, image in images.items()}
-    for name, image in images.items() if idle else ():
-        frames[f"{name}-idle.png"] = second = squash(image)
-        save_animation([image, second], folder / f"{name}.gif", IDLE_MS, IDLE_MS, IDLE_SCALE)
+    if idle:
+        for name, image in images.items():
+            frames[f"{name}-idle.png"] = second = squash(image)
+            save_animation([image, second], folder / f"{name}.gif", IDLE_MS, IDLE_MS, IDLE_SCALE)
     metadata = []
     for part in parts:
         condition = {"type": creature.type_of(part), **creature.conditions(part, pipeline)}

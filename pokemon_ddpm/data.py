@@ -153,12 +153,11 @@ def join(parts: Sequence[SpriteTensors], sources: Sequence[str]) -> SpriteTensor
         named.append(part)
     vocabulary: dict[str, list[str]] = {"type": [*named[0].type_names]}
     for part in named:
-        own = [name for name in part.type_names if name not in (*vocabulary["type"], ONE_CLASS)]
-        vocabulary["type"] += own
-        for name, own in part.vocabulary.items():
+        vocabulary["type"] += [name for name in part.type_names if name not in (*vocabulary["type"], ONE_CLASS)]
+        for name, values in part.vocabulary.items():
             if name in part.labels and name != "type":
-                values = vocabulary.setdefault(name, [])
-                values += [value for value in own if value not in values]
+                known = vocabulary.setdefault(name, [])
+                known += [value for value in values if value not in known]
     if TAGS in vocabulary:
         vocabulary[TAGS].sort()
     check_vocabulary({name: values for name, values in vocabulary.items() if name != TAGS})  # rare tags are left out
@@ -166,8 +165,9 @@ def join(parts: Sequence[SpriteTensors], sources: Sequence[str]) -> SpriteTensor
     labels = {}
     for name in sorted({name for part in named for name in part.labels}):
         example = next(part.labels[name] for part in named if name in part.labels)
-        unknown = {len(part): example.new_full((len(part), *example.shape[1:]), -1) for part in named}
-        labels[name] = torch.cat([part.labels.get(name, unknown[len(part)]) for part in named])
+        unknown = [example.new_full((len(part), *example.shape[1:]), -1) for part in named]
+        columns = [part.labels.get(name, ids) for part, ids in zip(named, unknown, strict=True)]
+        labels[name] = torch.cat(columns)
     images = torch.cat([part.images for part in named])
     own_values = {name: values for part in named for name, values in part.own_values.items()}
     return SpriteTensors(images, labels, named[0].type_names, own_values)
@@ -235,7 +235,10 @@ def _check_metadata(path: str) -> None:
         with suppress(Exception):  # datasets says what is wrong
             folder = Path(snapshot_download(path, repo_type="dataset", allow_patterns=names))
     for file in (folder / name for name in names if (folder / name).is_file()):
-        read_card(file) if file.name == CARD_FILE else check_file(file, MAX_METADATA)
+        if file.name == CARD_FILE:
+            read_card(file)
+        else:
+            check_file(file, MAX_METADATA)
 
 
 def sprite_tensors(
@@ -271,7 +274,7 @@ def sprite_tensors(
 def tag_labels(tags: Sequence[Sequence[str]]) -> tuple[torch.Tensor, tuple[str, ...]]:
     """Whether each image has each tag, bool (N, V), and the sorted tags; ValueError if they would fill the memory."""
     tags = [["-".join(tag.lower().split()) for tag in own or () if tag and tag.strip()] for own in tags]
-    positions = {tag: number for number, tag in enumerate(sorted({tag for own in tags for tag in own}))}
+    positions = {tag: number for number, tag in enumerate(sorted(set().union(*tags)))}
     if len(tags) * len(positions) > MAX_TAG_LABELS:
         counts = f"{len(positions):,} different tags of {len(tags):,} images"
         raise ValueError(f"{counts} are too many; leave out long texts.")
@@ -303,7 +306,7 @@ def _class_folder_tensors(folder: Path, split: str, resolution: int, mode: str) 
     listed = list_class_folder(folder, problems)
     left_out = {"files that are no images": listed.ignored, "columns that are no attributes": listed.unused}
     for kind, names in left_out.items():
-        if names and split == "train":  # with which each line is logged once
+        if names and split == "train":  # so that each line is logged only once
             some = printable(", ".join(names[:MAX_LISTED]))
             logging.getLogger(__name__).warning(f"{folder}: {len(names)} {kind} are ignored: {some}")
     images, usable = [], []

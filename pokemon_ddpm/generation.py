@@ -40,8 +40,8 @@ class SpriteRequest:
     pokemon_type: PokemonType = None
     attributes: Mapping[str, AttributeValue] = field(default_factory=dict)  # other ones, such as {"color": "red"}
     number: int | None = None
-    sketch: str | None = None  # that it begins from, one of `SKETCHES`
-    strength: float = SKETCH_STRENGTH  # with which it does, as of the pipeline's `image`
+    sketch: str | None = None  # what the sampling begins from, one of `SKETCHES`
+    strength: float = SKETCH_STRENGTH  # of the noise on the sketch, as of the pipeline's `image`
 
     @property
     def name(self) -> str:
@@ -120,7 +120,7 @@ class GenerationSettings:
     guidance_scale: float | None = None
     dtype: str = "float32"  # of the weights
     chunk_size: int = CHUNK_SIZE  # see `generate`
-    weights_digest: str | None = None  # that the model's weights must have; None for any
+    weights_digest: str | None = None  # of the weights that the model must have; None for any
     transparent: bool | None = None  # whether the background is transparent, otherwise it is white
     palette: int | None = None  # number of colors to reduce to
     min_fragment: int | None = None  # parts of a sprite with fewer pixels are removed

@@ -44,7 +44,7 @@ POSSIBLE = {
 
 def locate_model(model: str) -> str:
     """The folder of a released model for its name, unless there is a folder of that name; otherwise `model` itself."""
-    if os.path.exists(model):  # that of Path raises OSError for a long name
+    if os.path.exists(model):  # `Path.exists` raises OSError for a long name.
         return model
     released = {file.parent.name: str(file.parent) for file in RELEASED.glob("*/model_index.json")}
     return released.get(model, model)
@@ -202,7 +202,7 @@ def _check_network(kind: type[Any], config: dict[str, Any], shapes: dict[str, li
     """Compares a configuration with its weights, before anything is as large as a stranger wants it."""
     remedy = "benchmarks/cut_references.py removes it"
     require(not config.get("reference_channels"), f"it is of version 1, with an input for references; {remedy}.")
-    with torch.device("meta"), torch.no_grad():  # which needs no memory
+    with torch.device("meta"), torch.no_grad():  # There, tensors need no memory.
         network = kind.from_config(config).eval()
         network.load_state_dict({name: torch.empty(shape) for name, shape in shapes.items()})
         if kind is not SpriteConditioner:

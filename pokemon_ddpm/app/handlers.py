@@ -76,10 +76,14 @@ def controls(models: Models, settings: Mapping[str, Any]) -> dict[str, dict[str,
     """Setting, or "attributes" for all -> arguments of its Gradio component, if they depend on the chosen model."""
     pipeline, arguments = models[settings["model"]], {}
     for name, (values, first) in offered(models, settings["model"]).items():
-        kept = values if name in SETTINGS else [value for value in values if value != ANY]  # as what a model lacked is
+        # What the model before lacked is "any"; then this model's own first value is chosen.
+        kept = values if name in SETTINGS else [value for value in values if value != ANY]
         chosen, is_set = settings[name], isinstance(first, list)
-        value = [tag for tag in chosen if tag in kept] if is_set else chosen if chosen in kept else first
-        arguments[name] = {"choices": values, "value": value, "visible": len(values) > 1, "multiselect": is_set}
+        if is_set:
+            chosen = [tag for tag in chosen if tag in kept]
+        elif chosen not in kept:
+            chosen = first
+        arguments[name] = {"choices": values, "value": chosen, "visible": len(values) > 1, "multiselect": is_set}
     shown = [options["visible"] for name, options in arguments.items() if name not in SETTINGS]
     arguments["attributes"] = {"visible": any(shown)}
     arguments["pokemon_type"]["label"] = "Type" if pipeline.conditioner.has_types else "Class"

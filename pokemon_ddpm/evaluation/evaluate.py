@@ -193,7 +193,8 @@ def share_text(share: float) -> str:
 
 def digits(value: float) -> str:
     """Three decimals below 0.1, two below 10, then one."""
-    return f"{value:.{3 if abs(value) < 0.1 else 2 if abs(value) < 10 else 1}f}"
+    places = 3 if abs(value) < 0.1 else 2 if abs(value) < 10 else 1
+    return f"{value:.{places}f}"
 
 
 def estimate(metric: Numbers | None, text: Callable[[float], str] = digits) -> str:

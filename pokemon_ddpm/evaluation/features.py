@@ -105,7 +105,7 @@ def load_features(folder: str | Path = RELEASED_FEATURES, device: str | torch.de
         if sum(max(1, depth) for depth in config["backbone"]["depths"]) > MAX_LAYERS:
             raise ValueError(f"it has more than {MAX_LAYERS} layers.")
         weights = load_file(folder / WEIGHTS_FILE)
-        with torch.device("meta"):  # where networks that are larger than the weights need no memory
+        with torch.device("meta"):  # There, a network that is larger than the weights needs no memory.
             SpriteFeatures(**config).load_state_dict({name: values.to("meta") for name, values in weights.items()})
         network = SpriteFeatures(**config)
         network.load_state_dict(weights)

@@ -91,7 +91,7 @@ def kid(samples: Tensor, reference: Tensor, seed: int = 0) -> Estimate:
     blocks = max(1, min(KID_BLOCKS, smaller // KID_BLOCK_SIZE))
     size, values = smaller // blocks, np.empty((KID_DIVISIONS, blocks))
     for division, of_blocks in enumerate(values):
-        own_seed = (seed * KID_DIVISIONS + division) % 2**63  # as large as a generator takes
+        own_seed = (seed * KID_DIVISIONS + division) % 2**63  # A generator takes no larger one.
         for block, pair in enumerate(disjoint_blocks(samples, reference, blocks, size, own_seed)):
             result = kid_features_to_metric(*pair, kid_subsets=1, kid_subset_size=size, verbose=False)
             of_blocks[block] = result[KEY_METRIC_KID_MEAN]

@@ -167,9 +167,9 @@ def write_space(folder: Path, model: str | None = None, own_classes: bool = Fals
     (license_file,) = [file for file in licenses if file.parent.name in ("licenses", "")]  # others are of models
     (folder / LICENSE_FILE).write_text(license_file.read_text("utf-8"), "utf-8")
     # Of the released models a Space has those that the app offers, or the one that ranks samples of Pokémon.
-    unused = ["released"] if own_classes else ["wesnoth-*", "pokemon-ddpm-64"] if model else ["wesnoth-ddpm-64"]
-    ignored = shutil.ignore_patterns("__pycache__", ".*", *unused)
-    for part in ("", "pipelines", "dataset_scripts"):  # which are not in one folder in a clone
+    unused = ["wesnoth-*", "pokemon-ddpm-64"] if model else ["wesnoth-ddpm-64"]
+    ignored = shutil.ignore_patterns("__pycache__", ".*", *(["released"] if own_classes else unused))
+    for part in ("", "pipelines", "dataset_scripts"):  # In a clone these are not in one folder.
         home = importlib.import_module(f"{PACKAGE}.{part}".rstrip(".")).__path__[0]
         shutil.copytree(home, folder / PACKAGE / part, ignore=ignored, dirs_exist_ok=True)
 

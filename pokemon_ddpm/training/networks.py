@@ -198,7 +198,8 @@ def _take_over(conditioner: SpriteConditioner, trained: SpriteConditioner) -> No
         table[len(values) :] = old[len(known) :]  # none and any
     for name in [name for name in old_tables if name not in tables]:
         known = trained.vocabulary[name]
-        usual = known.index(USUAL[name]) if USUAL.get(name) in known else 0 if name == SOURCE else -1
+        unknown = 0 if name == SOURCE else -1
+        usual = known.index(USUAL[name]) if USUAL.get(name) in known else unknown
         tables["type"] += old_tables[name][usual] / 2  # there are two slots
     augmentation, old = conditioner.augmentation_embedding, trained.augmentation_embedding
     if old is not None and old.in_features in (MIRROR.start, AUGMENTATION_DIM):  # earlier versions had more kinds
