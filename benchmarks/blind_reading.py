@@ -188,13 +188,15 @@ def read_verdicts(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, An
     return singles, rows
 
 
-def summary(verdicts: list[dict[str, Any]], columns: dict[str, Callable[[dict], float]], seed: int = 0) -> list[str]:
+def summary(
+    verdicts: list[dict[str, Any]], columns: dict[str, Callable[[dict[str, Any]], float]], seed: int = 0
+) -> list[str]:
     """Lines of a table in Markdown: the means of columns, for each setting, with 95 % intervals.
 
     The mean over readers comes first, so that every sprite or row counts once; these are resampled. Columns are name
     -> value of a verdict; of sprites there is also "bodies", the effective number of bodies.
     """
-    files: dict[str, dict[str, list]] = defaultdict(lambda: defaultdict(list))
+    files: dict[str, dict[str, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
     for verdict in verdicts:
         bodies = [verdict["body"] == name for name in SEEN_BODIES] if "body" in verdict else []
         files[verdict["setting"]][verdict["file"]].append([*(column(verdict) for column in columns.values()), *bodies])

@@ -36,7 +36,9 @@ from pokemon_ddpm.ranking import ranker_for
 STAGES = 3  # of a creature
 
 
-def over_lines(values: torch.Tensor, lines: torch.Tensor, average: Callable = np.mean) -> Estimate:
+def over_lines(
+    values: torch.Tensor, lines: torch.Tensor, average: Callable[[np.ndarray], float] = np.mean
+) -> Estimate:
     """The average of values (K,), with the percentile interval of `line_resamples` of their lines, int64 (K,)."""
     values, lines = values.double().numpy(), lines.numpy()
     low, high = np.quantile([average(values[rows]) for rows in line_resamples(lines, seed=0)], [TAIL, 1 - TAIL])

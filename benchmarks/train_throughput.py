@@ -170,7 +170,7 @@ def median_and_range(values: Sequence[float], digits: int) -> str:
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
-def markdown(turns: dict[str, dict[str, list[dict]]], options: argparse.Namespace) -> str:
+def markdown(turns: dict[str, dict[str, list[dict[str, Any]]]], options: argparse.Namespace) -> str:
     """The report, of precision -> method -> its turns."""
     lines = [
         f"{options.model_config_name_or_path}, {options.resolution}x{options.resolution}, batch "

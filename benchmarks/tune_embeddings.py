@@ -15,7 +15,7 @@ Then the embedding of "back" is learned from the verdict on backs, sampled from 
 
 import argparse
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +130,9 @@ class FrontReward:
         return reward - OVERLAP * mean_overlap(latents) - KERNEL * alike, score
 
 
-def learn(parameters: list[torch.nn.Parameter], steps: int, rate: float, reward: Any) -> None:
+def learn(
+    parameters: list[torch.nn.Parameter], steps: int, rate: float, reward: Callable[[], tuple[Tensor, Tensor]]
+) -> None:
     """Ascends the gradient of `reward()`, a number and what to show of it, with a falling rate."""
     optimizer, shown = torch.optim.Adam(parameters, lr=rate), []
     schedule = torch.optim.lr_scheduler.LambdaLR(

@@ -11,7 +11,9 @@ def slerp(a: torch.Tensor, b: torch.Tensor, weight: float) -> torch.Tensor:
     return (((1 - weight) * angle).sin() * a + (weight * angle).sin() * b) / angle.sin()
 
 
-def interpolate(pipeline: PokemonDDPMPipeline, types: tuple, seeds: tuple[int, int], steps: int) -> list[Image.Image]:
+def interpolate(
+    pipeline: PokemonDDPMPipeline, types: tuple[str, str], seeds: tuple[int, int], steps: int
+) -> list[Image.Image]:
     """The sprites on the way from the first type and seed to the second ones, with their ends."""
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     ends = []

@@ -51,7 +51,7 @@ def is_number(value: Any, low: float, high: float = math.inf, kind: type[Any] = 
     return isinstance(value, kind) and not isinstance(value, bool) and low <= value <= high
 
 
-def check_number(name: str, value: Any, low: float, high: float, kind: type = Real) -> None:
+def check_number(name: str, value: Any, low: float, high: float, kind: type[Any] = Real) -> None:
     """Raises ValueError unless `is_number`."""
     if not is_number(value, low, high, kind):
         word = "whole number" if kind is Integral else "number"

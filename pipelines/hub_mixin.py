@@ -132,7 +132,7 @@ def complete_folder(folder: Path, pipeline: "HubMixin") -> None:
         file.write_text(json.dumps(config, indent=2, sort_keys=is_sorted) + "\n", encoding="utf-8")
 
 
-def _save_code(folder: Path, source: type | Path) -> str:
+def _save_code(folder: Path, source: type[Any] | Path) -> str:
     """Saves the file of a class, and those that it imports, under names with their digests; returns the first name.
 
     diffusers loads the code of all models into one package, where each name must be that of one content.

@@ -29,8 +29,9 @@ from .sampling import (
 )
 from .sprite_preprocessing import model_pixels
 
-PokemonType = str | int | tuple | Mapping | None
+PokemonType = str | int | tuple[str | int, ...] | Mapping[Any, float] | None
 AttributeValue = str | bool | Sequence[str] | None
+Callback = Callable[[Any, int, Tensor, dict[str, Tensor]], dict[str, Tensor] | None]
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 CALLBACK_TENSORS = ("latents", "pred_original_sample", "prompt_embeds")  # the last is diffusers' name of embeddings
@@ -108,7 +109,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         class_embeddings: Tensor | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
-        callback_on_step_end: Callable[[Any, int, int, dict], dict | None] | None = None,
+        callback_on_step_end: Callback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         class_labels: PokemonType | list[PokemonType] = None,
         **attributes: AttributeValue | list[AttributeValue],
@@ -290,7 +291,12 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             values[name] = [own for own in used for _ in range(num_images_per_type)]
         return [kind for kind in types for _ in range(num_images_per_type)], values
 
-    def encode_conditions(self, types: list, values: dict, generators: Sequence[torch.Generator] = ()) -> Tensor:
+    def encode_conditions(
+        self,
+        types: Sequence[PokemonType],
+        values: dict[str, list[AttributeValue]],
+        generators: Sequence[torch.Generator] = (),
+    ) -> Tensor:
         """The class embeddings (N, D) of what `expand_conditions` returns.
 
         With the generators of the images, attributes that are not given are drawn by their seeds into `values`, see
@@ -314,7 +320,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         return timesteps[start:], self.scheduler.add_noise(clean, noise, timesteps[start : start + 1])
 
     def _call_back(
-        self, callback: Callable, i: int, t: Tensor, tensors: dict, names: Sequence[str], scale: float
+        self, callback: Callback, i: int, t: Tensor, tensors: dict[str, Tensor], names: Sequence[str], scale: float
     ) -> tuple[Tensor, float]:
         """The sample and the guidance scale after a callback, which may return another sample and set a scale."""
         latents, before = tensors["latents"], self._guidance_scale

@@ -46,7 +46,10 @@ def save_image(image: Image.Image, path: str | Path, **options: Any) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """What is needed to generate a sprite again, with values as in JSON: tuples become lists."""
+    """What is needed to generate a sprite again, with values as in JSON: tuples become lists.
+
+    The types have no parameters, since `read_png` checks values by them.
+    """
 
     model: str
     condition: dict  # attributes and values, such as {"type": "fire/flying"}

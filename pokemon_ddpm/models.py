@@ -173,7 +173,9 @@ def _check_config(config: dict[str, Any]) -> None:
     require(count <= MAX_LAYERS, f"its network has {count} layers, but at most {MAX_LAYERS} are possible.")
 
 
-def _load_network(kind: type[Any], config: dict, folder: Path, dtype: torch.dtype, digests: dict) -> nn.Module:
+def _load_network(
+    kind: type[Any], config: dict[str, Any], folder: Path, dtype: torch.dtype, digests: dict[str, str]
+) -> nn.Module:
     """A component with its weights, if they belong to the configuration and to model_index.json."""
     file = folder / PLAIN_WEIGHTS
     name = f"{folder.name}/{file.name}"

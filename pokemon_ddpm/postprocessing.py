@@ -101,7 +101,9 @@ def fit_palette(lab: np.ndarray, colors: int) -> np.ndarray:
     return means[np.unique(groups)]
 
 
-def _merge(means: np.ndarray, weights: np.ndarray, cost: Callable, is_done: Callable) -> np.ndarray:
+def _merge(
+    means: np.ndarray, weights: np.ndarray, cost: Callable[[int], np.ndarray], is_done: Callable[[int, float], bool]
+) -> np.ndarray:
     """Merges the two groups that cost least until `is_done` of the number of groups and the least cost.
 
     A place in the means and weights of the groups, float64 (N, 3) and (N,), gets the mean and sum of each merged one.

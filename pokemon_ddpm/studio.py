@@ -38,6 +38,9 @@ class DenoisingStep(NamedTuple):
     pred_original_sample: Image.Image  # the clean sample predicted in it
 
 
+Watch = Callable[[list[list[DenoisingStep]]], None]
+
+
 @dataclass(frozen=True, eq=False)
 class Sprite:
     """The chosen candidate of a request."""
@@ -121,7 +124,7 @@ def generate_sprites(
     candidates: int = 1,
     ranker: SpriteRanker | None = None,
     with_steps: bool = False,
-    watch: Callable[[list[list[DenoisingStep]]], None] | None = None,
+    watch: Watch | None = None,
     rows: Sequence[list[Image.Image]] = (),
     **arguments: Any,
 ) -> Iterator[Sprite]:
@@ -150,7 +153,7 @@ def generate_sprites(
 
 
 def generate_with_steps(
-    pipeline: PokemonDDPMPipeline, requests: Sequence[SpriteRequest], watch: Callable | None = None, **arguments: Any
+    pipeline: PokemonDDPMPipeline, requests: Sequence[SpriteRequest], watch: Watch | None = None, **arguments: Any
 ) -> Iterator[tuple[Image.Image, list[DenoisingStep]]]:
     """The samples of `generate` with their denoising steps; for `watch` see `generate_sprites`."""
     steps: list[list[DenoisingStep]] = []  # of the chunk that is being generated

@@ -142,7 +142,7 @@ class LimitedQueue(Queue):
     Gradio itself removes a job when its listener leaves, but not one that never had any.
     """
 
-    async def push(self, body: PredictBodyInternal, request: Request, username: str | None) -> tuple:
+    async def push(self, body: PredictBodyInternal, request: Request, username: str | None) -> tuple[bool, str, str]:
         queues = self.event_queue_per_concurrency_id.values()
         waiting = [event.request.client.host for queue in queues for event in queue.queue]
         if waiting.count(request.client.host) >= QUEUE_SIZE_OF_ADDRESS:

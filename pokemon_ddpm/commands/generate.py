@@ -153,7 +153,12 @@ def _sprites(job: "Job", **options: Any) -> "list[Sprite]":
 
 
 def make_requests(
-    given: Mapping[str, Values], conditioner: Any, num_images: int, seed: int, same_seeds: bool, candidates: int
+    given: Mapping[str, Values],
+    conditioner: "SpriteConditioner",
+    num_images: int,
+    seed: int,
+    same_seeds: bool,
+    candidates: int,
 ) -> "tuple[list[SpriteRequest], list[str]]":
     """The requests of all rows, which are the combinations of the given values, and the labels of several rows.
 

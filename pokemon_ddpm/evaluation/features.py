@@ -8,7 +8,7 @@ package; `fit_features` trains others.
 import copy
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,13 @@ class SpriteFeatures(nn.Module):
     `backbone` are arguments of `RegNetConfig`, and `resolution` is that of the training images.
     """
 
-    def __init__(self, backbone: dict, vocabulary: Mapping, dimension: int = 64, resolution: int = RESOLUTION):
+    def __init__(
+        self,
+        backbone: dict[str, Any],
+        vocabulary: Mapping[str, Sequence[str]],
+        dimension: int = 64,
+        resolution: int = RESOLUTION,
+    ):
         super().__init__()
         self.vocabulary = {name: tuple(values) for name, values in vocabulary.items()}
         self.dimension, self.resolution = dimension, resolution

@@ -144,7 +144,9 @@ def memorization(samples: Tensor, held_out: Tensor) -> dict[str, Any]:
     return {"threshold": threshold, "chance_low": chance_low, "chance_high": chance_high, **counts}
 
 
-def given_values(conditions: Sequence[Mapping], vocabulary: Mapping[str, Sequence[str]]) -> dict[str, Tensor]:
+def given_values(
+    conditions: Sequence[Mapping[str, Any]], vocabulary: Mapping[str, Sequence[str]]
+) -> dict[str, Tensor]:
     """The values that N samples were conditioned on: attribute -> bool (N, K), of the K values in the vocabulary.
 
     The conditions are of each sample attribute -> a value, or a pair of types.
@@ -162,7 +164,9 @@ def label_values(ids: Tensor, count: int) -> Tensor:
     return (ids.view(len(ids), -1, 1) == torch.arange(count)).any(dim=1)
 
 
-def condition_accuracy(values: Sequence[str], predicted: Tensor, given: Tensor, real: tuple | None = None) -> dict:
+def condition_accuracy(
+    values: Sequence[str], predicted: Tensor, given: Tensor, real: tuple[Tensor, Tensor] | None = None
+) -> dict[str, Any]:
     """Condition accuracy of one attribute with K values: shares in which all given values are recognized.
 
     `predict` and `given_values` give the first two, bool (N, K); at least one sample has a value, others are left out.

@@ -71,7 +71,9 @@ def open_run_repository(config: Any) -> str | None:
     return open_repository(config.hub_model_id or Path(config.output_dir).resolve().name, None)[1].id
 
 
-def save_run(pipeline: PokemonDDPMPipeline, config: Any, step: int, counts: dict, metrics: dict) -> None:
+def save_run(
+    pipeline: PokemonDDPMPipeline, config: Any, step: int, counts: dict[str, int], metrics: dict[str, float]
+) -> None:
     """Saves a pipeline with card and license into the output folder; for the arguments see `run_card`."""
     folder, base = Path(config.output_dir), config.initial_weights
     try:

@@ -76,7 +76,9 @@ def unet_config(name_or_path: str) -> dict[str, Any]:
     return {name: value for name, value in config.items() if not name.startswith("_")}
 
 
-def build_unet(config: dict, resolution: int, channels: int = 4, learned_variance: bool = False) -> UNet2DModel:
+def build_unet(
+    config: Mapping[str, Any], resolution: int, channels: int = 4, learned_variance: bool = False
+) -> UNet2DModel:
     """An untrained network, which may also predict the variance of the reverse process.
 
     The configuration are arguments of `SpriteUNet2DModel` if there is a `patch_size`, otherwise of `UNet2DModel`;
