@@ -15,15 +15,13 @@ from PIL import Image
 from pokemon_ddpm.description import SKETCH_STRENGTH, SKETCHES, sketch_image
 from pokemon_ddpm.diffusion import make_sampler, sampler_name
 from pokemon_ddpm.files import Provenance, read_png, save_image
-from pokemon_ddpm.likeness import nearest_by_pixels
 from pokemon_ddpm.models import model_name, weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import AttributeValue, PokemonDDPMPipeline, PokemonType
 from pokemon_ddpm.postprocessing import enlarge, to_sprite
-from pokemon_ddpm.preprocessing import as_tensor, on_white, over_white
+from pokemon_ddpm.preprocessing import on_white
 from pokemon_ddpm.sheets import sprite_sheet
 
 CHUNK_SIZE = 8  # samples of a batch, at most: the candidates of one sprite
-NUM_COPY_SAMPLES, NEAR = 32, 0.5  # of `count_copies`
 # Settings for `GenerationSettings.postprocess`.
 POSTPROCESSING = ("transparent", "palette", "min_fragment", "scale")
 
@@ -97,17 +95,6 @@ def save_type_sheet(pipeline: PokemonDDPMPipeline, path: Path, seed: int, column
     images = list(generate(pipeline, [SpriteRequest(seed + i, name) for i, name in enumerate(rows)]))
     path.parent.mkdir(parents=True, exist_ok=True)
     save_image(sprite_sheet(images, columns, types, panels=3), path)
-
-
-def count_copies(pipeline: PokemonDDPMPipeline, train: torch.Tensor, held_out: torch.Tensor) -> tuple[int, int]:
-    """Of how many samples how many are near a training image: at most half as far as held-out images usually are."""
-    types = pipeline.conditioner.vocabulary["type"]
-    requests = [SpriteRequest(seed, types[seed % len(types)]) for seed in range(NUM_COPY_SAMPLES)]
-    pipeline.set_progress_bar_config(disable=True)
-    samples = as_tensor(map(on_white, generate(pipeline, requests)))
-    train, held_out = over_white(train), over_white(held_out.cpu())
-    usual = nearest_by_pixels(held_out, train).distance.median().item()
-    return int((nearest_by_pixels(samples, train).distance <= NEAR * usual).sum()), len(samples)
 
 
 @dataclass(frozen=True)
