@@ -107,8 +107,13 @@ def generate_stage(
 ) -> tuple[dict[str, Image.Image], dict[str, dict[str, Any]]]:
     """The sprites of a stage, RGBA with alpha 0 or 255, and what the description says of each; both by name.
 
-    Given are the front of the stage before and any sprites that are not generated, in the format of the model. The
-    ranker chooses among the attempts without a fault (see `SEVERITY`); without it the first is taken.
+    Args:
+        given: Name -> sprite in the format of the model: the front of the stage before, and what is not generated.
+        ranker: Chooses among the attempts without a fault, see `SEVERITY`; without it the first is taken.
+        **arguments: Further ones of the pipeline.
+
+    Raises:
+        ValueError: If the model does not know a type or a condition.
     """
     sprites, notes, conditioner = dict(given), {}, pipeline.conditioner
     slots = [number for _, ids in conditioner.type_blend(creature.pokemon_type) for number in ids]
@@ -204,9 +209,15 @@ def generate_creature(
 ) -> Iterator[str]:
     """Writes a PNG of each sprite, a sheet of all and its description, and yields the names as they are finished.
 
-    The pipeline was loaded with the settings; the folder exists, and files in it are replaced. A front is a sprite of
-    any origin, in RGB or RGBA, to begin with; it is prepared as an image of the training. With `idle` the sheet has
-    the second frame of each sprite's idle animation as well, which becomes a GIF.
+    Args:
+        settings: Those that the pipeline was loaded with.
+        folder: It exists; files in it are replaced.
+        front: A sprite of any origin, in RGB or RGBA, to begin with; it is prepared as an image of the training.
+        idle: Whether the sheet has the second frame of each sprite's idle animation as well, which becomes a GIF.
+
+    Raises:
+        ValueError: Before the first file, if the model does not know a type, or the front shows nothing.
+        OSError: If a file cannot be written.
     """
     notes, parts = {}, creature.parts(pipeline)
     if front is None:

@@ -178,8 +178,15 @@ def load_tensors(
 ) -> SpriteTensors:
     """Loads a split of a class folder, of the sprite archive or, without `data_dir`, of the starter set.
 
-    For the arguments and the options see `load_sprites`, `is_class_folder` and `preprocess`. Class folders are not
-    cached, and have no options. Raises OSError or ValueError if the data cannot be read or used.
+    Args:
+        data_dir: See `is_class_folder` and `load_sprites`.
+        split: "train", "validation" or "test".
+        resolution: Side of the images in pixels, see `check_preprocessing`.
+        mode: See `preprocess`.
+        **options: Of `load_sprites`; class folders are not cached, and have none.
+
+    Raises:
+        OSError, ValueError: If the data cannot be read or used.
     """
     preprocessing.check_preprocessing(resolution, mode)
     if data_dir is not None and is_class_folder(data_dir):

@@ -114,7 +114,11 @@ class GenerationSettings:
     scale: int = 1  # enlargement
 
     def load(self, device: str | torch.device | None = None) -> PokemonDDPMPipeline:
-        """Loads the model with the scheduler, by default onto the best device."""
+        """Loads the model with the scheduler, by default onto the best device.
+
+        Raises:
+            OSError, ValueError: If there is no such model, dtype or scheduler, or the model has other weights.
+        """
         dtype = getattr(torch, self.dtype, self.dtype)  # one that is none is refused
         pipeline = PokemonDDPMPipeline.from_pretrained(self.model, dtype=dtype)
         pipeline.weights = weights_digest(pipeline.unet, pipeline.conditioner)[:16]
@@ -164,7 +168,11 @@ def full_condition(pipeline: PokemonDDPMPipeline, request: SpriteRequest) -> dic
 
 
 def read_settings(path: Path) -> tuple[GenerationSettings, SpriteRequest]:
-    """The settings and the request of a PNG that `generate_files` or the app wrote."""
+    """The settings and the request of a PNG that `generate_files` or the app wrote.
+
+    Raises:
+        ValueError: If it is none of these, or another version of this project wrote it, which cannot be repeated.
+    """
     made = read_png(path)
     attributes = dict(made.condition)
     kind, postprocessing = attributes.pop("type", None), made.postprocessing

@@ -45,9 +45,13 @@ MAX_GRAD_NORM = 5.0
 
 
 class SpriteFeatures(nn.Module):
-    """Features of sprites, of a dimension D, and a linear head for each attribute of a vocabulary, with its K values.
+    """Features of sprites, and a linear head for each attribute.
 
-    `backbone` are arguments of `RegNetConfig`, and `resolution` is that of the training images.
+    Args:
+        backbone: Arguments of `RegNetConfig`.
+        vocabulary: Attribute -> its K values.
+        dimension: D, of the features.
+        resolution: Side of the training images in pixels.
     """
 
     def __init__(
@@ -159,6 +163,10 @@ def fit_features(
 
     The epoch with the lowest validation loss is kept. The weights are rounded to float16, as they are saved, before
     the features are standardized by their mean and standard deviation over the training images.
+
+    Returns:
+        The content of report.json: "network", a digest; "images" by split; the losses of the "epochs", in nats; and
+        "accuracies", attribute -> "value", "n", "chance" and "majority", see `condition_accuracy`.
     """
     device, epochs, best = torch.device(device), [], None
     images, resolution = train.images, train.images.shape[-1]

@@ -169,11 +169,15 @@ def condition_accuracy(
 ) -> dict[str, Any]:
     """Condition accuracy of one attribute with K values: shares in which all given values are recognized.
 
-    `predict` and `given_values` give the first two, bool (N, K); at least one sample has a value, others are left out.
-    `real` is what is predicted of real images and what they have, bool (M, K). Returns "accuracy" of the samples,
-    "real" of the real images that have a label, and both "by_value", of those that have the value; "chance", of all
-    pairs of a sample and the condition of any sample; "majority", if only the values given most often, as many as the
-    longest condition has, were recognized in all samples.
+    Args:
+        predicted: Bool (N, K), see `features.predict`.
+        given: Bool (N, K), see `given_values`; at least one sample has a value, and those without are left out.
+        real: What is predicted of real images, and what they have, bool (M, K) both.
+
+    Returns:
+        "accuracy" of the samples, "real" of the real images that have a label, and both "by_value", of those that have
+        the value; "chance", of all pairs of a sample and the condition of any sample; "majority", if only the values
+        given most often, as many as the longest condition has, were recognized in all samples.
     """
     conditioned = given.any(dim=1)
     predicted, given = predicted[conditioned], given[conditioned]
