@@ -124,7 +124,7 @@ def main() -> None:
         check_likelihood(pipeline)
         channels, resolution, _ = pipeline.sample_shape
         data = load_images(arguments.data_dir, "validation", resolution, mode_of(channels))
-        count = min(map(len, data[:2]))
+        count = min(len(data.train), len(data.held_out))
         for name, images in (("training", data.train), ("held-out", data.held_out)):
             bits = bits_per_dim(pipeline, images.rows(random_rows(len(images), count, seed=0)))
             print(f"| {model} | {name} | {' | '.join(estimate(bits[title]) for title in titles)} |", flush=True)

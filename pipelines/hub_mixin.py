@@ -95,7 +95,7 @@ def read_card(file: Path) -> tuple[str, str]:
     """The text of a card that may come from anybody, and in it the metadata in YAML, perhaps empty.
 
     Raises:
-        ValueError: If the file is too large, links out of its folder or is not in UTF-8, or the metadata are too large.
+        ValueError: If it is too large, links out of its folder or is not in UTF-8, or its metadata are too large.
     """
     text = read_file(file, file.parent).decode("utf-8-sig")
     block = REGEX_YAML_BLOCK.search(text)

@@ -1,4 +1,4 @@
-"""Bits per dimension against closed forms."""
+"""Bits per dimension against closed forms, and a run."""
 
 import math
 from types import SimpleNamespace
@@ -10,6 +10,7 @@ from diffusers import DDPMScheduler
 from benchmarks import likelihood
 from pokemon_ddpm import SpriteConditioner, SpriteTensors
 from pokemon_ddpm.vocabulary import TYPES
+from tests.tiny_models import tiny_pipeline
 
 T, BETA = 40, 0.1
 
@@ -58,3 +59,14 @@ def test_sampled_terms_are_one_of_each_part_and_add_up_to_all_terms_on_average()
     error = estimates.std().item() / math.sqrt(count)
     assert estimates.mean().item() == pytest.approx(values.sum().item(), abs=4.5 * error)
     assert likelihood.sampled_terms(3, T - 1, T - 1, generator).tolist() == [list(range(1, T))] * 3
+
+
+def test_the_table(tmp_path, monkeypatch, capsys):
+    tiny_pipeline(size=8, num_train_timesteps=20, defaults={"num_inference_steps": 2}).save_pretrained(tmp_path)
+    data = SpriteTensors(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), {"type": torch.tensor([[0, 18]] * 2)})
+    monkeypatch.setattr(likelihood, "load_images", lambda *_: SimpleNamespace(train=data, held_out=data))
+    monkeypatch.setattr("sys.argv", ["", str(tmp_path)])
+    monkeypatch.setattr(likelihood, "NUM_TIMESTEPS", 1)
+    likelihood.main()
+    header, _, training, held_out = capsys.readouterr().out.splitlines()
+    assert "| bound |" in header and "| training |" in training and "| held-out |" in held_out

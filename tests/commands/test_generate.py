@@ -1,6 +1,7 @@
 """`pokemon-ddpm generate`: every option, every output and every mistake."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -254,6 +255,16 @@ MISTAKES = [
     (["--like", "foreign.png"], "foreign.png does not say how it was generated."),
 ]
 IMPOSSIBLE = {"transparent": False, "palette": None, "min_fragment": None, "scale": 10**6}
+
+
+@pytest.mark.parametrize(("replaced", "value", "expected"), [
+    ("pokemon_ddpm.postprocessing.MAX_OUTPUT_PIXELS", 32 * 32, "The enlargement must be a whole number from 1 to 2"),
+    ("os.access", lambda path, mode: mode != os.W_OK, "new cannot be written."),  # root may write everywhere
+])  # fmt: skip
+def test_what_cannot_be_written_is_refused_before_sampling(model, tmp_path, monkeypatch, replaced, value, expected):
+    monkeypatch.setattr(replaced, value)
+    code, output = run("generate", "--model", model, "--scale", 3, "--output-dir", tmp_path / "new")
+    assert code == 2 and expected in output and "Generating" not in output and not any((tmp_path / "new").iterdir())
 
 
 @pytest.mark.parametrize(("arguments", "expected"), MISTAKES)
