@@ -226,10 +226,7 @@ def _folder_index(folder: str, pokedex: dict[int, dict[str, Any]]) -> int:
     for is_wrong, complaint in (
         (not match, "the name must be NNNN-Name-dex, as in 0037-Pikachu-25; rename or remove it"),
         (known is None, f"{POKEDEX} has no row with the id {index}; rename or remove this folder"),
-        (
-            dex_number != known,
-            f"{POKEDEX} has the dex number {known} for {index}; rename this folder to end in -{known}",
-        ),
+        (dex_number != known, f"{POKEDEX} has dex number {known} for {index}; let this folder end in -{known}"),
         (index not in _facts(), f"{index} does not belong to this data set, so its split is unknown; remove it"),
     ):
         if is_wrong:

@@ -31,6 +31,7 @@ from .sprite_preprocessing import model_pixels
 
 PokemonType = str | int | tuple[str | int, ...] | Mapping[Any, float] | None
 AttributeValue = str | bool | Sequence[str] | None
+Conditions = dict[str, list[AttributeValue]]  # attribute -> its value for each image
 Callback = Callable[[Any, int, Tensor, dict[str, Tensor]], dict[str, Tensor] | None]
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
@@ -267,7 +268,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         attributes: Mapping[str, AttributeValue | list[AttributeValue]],
         class_embeddings: Tensor | None = None,
         num_images_per_type: int = 1,
-    ) -> tuple[list[PokemonType], dict[str, list[AttributeValue]]]:
+    ) -> tuple[list[PokemonType], Conditions]:
         """The type of each image, and attribute -> its value for each, by default the usual one; see `__call__`."""
         check_number("num_images_per_type", num_images_per_type, 1, MAX_IMAGES, Integral)
         given = {name: value for name, value in attributes.items() if value is not None}
@@ -292,10 +293,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         return [kind for kind in types for _ in range(num_images_per_type)], values
 
     def encode_conditions(
-        self,
-        types: Sequence[PokemonType],
-        values: dict[str, list[AttributeValue]],
-        generators: Sequence[torch.Generator] = (),
+        self, types: Sequence[PokemonType], values: Conditions, generators: Sequence[torch.Generator] = ()
     ) -> Tensor:
         """The class embeddings (N, D) of what `expand_conditions` returns.
 

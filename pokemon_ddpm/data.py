@@ -24,7 +24,7 @@ from pokemon_ddpm.pipelines.file_checks import check_file, check_inside, printab
 from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, MAX_METADATA, read_card
 from pokemon_ddpm.pipelines.sprite_conditioner import SOURCE, TAGS, check_vocabulary
 from pokemon_ddpm.preprocessing import as_tensor, is_blank, open_image, over_white, preprocess
-from pokemon_ddpm.vocabulary import ATTRIBUTES, COLORS, CONDITIONS, FINISHES, SIZE_LIMITS, SIZES, TYPES
+from pokemon_ddpm.vocabulary import ATTRIBUTES, COLORS, CONDITIONS, FINISHES, SIZE_LIMITS, SIZES, TYPES, Vocabulary
 
 SAFE_BUILDERS = ("parquet", "arrow", "imagefolder", "cache")  # they only read tables or list files
 NO_VALIDATION = " Without held-out images, train with --validation_steps 0."
@@ -92,7 +92,7 @@ class SpriteTensors:
             labels[name] = torch.where(ids >= 0, ids, any_id)
         return replace(self, labels=labels)
 
-    def with_values(self, vocabulary: Mapping[str, Sequence[str]]) -> "SpriteTensors":
+    def with_values(self, vocabulary: Vocabulary) -> "SpriteTensors":
         """The same images with the ids of another vocabulary; values and classes that it lacks become unknown."""
         labels = dict(self.labels)
         for name, values in vocabulary.items():

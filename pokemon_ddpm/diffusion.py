@@ -90,9 +90,7 @@ def sampler_name(scheduler: SchedulerMixin) -> str:
     """The name in `SAMPLERS` of a scheduler's class, or of its algorithm; otherwise the class's own name."""
     algorithm = scheduler.config.get("algorithm_type")
     names = [name for name, cls in SAMPLERS.items() if type(scheduler) is cls]
-    if algorithm in names:
-        return algorithm
-    return names[0] if names else type(scheduler).__name__
+    return next((name for name in (algorithm, *names) if name in names), type(scheduler).__name__)
 
 
 @dataclass(frozen=True)

@@ -46,12 +46,10 @@ def save_image(image: Image.Image, path: str | Path, **options: Any) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """What is needed to generate a sprite again, with values as in JSON: tuples become lists.
-
-    The types have no parameters, since `read_png` checks values by them.
-    """
+    """What is needed to generate a sprite again, with values as in JSON: tuples become lists."""
 
     model: str
+    # Types without parameters, since `_parse` checks values by them.
     condition: dict  # attributes and values, such as {"type": "fire/flying"}
     seed: int
     scheduler: str  # a key of `SAMPLERS`

@@ -30,15 +30,13 @@ CANDIDATES = 8  # by default, where a sample takes a few passes of the network o
 # before it in its row; with more of it readers saw no more different creatures, and liked the drawings less.
 SKETCH_WEIGHT, LIKENESS_WEIGHT = 8.0, 5.0
 ROW_SIZE = 16  # at most
+Watch = Callable[[list[list["DenoisingStep"]]], None]  # see `generate_sprites`
 
 
 class DenoisingStep(NamedTuple):
     timestep: int
     sample: Image.Image  # after it
     pred_original_sample: Image.Image  # the clean sample predicted in it
-
-
-Watch = Callable[[list[list[DenoisingStep]]], None]
 
 
 @dataclass(frozen=True, eq=False)

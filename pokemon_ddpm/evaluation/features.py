@@ -8,7 +8,7 @@ package; `fit_features` trains others.
 import copy
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from pokemon_ddpm.files import write_file
 from pokemon_ddpm.models import MAX_LAYERS, RELEASED, weights_digest
 from pokemon_ddpm.pipelines.file_checks import printable
 from pokemon_ddpm.pipelines.sprite_conditioner import TAGS
+from pokemon_ddpm.vocabulary import Vocabulary
 
 RELEASED_FEATURES = RELEASED / "sprite-features"
 WEIGHTS_FILE, ARGUMENTS = "model.safetensors", ("backbone", "vocabulary", "dimension", "resolution")  # in config.json
@@ -55,11 +56,7 @@ class SpriteFeatures(nn.Module):
     """
 
     def __init__(
-        self,
-        backbone: dict[str, Any],
-        vocabulary: Mapping[str, Sequence[str]],
-        dimension: int = 64,
-        resolution: int = RESOLUTION,
+        self, backbone: dict[str, Any], vocabulary: Vocabulary, dimension: int = 64, resolution: int = RESOLUTION
     ):
         super().__init__()
         self.vocabulary = {name: tuple(values) for name, values in vocabulary.items()}

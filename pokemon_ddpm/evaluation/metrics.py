@@ -21,6 +21,7 @@ from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, p
 from pokemon_ddpm.likeness import overlaps
 from pokemon_ddpm.pipelines.sprite_preprocessing import DARK, oklab, unique_colors
 from pokemon_ddpm.preprocessing import as_arrays
+from pokemon_ddpm.vocabulary import Vocabulary
 
 LEVEL = 0.95  # of all intervals
 TAIL = (1 - LEVEL) / 2
@@ -144,9 +145,7 @@ def memorization(samples: Tensor, held_out: Tensor) -> dict[str, Any]:
     return {"threshold": threshold, "chance_low": chance_low, "chance_high": chance_high, **counts}
 
 
-def given_values(
-    conditions: Sequence[Mapping[str, Any]], vocabulary: Mapping[str, Sequence[str]]
-) -> dict[str, Tensor]:
+def given_values(conditions: Sequence[Mapping[str, Any]], vocabulary: Vocabulary) -> dict[str, Tensor]:
     """The values that N samples were conditioned on: attribute -> bool (N, K), of the K values in the vocabulary.
 
     The conditions are of each sample attribute -> a value, or a pair of types.

@@ -1,7 +1,7 @@
 """Networks to train: presets, a new U-Net with its conditioner, and what a run takes over from a trained one."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from pokemon_ddpm.preprocessing import CHANNELS
 from pokemon_ddpm.training.augmentation import AUGMENTATION_DIM, MIRROR
 from pokemon_ddpm.training.config import NUM_TRAIN_TIMESTEPS, TrainingConfig, as_text
 from pokemon_ddpm.training.losses import check_teacher
-from pokemon_ddpm.vocabulary import BUILD_TAGS, CONDITIONS, USUAL, shown_name
+from pokemon_ddpm.vocabulary import BUILD_TAGS, CONDITIONS, USUAL, Vocabulary, shown_name
 
 # The thesis's last network has 64 * (1, 2, 2, 4) channels and one block a level; the widths of the others are not
 # recorded. UNet2DModel differs in its residual blocks (two convolutions in a row, not side by side), its resampling
@@ -106,7 +106,7 @@ def build_conditioner(
     unet: UNet2DModel,
     attributes: Iterable[str] = ("type",),
     trained: SpriteConditioner | None = None,
-    values: Mapping[str, Sequence[str]] = CONDITIONS,
+    values: Vocabulary = CONDITIONS,
     knows_mirroring: bool = False,
     data: SpriteTensors | None = None,
 ) -> SpriteConditioner:
@@ -165,7 +165,7 @@ def training_conditions(data: SpriteTensors, attributes: Iterable[str]) -> dict[
     return table
 
 
-def other_values(trained: SpriteConditioner, values: Mapping[str, Sequence[str]]) -> list[str]:
+def other_values(trained: SpriteConditioner, values: Vocabulary) -> list[str]:
     """The attributes of a trained conditioner that have other values in `values`, or are not there."""
     return [name for name, names in trained.vocabulary.items() if list(values.get(name, ())) != names]
 

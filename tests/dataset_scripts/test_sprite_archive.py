@@ -72,12 +72,9 @@ BAD_ARCHIVES: dict[str, tuple[Spoil, list[str]]] = {
     ),
     "a folder of another dex number": (
         move(FOLDER, "sprites/0077-X-47"),
-        ["0077-X-47: pokedex.csv has the dex number 46"],
+        ["0077-X-47: pokedex.csv has dex number 46"],
     ),
-    "a folder of no row": (
-        move(FOLDER, "sprites/9999-X-46"),
-        ["9999-X-46: pokedex.csv has no row with the id 9999; ren"],
-    ),
+    "a folder of no row": (move(FOLDER, "sprites/9999-X-46"), ["pokedex.csv has no row with the id 9999; rename or"]),
     "a file of another dex number": (move(PARAS, PARAS.replace("46-gen3", "47-gen3")), ["47-gen3_e.png: expected fr"]),
     "an unknown view": (move(PARAS, PARAS.replace("/front/", "/side/")), ["expected front|back/normal|shiny/46-GAME"]),
     "a file of an unknown game": (move(PARAS, PARAS.replace("gen3_e", "gen9")), ["46-gen9.png: ", "one of gen3_e"]),
