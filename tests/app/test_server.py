@@ -148,8 +148,7 @@ def test_an_address_has_a_share_of_the_queue_and_jobs_without_listener_are_remov
 
 
 def test_malformed_requests_are_logged_in_a_line(http: httpx.Client, app: App, capfd: pytest.CaptureFixture) -> None:
-    endpoints = httpx.get(f"{app.url}config").json()["dependencies"]
-    numbers = {endpoint["api_name"]: endpoint["id"] for endpoint in endpoints}
+    numbers = {call["api_name"]: call["id"] for call in httpx.get(f"{app.url}config").json()["dependencies"]}
     select = {"fn_index": numbers["select"], "data": []}
     for path, content in (
         ("/call/v2/generate", {"fires": 1}),

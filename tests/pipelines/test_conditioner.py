@@ -138,9 +138,8 @@ def test_a_blend_is_the_weighted_mean_of_its_parts(conditioner):
     expected = torch.stack([(parts[0] + 2 * parts[1] + parts[2]) / 4, parts[3], parts[4]])
     torch.testing.assert_close(conditioner.encode(blends, color=["red", "red", None]), expected)
     scaled = [{"fire": 0.7, "water": 0.3}, {"water": 3, "fire": 7}, {"fire": 7e-9, "water": 3e-9, "ice": 0}]
-    embeddings = conditioner.encode(scaled)
-    # Only the ratio of the weights matters.
-    torch.testing.assert_close(embeddings, embeddings[:1].expand_as(embeddings))
+    encoded = conditioner.encode(scaled)
+    torch.testing.assert_close(encoded, encoded[:1].expand_as(encoded))  # only the ratio of the weights matters
     assert torch.equal(*conditioner.encode([{"fire": 0.3}, "fire"]))
 
 

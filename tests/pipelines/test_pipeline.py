@@ -272,17 +272,16 @@ def test_the_corrector_does_not_undo_a_change_of_the_latents():
 
 
 def test_a_callback_can_set_the_guidance_scale(pipeline):
-    def sampled(scale: object, after: object) -> torch.Tensor:
+    def made(scale: object, after: object) -> torch.Tensor:
         def callback(pipeline, step, t, tensors):
             pipeline._guidance_scale = after
 
         given = {"generator": seeded(0), "guidance_scale": scale, "callback_on_step_end": callback}
         return generate(pipeline, "fire", 2, **given)
 
-    assert torch.equal(sampled(3.0, 0.0), sampled(3.0, 1.0))
-    assert not torch.equal(sampled(3.0, 5.0), sampled(3.0, 3.0))
+    assert torch.equal(made(3.0, 0.0), made(3.0, 1.0)) and not torch.equal(made(3.0, 5.0), made(3.0, 3.0))
     with pytest.raises(ValueError, match="^guidance_scale must be a number"):
-        sampled(3.0, "x")
+        made(3.0, "x")
 
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)

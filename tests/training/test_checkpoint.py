@@ -216,8 +216,7 @@ def forged(folder: Path, name: str, what: object, value: object = None) -> None:
     elif "." in name:
         file.unlink(), what(file)
     else:
-        changed = load_file(file) | {what: value}
-        tensors = {key: tensor.clone() for key, tensor in changed.items() if tensor is not None}
+        tensors = {key: data.clone() for key, data in (load_file(file) | {what: value}).items() if data is not None}
         save_file(tensors, file), change_manifest(folder, lambda _: None)
 
 
