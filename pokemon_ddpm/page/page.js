@@ -9,6 +9,7 @@ import { cry } from "./cry.js";
 import { creatureOfTheDay, haveStarters, starters } from "./daily.js";
 import { gone, refresh } from "./dex.js";
 import { $, fail, say } from "./dom.js";
+import { openDuel } from "./duel-dialog.js";
 import { restore } from "./list.js";
 import { cancel, generateChosen, makeOf, spriteOf, surprise, work } from "./making.js";
 import { keepFiles, load } from "./model.js";
@@ -108,6 +109,7 @@ async function fromLink(parameters) {
   if (!(await work(find(recipe) ? "" : "It is about to hatch", (signal) => spriteOf(recipe, signal, name)))) return;
   say("");
   if (parameters.has("card")) await openCard(isOfModel(parameters, page.config.weights) ? triesOf(parameters.get("card")) : {});
+  if (parameters.has("duel")) openDuel(parameters.get("duel"));
   if (isOfModel(parameters, page.config.weights)) return;
   say("Another model made the sprite of this link. Here is what this model makes.");
   newVersion.then(() => location.reload()); // it may have that model

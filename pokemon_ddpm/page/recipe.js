@@ -12,7 +12,7 @@ export const LAST_STAGE = 3;
 const RARE = 64; // one of so many is a shiny
 const MAX_MAKES = 16, TO = "to-", SHOWN_DIGITS = 8, LONGEST_NAME = 24;
 // Taken by links; attributes of own images can have these names, too.
-const TAKEN = ["seed", "make", "share", "w", "card", "doodle", "day", "trio", "called"];
+const TAKEN = ["seed", "make", "share", "w", "card", "doodle", "day", "trio", "called", "duel"];
 const parameterOf = (name) => (TAKEN.includes(name) ? `own-${name}` : name);
 
 const start = ({ conditions: { type = ANY, ...others }, seed }) => [type, ...Object.values(others), seed].join(" ");
