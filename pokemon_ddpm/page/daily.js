@@ -10,7 +10,7 @@ import { page, randomSeed } from "./state.js";
 
 const STARTERS = ["grass", "fire", "water"];
 
-const today = () => new Date().toISOString().slice(0, 10);
+export const today = () => new Date().toISOString().slice(0, 10);
 
 /** The recipe of the creature of a date, else of today in UTC: the best of its candidates. */
 export async function recipeOfDay(date = today(), signal) {
@@ -40,6 +40,5 @@ export async function starters(seed = randomSeed()) {
 
 export const haveStarters = () => STARTERS.every((type) => page.config.vocabulary.type.includes(type));
 
-$("day").onclick = () => creatureOfTheDay();
 $("trio").onclick = () => starters();
 $("trio-link").onclick = () => copy(new URL(`?trio=${page.shown.trio}`, location.href).href);

@@ -3,6 +3,7 @@
 import "./card-dialog.js";
 import "./doodle-dialog.js";
 import "./fuse.js";
+import "./today-dialog.js";
 import { openCard, triesOf } from "./card-dialog.js";
 import { addConditions, choose, chooseByHand, readWish, restoreChoices } from "./choices.js";
 import { cry } from "./cry.js";
@@ -73,7 +74,7 @@ function progress({ name, loaded = 0, total = 0, retry }) {
 
 async function ready(backend) {
   $("loaded").hidden = true;
-  for (const id of ["generate", "surprise", "doodle-open", "day", "trio", "dex-open"]) $(id).disabled = false;
+  for (const id of ["generate", "surprise", "doodle-open", "today-open", "trio", "dex-open"]) $(id).disabled = false;
   $("trio").hidden = !haveStarters();
   $("status").ariaLive = "polite";
   say("");

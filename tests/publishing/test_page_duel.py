@@ -1,4 +1,4 @@
-"""A duel on the page: its rules, run by Node."""
+"""Duels and days on the page: their rules, run by Node."""
 
 import json
 
@@ -59,3 +59,30 @@ def test_a_duel_follows_from_both_creatures_and_the_choices_and_ends(run):  # no
     assert 0.4 < sum(winner for _, winner, *_ in found) / len(found) < 0.6
     line = "⚔️ bug 0 lost to bug 20 in 5 turns, 0 of 270 HP left 🔴🔴⚪🔴🔴"
     assert by_hand == [5, 1, line, "bug 20 uses Pollen Prank: 26 HP. bug 0 is out."]
+
+
+def test_challenges_streaks_eggs_and_quests(run):  # noqa: F811
+    probed = {
+        "ranker": {"probes": ["color", "tags"]},
+        "vocabulary": {"color": ["red", "blue"], "tags": ["fox", "owl"]},
+    }
+    water = {"conditions": {"type": "water/ghost"}, "seed": 5}
+    quests = [[["evolve", "evolve"], ["evolve"]], [["evolve", "evolve"], ["evolve"], []], [["shiny"]]]
+    code = """([config, recipes, cards]) => {
+        const dates = Array.from({ length: 40 }, (_, day) => new Date(864e5 * (20000 + day)).toISOString());
+        const days = dates.map((each) => each.slice(0, 10));
+        const typesOf = ({ conditions }) => conditions.type.split("/"), met = { met: days[2], streak: 3 };
+        const seen = verdicts({ color: "red", tags: "owl" }, { color: [0, -9], tags: [-2, 2] }, config.vocabulary);
+        const eggs = [0, 7].map((streak) => days.filter((_, seed) => isShinyEgg(seed, streak)).length);
+        const quests = recipes.map((all) => questsOf(all, ["water", "fire"], typesOf, () => ({ rare: true })));
+        return [new Set(days.map((day) => JSON.stringify(challengeOf(day, config)))).size, challengeOf(days[0], {}),
+            [2, 3, 4].map((day) => streakOf(met, days[day])), [2, 3, 4].map((day) => afterMet(met, days[day]).streak),
+            seen.map(({ seen, share, isMet }) => [seen, Math.round(100 * share), isMet]), eggs,
+            quests.map((each) => each.map(([, found]) => found))];
+    }"""
+    recipes = [[{**water, "makes": makes} for makes in each] for each in quests]
+    names = "afterMet, challengeOf, isShinyEgg, questsOf, streakOf, verdicts"
+    challenges, none, streaks, met, seen, (eggs, sure), found = run({"today": names}, code, [probed, recipes, CARDS])
+    assert challenges == 8 and none == {} and streaks == [3, 3, 0] and met == [3, 4, 1]
+    assert seen == [["red", 100, True], ["owl", 88, True]] and 1 < eggs < 12 and sure == 40
+    assert found == [[1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 0, 1]]
