@@ -3,9 +3,9 @@
 import { doodlePixels, valuesOf } from "./doodle.js";
 import { areaOf, likeness } from "./likeness.js";
 import { closeOutline, sharePalette, shiny } from "./palettes.js";
-import { grown, mirrored, range } from "./pixels.js";
+import { grown, joined, mirrored, range } from "./pixels.js";
 import { sampleSeed } from "./random.js";
-import { CHANGES } from "./recipe.js";
+import { CHANGES, conditionsOf } from "./recipe.js";
 import { sketchPixels } from "./sketch.js";
 
 const DOODLE_STRENGTH = 0.75;
@@ -18,19 +18,26 @@ export function startOf({ doodle, conditions, seed }, config) {
   return image && { image, strength: sketch ? sketched : drawn };
 }
 
+/** The sample that a recipe begins from; of two creatures, the head of one on the body of the other. */
+export async function first(recipe, config, sample) {
+  const { conditions, seed, to, share } = recipe, pixels = await sample({ conditions, seed, ...startOf(recipe, config) });
+  return to ? joined(pixels, await first(to, config, sample), share) : pixels;
+}
+
 /**
  * Makes the sprite of a recipe with `sample`, a function from a request to pixels.
  * @param {Map} known What was made for other recipes, so that a sprite of the same creature goes on from there.
  * @param {object} tries Part -> the attempt that is known to be its best; gets those that are found.
  */
 export async function make(recipe, config, sample, known = new Map(), tries = {}) {
-  const { makes, to: towards, share, conditions, seed } = recipe, keyOf = (count) => JSON.stringify({ ...recipe, makes: makes.slice(0, count) });
+  const { makes, to, seed } = recipe, keyOf = (count) => JSON.stringify({ ...recipe, makes: makes.slice(0, count) });
   let count = makes.length - 1; // the last step is made again, since it is shown
   while (count >= 0 && !known.has(keyOf(count))) count--;
   let state = count < 0 ? null : known.get(keyOf(count));
   if (!state) {
-    const pixels = await sample({ conditions, seed, towards, share, ...startOf(recipe, config) }), nearer = share > 0.5 ? towards : recipe;
-    state = { conditions: nearer.conditions, seed: nearer.seed, stage: 1, pixels, origin: pixels };
+    const pixels = await first(recipe, config, sample);
+    state = { conditions: conditionsOf(recipe), seed, stage: 1, pixels, origin: pixels };
+    if (to && !makes[0]?.startsWith("vary")) state = await after(`vary-${seed}`, state, config, sample, tries);
   }
   for (count = Math.max(0, count); count < makes.length; count++) {
     known.set(keyOf(count), state);

@@ -1,12 +1,12 @@
-// Two creatures become one: the drawing between them, varied, the best of some.
+// Two creatures become one: the head of one on the body of the other, varied, the best of some.
 
-import { startOf } from "./creature.js";
+import { first } from "./creature.js";
 import { $, say } from "./dom.js";
 import { keep } from "./list.js";
 import { generate, someTypes, spriteOf, work } from "./making.js";
 import { sample } from "./model.js";
 import { sampleSeed } from "./random.js";
-import { between } from "./recipe.js";
+import { conditionsOf, fused } from "./recipe.js";
 import { canFuse, open } from "./stage.js";
 import { idOf, nameOf, page } from "./state.js";
 
@@ -18,8 +18,9 @@ $("fuse").onclick = async () => {
   if (!other) [other] = (await generate([{ type }], "A partner is about to hatch")) ?? [];
   if (!other?.pixels) return;
   await work(`Fusing ${nameOf(one)} and ${nameOf(other)}`, async (signal) => {
-    const middle = between(one.recipe, other.recipe), { conditions, seed, to, share } = middle, count = page.config.ranker ? VARIATIONS : 1;
-    const { pixels: image } = await sample({ conditions, seed, towards: to, share, ...startOf(middle, page.config) }, undefined, signal);
+    const recipe = fused(one.recipe, other.recipe, Number($("body").value)), { seed, to } = recipe, conditions = conditionsOf(recipe);
+    const count = page.config.ranker ? VARIATIONS : 1;
+    const image = await first(recipe, page.config, async (request) => (await sample(request, undefined, signal)).pixels);
     let best = { score: -Infinity };
     for (let i = 0; i < count; i++) {
       const own = sampleSeed(seed, `fused-${to.seed}`, i);
@@ -27,7 +28,7 @@ $("fuse").onclick = async () => {
       if (pixels.some((value, place) => place % 4 === 3 && value) && score > best.score) best = { score, own };
       say(`Fusing: ${i + 1} of ${count}`);
     }
-    const sprite = await spriteOf({ ...middle, makes: [`vary-${best.own}`] }, signal);
+    const sprite = await spriteOf({ ...recipe, makes: [`vary-${best.own}`] }, signal);
     sprite.parents = [one, other].map((each) => ({ name: nameOf(each), pixels: each.pixels }));
     await keep(sprite);
     open(sprite);

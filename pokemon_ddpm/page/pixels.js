@@ -26,6 +26,23 @@ function placesOf(pixels) {
   return range(side * side).filter((i) => pixels[4 * i + 3]).map((i) => [i % side, Math.floor(i / side)]);
 }
 
+/** Where the opaque pixels are: [left, width] and [top, height]. */
+function boxOf(pixels) {
+  const places = placesOf(pixels), ends = [0, 1].map((axis) => places.map((place) => place[axis]));
+  return ends.map((all) => [Math.min(...all), Math.max(...all) + 1 - Math.min(...all)]);
+}
+
+/** The head of one on the body of another, which has this share of the height, in a box between those of both. */
+export function joined(head, body, share) {
+  const sources = [head, body], boxes = sources.map(boxOf), side = sideOf(head);
+  const [[left, width], [top, height]] = [0, 1].map((axis) => [0, 1].map((part) => Math.round((boxes[0][axis][part] + boxes[1][axis][part]) / 2)));
+  const neck = top + Math.round((1 - share) * height);
+  return squareOf(side, (x, y) => {
+    const source = Number(y >= neck), [[from, wide], [above, high]] = boxes[source];
+    return colorAt(sources[source], from + Math.floor(((x - left + 0.5) * wide) / width), above + Math.floor(((y - top + 0.5) * high) / height));
+  });
+}
+
 /** The pixels in other places: from(x, y) is where that of a place comes from. */
 export const moved = (pixels, from) => squareOf(sideOf(pixels), (x, y) => colorAt(pixels, ...from(x, y)));
 

@@ -1,4 +1,4 @@
-// A recipe is what a sprite can be made again of: {conditions, seed, makes}; of two creatures {to: {conditions, seed}, share};
+// A recipe is what a sprite can be made again of: {conditions, seed, makes}; with the body of another {to: {conditions, seed}, share};
 // and of what a visitor drew {doodle}.
 
 import { valuesOf } from "./doodle.js";
@@ -44,8 +44,11 @@ export const isDay = (text, now = new Date()) => Date.parse(text) <= now && new 
 /** From 1. */
 export const stageOf = ({ makes }) => 1 + makes.filter((each) => each === "evolve").length;
 
-/** The conditions of what is made of it: of a morph, those of the nearer end. */
-export const conditionsOf = ({ conditions, to, share }) => (share > 0.5 ? to.conditions : conditions);
+/** The conditions of what is made of it: with another's body, those of the body, and the types of both. */
+export function conditionsOf({ conditions, to }) {
+  const type = to && typesOfBoth(conditions.type, to.conditions.type);
+  return { ...(to?.conditions ?? conditions), ...(type && { type }) };
+}
 
 /** The name of a recipe's creature, and what the sprite shows of it; `names` is the table of nameOf. */
 export function nameFor(recipe, names) {
@@ -137,9 +140,8 @@ export function typesOfBoth(one, other) {
   return first === ANY ? second : second ? `${first}/${second}` : first;
 }
 
-/** The recipe between two creatures, each {conditions, seed}: both have the types of both. */
-export function between(one, other) {
-  const type = typesOfBoth(one.conditions.type, other.conditions.type);
-  const [from, to] = [one, other].map(({ conditions, seed }) => ({ conditions: { ...conditions, ...(type && { type }) }, seed }));
-  return { ...from, to, share: 0.5, makes: [] };
+/** The recipe with the head of one creature and the body of another, each {conditions, seed}, of this share. */
+export function fused(one, other, share) {
+  const [from, to] = [one, other].map(({ conditions, seed }) => ({ conditions, seed }));
+  return { ...from, to, share, makes: [] };
 }

@@ -19,15 +19,6 @@ function conditionIds(vocabulary, conditions) {
   return Int32Array.from(ids);
 }
 
-/** Spherical interpolation of two samples of Gaussian noise, which keeps their length (Shoemake 1985). */
-function slerp(a, b, share) {
-  const dot = (one, two) => one.reduce((sum, value, i) => sum + value * two[i], 0);
-  const angle = Math.acos(Math.min(1, Math.max(-1, dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b)))));
-  if (angle < 1e-6) return lerp(a, b, share);
-  const [first, second] = [1 - share, share].map((part) => Math.sin(part * angle) / Math.sin(angle));
-  return a.map((value, i) => first * value + second * b[i]);
-}
-
 const lerp = (a, b, share) => a.map((value, i) => value + share * (b[i] - value));
 
 /** RGBA pixels (S * S * 4) to channels (4, S, S) in [-1, 1]. */
@@ -96,18 +87,13 @@ export class Sampler {
 
   /**
    * Yields the noise, then the clean image as predicted in each step, RGBA pixels; the last one is the sample.
-   * @param request conditions and seed; if wanted, image, pixels to begin from, with strength; viewScale, how strong the view is;
-   *   towards, {conditions, seed}, with share of the way, 0 to 1.
+   * @param request conditions and seed; if wanted, image, pixels to begin from, with strength; viewScale, how strong the view is.
    */
-  async *sample({ conditions, seed, image, strength = VARIATION, viewScale, towards, share }) {
+  async *sample({ conditions, seed, image, strength = VARIATION, viewScale }) {
     const { config } = this, given = { ...config.default_conditions, ...conditions };
     let labels = await this.embedding(given);
     if (viewScale) labels = lerp(await this.embedding({ ...given, view: "any" }), labels, viewScale);
-    let noise = normal(this.size, seed);
-    if (towards) {
-      labels = lerp(labels, await this.embedding({ ...config.default_conditions, ...towards.conditions }), share);
-      noise = slerp(noise, normal(this.size, towards.seed), share);
-    }
+    const noise = normal(this.size, seed);
     const count = config.timesteps.length, start = image ? count - Math.max(1, Math.floor(count * strength)) : 0;
     const [alpha, sigma] = [config.alpha_bar.map(Math.sqrt), config.alpha_bar.map((value) => Math.sqrt(1 - value))];
     let sample = noise;

@@ -81,3 +81,18 @@ def equal_pixels(found: np.ndarray, expected: Image.Image) -> float:
 
 def assert_same(found: np.ndarray, expected: Image.Image) -> None:
     assert equal_pixels(found, expected) >= 0.99
+
+
+def joined(head: Image.Image, body: Image.Image, share: float) -> Image.Image:
+    """The head of a sprite on the body of another, which has this share of the height, in a box between both."""
+    boxes = [sprite.getchannel("A").getbbox() for sprite in (head, body)]
+    sizes = [(left, top, right - left, bottom - top) for left, top, right, bottom in boxes]
+    left, top, width, height = (math.floor(sum(values) / 2 + 0.5) for values in zip(*sizes, strict=True))
+    parts = []
+    for sprite, (x, y, wide, high) in zip((head, body), sizes, strict=True):
+        rows, columns = ((2 * np.arange(n) + 1) * of // (2 * n) for n, of in ((height, high), (width, wide)))
+        parts.append(np.asarray(sprite)[y + rows][:, x + columns])
+    neck = math.floor((1 - share) * height + 0.5)
+    both = Image.new("RGBA", head.size)
+    both.paste(Image.fromarray(np.concatenate([parts[0][:neck], parts[1][neck:]])), (left, top))
+    return both

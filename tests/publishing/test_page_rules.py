@@ -9,13 +9,14 @@ import subprocess
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from pokemon_ddpm.description import SKETCHES, TABLE
 from pokemon_ddpm.pipelines.sampling import WHITE_QUANTILE
 from pokemon_ddpm.publishing.onnx_export import SPRITE_SETTINGS
 from pokemon_ddpm.publishing.page import RULES, SOURCE
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
-from tests.publishing.page_runs import assert_same
+from tests.publishing.page_runs import assert_same, equal_pixels, joined
 from tests.test_golden import CASES, CONDITIONERS, PIPELINE, VOCABULARIES, pair, sample, sprite
 from tests.test_names import OFFENSIVE, is_species
 
@@ -131,6 +132,18 @@ def test_colors_out_of_range_are_brought_back_as_in_python(run):
     found = run({"sampling": "toPixels"}, code, [samples.flatten(1).tolist(), WHITE_QUANTILE])
     for image, each in zip(PIPELINE.postprocess(samples * 0.5, "pil"), found, strict=True):
         assert_same(np.array(each, dtype=np.uint8).reshape(16, 16, 4), image)
+
+
+def test_a_head_on_a_body_is_in_a_box_between_both(run):
+    """The sprites of every second pair fill different parts of the square."""
+    cases = [(*pair(seed), share) for seed, share in itertools.product(range(8), (0.25, 0.55, 1))]
+    code = "(cases) => cases.map(([one, other, share]) => [...joined(one, other, share)])"
+    found = run(
+        {"pixels": "joined"}, code, [[*(each.ravel().tolist() for each in case[:2]), case[2]] for case in cases]
+    )
+    for (one, other, share), pixels in zip(cases, found, strict=True):
+        expected = joined(*map(Image.fromarray, (one, other)), share)
+        assert equal_pixels(np.array(pixels, dtype=np.uint8).reshape(16, 16, 4), expected) == 1
 
 
 def test_names_and_cards_read_well(run):
