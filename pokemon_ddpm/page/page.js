@@ -28,7 +28,9 @@ newVersion.then(() => $("loaded").hidden || location.reload()); // it would load
 
 /** Shows the types at once, and the name of a linked sprite, then loads the model. */
 async function start() {
-  [$("retry").hidden, downloads] = [true, {}];
+  removeEventListener("error", broken, true); // see index.html
+  clearTimeout(waiting);
+  [$("retry").hidden, $("retry").onclick, downloads] = [true, start, {}];
   navigator.serviceWorker?.register("service-worker.js").catch(() => {}); // plain http has none
   say("Loading the model");
   let reason = "config.json cannot be downloaded. Check the connection.";
@@ -128,7 +130,6 @@ $("wish").onkeydown = ({ key }) => {
 };
 for (const id of ["types", "attributes"]) $(id).addEventListener("change", chooseByHand);
 for (const [id, kind] of [["types", "change"], ["attributes", "change"], ["chips", "click"]]) $(id).addEventListener(kind, () => follow(page.shown));
-$("retry").onclick = start;
 $("cry").onclick = () => cry(page.shown);
 $("link").textContent = canShare ? "Share" : "Copy link";
 $("link").onclick = shareSprite;
