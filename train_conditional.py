@@ -31,6 +31,7 @@ from huggingface_hub.utils import tqdm
 from pokemon_ddpm.diffusion import ConditionalDenoiser, NoiseSchedule, make_scheduler
 from pokemon_ddpm.models import network_config, weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.preprocessing import as_tensor, on_white, over_white
 from pokemon_ddpm.training import checkpoint, run
 from pokemon_ddpm.training.batches import NETWORK, SHEET, WEIGHTS, Batch, derive_seed, sample_batch
 from pokemon_ddpm.training.losses import other_loss
@@ -39,6 +40,7 @@ from pokemon_ddpm.training.optimizer import learning_rate_factor, make_optimizer
 
 LOGGING_STEPS = 20  # Updates between log lines.
 MAX_GRAD_NORM = 1.0
+COPY_SAMPLES = 32  # Of a fine-tuned model, among which copies of training images are counted.
 
 
 def plain_loss(
@@ -231,7 +233,8 @@ class Trainer:
 
 def finish(trainer: Trainer, repository: str | None) -> None:
     """Saves the pipeline with its card into the output folder, and pushes it if the training is complete."""
-    from pokemon_ddpm.generation import count_copies
+    from pokemon_ddpm.generation import SpriteRequest, generate
+    from pokemon_ddpm.likeness import count_copies
     from pokemon_ddpm.publishing.hub import save_run, upload_model
 
     config, log, finished = trainer.config, trainer.log, trainer.step >= trainer.max_steps
@@ -244,9 +247,13 @@ def finish(trainer: Trainer, repository: str | None) -> None:
     save_run(pipeline, config, trainer.step, counts, trainer.metrics)
     log.print(f"The model is in {config.output_dir}.")
     if config.fine_tunes and held_out:
-        near, count = count_copies(pipeline, data.images, held_out.images)
+        pipeline.set_progress_bar_config(disable=True)
+        types = pipeline.conditioner.vocabulary["type"]
+        requests = [SpriteRequest(seed, types[seed % len(types)]) for seed in range(COPY_SAMPLES)]
+        samples = as_tensor(map(on_white, generate(pipeline, requests)))
+        near = count_copies(samples, over_white(data.images), over_white(held_out.images.cpu()))
         usual = "at most half as far from it as held-out images usually are"
-        log.print(f"Of {count} samples {near} are near a training image: {usual}.")
+        log.print(f"Of {COPY_SAMPLES} samples {near} are near a training image: {usual}.")
     if repository and finished:
         log.print(f"Pushed to {upload_model(Path(config.output_dir), repository)}")
 

@@ -84,7 +84,7 @@ def rows_of(paths: list[Path]) -> list[list[Path]]:
     kinds = defaultdict(list)
     for path in paths:
         kinds[kind_of(path)].append(path)
-    return [found[i : i + ROW] for found in kinds.values() for i in range(0, len(found) - ROW + 1, ROW)]
+    return [members[i : i + ROW] for members in kinds.values() for i in range(0, len(members) - ROW + 1, ROW)]
 
 
 def write_sheets(settings: dict[str, list[Path]], real: list[Path], seed: int, folder: Path) -> int:
@@ -105,10 +105,11 @@ def write_sheets(settings: dict[str, list[Path]], real: list[Path], seed: int, f
         ("sheet", "", COLUMNS, COLUMNS * ROWS, singles, _singles(real)),
         ("rows", "R", ROW, ROWS_PER_SHEET, rows, rows_of(real)),
     ):
-        parts = _shuffled([(name, each) for name, found in generated.items() for each in found], reals, size, order)
+        items = [(setting, paths) for setting, groups in generated.items() for paths in groups]
+        parts = _shuffled(items, reals, size, order)
         number = 0
         for index, part in enumerate(parts):
-            numbered = {f"{prefix}{number + i}": each for i, each in enumerate(part, 1)}
+            numbered = {f"{prefix}{number + i}": item for i, item in enumerate(part, 1)}
             key |= {n: (setting, [*map(str, paths)]) for n, (setting, paths) in numbered.items()}
             labels = [n if i == 0 else "" for n, (_, paths) in numbered.items() for i in range(len(paths))]
             sprites = [path for _, paths in part for path in paths]
@@ -133,7 +134,7 @@ def _shuffled(
     for start in range(0, len(generated), of_sheet):
         part = generated[start : start + of_sheet]
         count = max(1, round(len(part) * REAL_SHARE / (1 - REAL_SHARE)))
-        part += [("real", each) for each in itertools.islice(used, count)]
+        part += [("real", paths) for paths in itertools.islice(used, count)]
         order.shuffle(part)
         parts.append(part)
     return parts
@@ -173,48 +174,49 @@ def read_verdicts(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, An
                 case [0 | 1 as face, int(quality), body, str(one), str(other), str(known)] if (
                     len(files) == 1 and 1 <= quality <= 5 and body in SEEN_BODIES
                 ):
-                    values, found = {"face": face, "quality": quality, "body": body}, singles
+                    values, verdicts = {"face": face, "quality": quality, "body": body}, singles
                 case [int(different), int(wish), str(one), str(other)] if (
                     len(files) == ROW and 1 <= different <= ROW and 1 <= wish <= 5
                 ):
-                    values, found, known = {"different": different, "wish": wish}, rows, None
+                    values, verdicts, known = {"different": different, "wish": wish}, rows, None
                 case _:
                     needed = "[0 or 1, 1 to 5, body, type, type, name], of a row [1 to 8, 1 to 5, type, type]"
                     raise ValueError(f"{path} has {verdict!r} for {number!r}, but needs {needed}.")
             named = {*kind_of(Path(files[0])).split("-")} <= {*f"{one}-{other}".split("-")}
             values |= {"type": int(named), "guesses": f"{one} {other}"} | ({} if known is None else {"known": known})
-            found.append({"setting": setting, "file": files[0], "reader": path.stem, **values})
+            verdicts.append({"setting": setting, "file": files[0], "reader": path.stem, **values})
     return singles, rows
 
 
-def summary(verdicts: list[dict[str, Any]], columns: dict[str, Callable[[dict], float]], seed: int = 0) -> list[str]:
+def summary(
+    verdicts: list[dict[str, Any]], columns: dict[str, Callable[[dict[str, Any]], float]], seed: int = 0
+) -> list[str]:
     """Lines of a table in Markdown: the means of columns, for each setting, with 95 % intervals.
 
     The mean over readers comes first, so that every sprite or row counts once; these are resampled. Columns are name
     -> value of a verdict; of sprites there is also "bodies", the effective number of bodies.
     """
-    files: dict[str, dict[str, list]] = defaultdict(lambda: defaultdict(list))
-    for each in verdicts:
-        bodies = [each["body"] == name for name in SEEN_BODIES] if "body" in each else []
-        files[each["setting"]][each["file"]].append([*(column(each) for column in columns.values()), *bodies])
-    has_bodies = any("body" in each for each in verdicts)
+    files: dict[str, dict[str, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
+    for verdict in verdicts:
+        bodies = [verdict["body"] == name for name in SEEN_BODIES] if "body" in verdict else []
+        files[verdict["setting"]][verdict["file"]].append([*(column(verdict) for column in columns.values()), *bodies])
+    has_bodies = any("body" in verdict for verdict in verdicts)
     names = [*columns, *["bodies"] * has_bodies]
     lines = [f"| setting | number, verdicts | {' | '.join(names)} |", "|---" * (len(names) + 2) + "|"]
     random_numbers = np.random.default_rng(seed)
-    for setting, found in files.items():
-        means = np.array([np.mean(each, axis=0) for each in found.values()])
+    for setting, of_file in files.items():
+        means = np.array([np.mean(readings, axis=0) for readings in of_file.values()])
         chosen = random_numbers.integers(len(means), size=(RESAMPLES, len(means)))
         averages = np.concatenate([means.mean(axis=0)[None], means[chosen].mean(axis=1)])
         if has_bodies:
             count = len(columns)
             averages = np.column_stack([averages[:, :count], np.exp(entropy(averages[:, count:], axis=1))])
         low, high = np.quantile(averages[1:], [0.025, 0.975], axis=0)
-        cells = [
-            f"{mean:{form}} ({a:{form}} to {b:{form}})"
-            for name, mean, a, b in zip(names, averages[0], low, high, strict=True)
-            for form in [".2f" if name in ("quality", "different", "wish", "bodies") else ".0%"]
-        ]
-        lines.append(f"| {setting} | {len(found)}, {sum(map(len, found.values()))} | {' | '.join(cells)} |")
+        cells = []
+        for name, mean, a, b in zip(names, averages[0], low, high, strict=True):
+            form = ".2f" if name in ("quality", "different", "wish", "bodies") else ".0%"
+            cells.append(f"{mean:{form}} ({a:{form}} to {b:{form}})")
+        lines.append(f"| {setting} | {len(of_file)}, {sum(map(len, of_file.values()))} | {' | '.join(cells)} |")
     return lines
 
 
@@ -235,13 +237,13 @@ def main(arguments: list[str] | None = None) -> None:
         singles, rows = read_verdicts(options.output)
         print("\n".join(summary(singles, OF_SPRITES) * bool(singles) + summary(rows, OF_ROWS) * bool(rows)))
         if options.csv:
-            columns = dict.fromkeys(name for each in (*singles, *rows) for name in each)
+            columns = dict.fromkeys(name for verdict in (*singles, *rows) for name in verdict)
             with options.csv.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, columns)
                 writer.writeheader()
                 writer.writerows([*singles, *rows])
         return
-    settings = dict(each.split("=", 1) for each in options.setting)
+    settings = dict(text.split("=", 1) for text in options.setting)
     images = {name: sorted(Path(folder).glob("*.png")) for name, folder in settings.items()}
     real = sorted(options.real.glob("*.png"))
     for name, folder in {**settings, "real": options.real}.items():

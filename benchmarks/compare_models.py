@@ -29,27 +29,27 @@ VARIETY = {"near": "near pairs", "color": "color distance"}  # of samples by typ
 
 def cells(numbers: Numbers) -> dict[str, tuple[str, str]]:
     """Row -> a cell of the samples and one of real images."""
-    found = {"samples": (f"{row(numbers, 'all samples', 'train')['kid']['n']:,}", "-")}
+    rows = {"samples": (f"{row(numbers, 'all samples', 'train')['kid']['n']:,}", "-")}
     for title, (metric, name, to) in DISTANCES.items():
         real = "held-out" if to == "train" else "train"
-        found[title] = tuple(estimate(row(numbers, each, to)[metric]) for each in (name, real))
-    found["nearer than 5 % of held-out, pixels"] = percent(numbers["memorization"]["pixels"]["nearer"]), "5 %"
+        rows[title] = tuple(estimate(row(numbers, compared, to)[metric]) for compared in (name, real))
+    rows["nearer than 5 % of held-out, pixels"] = percent(numbers["memorization"]["pixels"]["nearer"]), "5 %"
     for attribute, title in (("type", "types"), ("color", "color")):
         shares = numbers["condition_accuracy"].get(attribute, {})
-        found[f"condition accuracy, {title}"] = percent(shares.get("accuracy")), percent(shares.get("real"))
+        rows[f"condition accuracy, {title}"] = percent(shares.get("accuracy")), percent(shares.get("real"))
     tests = numbers.get("two_sample", {})  # not in reports of earlier versions, as are the statistics of pixels
     reduced = next((name for name in tests if f" at {COMPARED_SIDE} of " in name), "default output")
     for title, name in ((", raw", "raw"), ("", "default output"), (f", at {COMPARED_SIDE} px", reduced)):
-        found[f"two-sample test{title}"] = percent(tests.get(name, {}).get("accuracy")), "50 %"
-    for suffix, of, names in ((", raw", "raw samples", RAW), ("", "default output", PROCESSED)):
-        groups = [numbers.get("pixel_statistics", {}).get(each, {}) for each in (of, "held-out")]
+        rows[f"two-sample test{title}"] = percent(tests.get(name, {}).get("accuracy")), "50 %"
+    for suffix, samples, names in ((", raw", "raw samples", RAW), ("", "default output", PROCESSED)):
+        groups = [numbers.get("pixel_statistics", {}).get(images, {}) for images in (samples, "held-out")]
         for name in names:
             title = STATISTICS[name] + suffix
-            found[title] = tuple(estimate(group[name]) if name in group else "-" for group in groups)
+            rows[title] = tuple(estimate(group[name]) if name in group else "-" for group in groups)
     alone = [numbers.get("variety", {}).get(name) for name in ("by type alone", "real")]
     for key, title in VARIETY.items():
-        found[f"{title} of one type"] = tuple(estimate(each[key]) if each else "-" for each in alone)
-    return found
+        rows[f"{title} of one type"] = tuple(estimate(figures[key]) if figures else "-" for figures in alone)
+    return rows
 
 
 def main() -> None:

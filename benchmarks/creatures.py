@@ -36,7 +36,9 @@ from pokemon_ddpm.ranking import ranker_for
 STAGES = 3  # of a creature
 
 
-def over_lines(values: torch.Tensor, lines: torch.Tensor, average: Callable = np.mean) -> Estimate:
+def over_lines(
+    values: torch.Tensor, lines: torch.Tensor, average: Callable[[np.ndarray], float] = np.mean
+) -> Estimate:
     """The average of values (K,), with the percentile interval of `line_resamples` of their lines, int64 (K,)."""
     values, lines = values.double().numpy(), lines.numpy()
     low, high = np.quantile([average(values[rows]) for rows in line_resamples(lines, seed=0)], [TAIL, 1 - TAIL])
@@ -46,14 +48,14 @@ def over_lines(values: torch.Tensor, lines: torch.Tensor, average: Callable = np
 def measure_backs(pipeline: PokemonDDPMPipeline, data: SpriteTensors, seed: int) -> dict[str, Estimate]:
     """Backs that are made of the fronts of a split, beside the true ones."""
     rows, targets = pairs_of(data, "index", "back")
-    front, real = (data.images[each] for each in (rows, targets))
+    front, real = (data.images[indices] for indices in (rows, targets))
     made, ranker = [], ranker_for(pipeline)
     for number, request in enumerate(tqdm(row_requests(data, pipeline.conditioner, rows), "Generating")):
         sprite = reduce_palette(Image.fromarray(as_arrays(front[number : number + 1])[0]))
         creature = CreatureSettings(request.pokemon_type, seed + number)
         made.append(generate_stage(pipeline, creature, 1, {"1-front": sprite}, ranker)[0]["1-back"])
     made, lines, network = as_tensor(made), data.labels["line"][targets], load_features()
-    one, all_backs = (extract_features(network, over_white(each)).double() for each in (made, real))
+    one, all_backs = (extract_features(network, over_white(images)).double() for images in (made, real))
     nearest = torch.cdist(one, all_backs).argmin(dim=1) == torch.arange(len(one))
     return {
         "silhouette IoU with the true back": over_lines(overlaps(made, real).diagonal(), lines),
@@ -66,13 +68,13 @@ def measure_backs(pipeline: PokemonDDPMPipeline, data: SpriteTensors, seed: int)
 def measure_creatures(creatures: list[dict[str, Image.Image]], data: SpriteTensors) -> dict[str, Estimate]:
     """Backs and next stages of creatures, which have their parts by name, beside real ones."""
     fronts = sorted(name for name in creatures[0] if name.endswith("-front"))
-    pairs = {"same": [(each, each.replace("front", "back")) for each in fronts], "next": list(pairwise(fronts))}
+    pairs = {"same": [(front, front.replace("front", "back")) for front in fronts], "next": list(pairwise(fronts))}
     numbers = {}
     for relation, names in pairs.items():
         rows = pairs_of(data, *(("index", "back") if relation == "same" else ("evolves_from", "front")))
-        sets = [as_tensor(each[pair[i]] for each in creatures for pair in names) for i in (0, 1)]
+        sets = [as_tensor(sprites[pair[i]] for sprites in creatures for pair in names) for i in (0, 1)]
         kinds = {"generated": (sets, torch.arange(len(sets[0])) // len(names))}
-        kinds["real"] = ([data.images[each] for each in rows], data.labels["line"][rows[1]])
+        kinds["real"] = ([data.images[indices] for indices in rows], data.labels["line"][rows[1]])
         for kind, ((before, images), lines) in kinds.items():
             is_back, title = relation == "same", f"{'back' if relation == 'same' else 'next stage'}, {kind}"
             alike = shared_drawing(before, images) if is_back else overlaps(before, images).diagonal()
@@ -112,8 +114,8 @@ def main(arguments: list[str] | None = None) -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     report = {"about": {name: str(value) for name, value in vars(options).items()}, "results": as_json(numbers)}
     write_file(options.output / "creatures.json", json.dumps(report, indent=2) + "\n")
-    for name, each in report["results"].items():
-        print(f"{name}: {estimate(each)} ({each['n']} pairs)")
+    for name, result in report["results"].items():
+        print(f"{name}: {estimate(result)} ({result['n']} pairs)")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -18,7 +19,7 @@ from pokemon_ddpm.pipelines.hub_mixin import INDEX_FILE, WEIGHTS_KEY
 RELATION = "relation_embedding"
 
 
-def cut_unet(config: dict, weights: dict[str, torch.Tensor]) -> None:
+def cut_unet(config: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:
     """Removes the input channels that were zero without a reference, which `pixel_unshuffle` has put last."""
     config.pop("reference_channels")
     config.pop("mirrors_references", None)
@@ -26,7 +27,7 @@ def cut_unet(config: dict, weights: dict[str, torch.Tensor]) -> None:
     weights["conv_in.weight"] = weights["conv_in.weight"][:, :kept].clone()
 
 
-def cut_conditioner(config: dict, weights: dict[str, torch.Tensor]) -> None:
+def cut_conditioner(config: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:
     """Adds the embedding of no relation, which was part of each sum, to the two slots of the types."""
     config.pop("_defaults", None)  # of earlier versions
     if config["vocabulary"].pop("relation", None):

@@ -38,17 +38,17 @@ def main() -> None:
     arguments = parser.parse_args()
     first, last = map(int, arguments.phrases.split("-"))
     chosen, pipeline = PHRASES[first - 1 : last], GenerationSettings(RELEASED_FAST_MODEL).load()
-    shown = [sum(each) for each in zip(*(phrase["shown"] for phrase in chosen), strict=True)]
+    shown = [sum(counts) for counts in zip(*(phrase["shown"] for phrase in chosen), strict=True)]
     print(f"Of {len(chosen)} phrases two readers called {' and '.join(map(str, shown))} shown.")
     columns, font = arguments.columns, ImageFont.load_default(size=12)
     width, height = 64 * SCALE + 8, 64 * SCALE + TEXT
     sheet = Image.new("RGB", (columns * width, -(-len(chosen) // columns) * height), "white")
     draw = ImageDraw.Draw(sheet)
     for i, phrase in enumerate(chosen):
-        found, _ = parse_description(phrase["phrase"], pipeline.conditioner.vocabulary | {"sketch": [*SKETCHES]})
-        kind, sketch = found.pop("type", None), found.pop("sketch", None)
+        conditions, _ = parse_description(phrase["phrase"], pipeline.conditioner.vocabulary | {"sketch": [*SKETCHES]})
+        kind, sketch = conditions.pop("type", None), conditions.pop("sketch", None)
         number = (first - 1 + i) % OF_SET
-        request = SpriteRequest(arguments.seed, kind and parse_type(kind), found, number, sketch)
+        request = SpriteRequest(arguments.seed, kind and parse_type(kind), conditions, number, sketch)
         (sprite,) = generate_sprites(pipeline, [request], arguments.candidates)
         image = to_sprite(sprite.sample).resize((64 * SCALE, 64 * SCALE), Image.Resampling.NEAREST)
         x, y = i % columns * width, i // columns * height

@@ -99,7 +99,7 @@ def main(arguments: list[str] | None = None) -> None:
         right, counts = (logits.argmax(dim=1) == expected).float().mean(), expected.bincount()
         most = counts.max() / counts.sum()
         print(f"{name}: {right:.0%} of {len(expected)} held-out fronts; the most frequent is {most:.0%}")
-        numbers = [np.exp(entropy(each.bincount())) for each in (expected, logits.argmax(dim=1))]
+        numbers = [np.exp(entropy(values.bincount())) for values in (expected, logits.argmax(dim=1))]
         print("  effective number: true {:.1f}, of the probe {:.1f}".format(*numbers))
     if TAGS in labels:
         weight, bias = tag_discriminants(features.double(), labels[TAGS])

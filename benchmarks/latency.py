@@ -51,12 +51,12 @@ def warm_variants(model: str, distilled: list[str]) -> dict[str, Callable[[], ob
     """What is timed within this process, by its name in the table."""
     variants = {}
     for precision, dtype in DTYPES.items():
-        for each in (model, *distilled):
-            pipeline = load(each, dtype)
+        for source in (model, *distilled):
+            pipeline = load(source, dtype)
             for count in (1, MANY):
-                variants[f"{count} warm, {precision}, {Path(each).name}"] = partial(pipeline, ["fire"] * count)
+                variants[f"{count} warm, {precision}, {Path(source).name}"] = partial(pipeline, ["fire"] * count)
             candidates = default_candidates(pipeline)
-            name = f"1 generated, best of {candidates}, {precision}, {Path(each).name}"
+            name = f"1 generated, best of {candidates}, {precision}, {Path(source).name}"
             variants[name] = partial(sprites, pipeline, candidates, chunk_size_of(pipeline, [FIRE], candidates))
     channels_last = load(model)
     channels_last.unet.to(memory_format=torch.channels_last)
@@ -104,8 +104,8 @@ def markdown(seconds: dict[str, list[tuple[float, float]]]) -> str:
     for name, times in seconds.items():
         (median, cpu), count = medians[name], int(name.split()[0])
         spread = f"{median:.3f} ({min(times)[0]:.3f} to {max(times)[0]:.3f})"
-        each = f"{median / count:.3f} | {cpu / count:.3f} | {thesis / (median / count):.0f}"
-        lines.append(f"| {name} | {spread} | {each} |")
+        per_sprite = f"{median / count:.3f} | {cpu / count:.3f} | {thesis / (median / count):.0f}"
+        lines.append(f"| {name} | {spread} | {per_sprite} |")
     return "\n".join(lines)
 
 

@@ -28,10 +28,10 @@ TERMS_BATCH_SIZE = 64
 
 def check_likelihood(pipeline: PokemonDDPMPipeline) -> None:
     """Raises ValueError if a model has no likelihood."""
-    found, known = pipeline.scheduler.config.get("variance_type"), ("fixed_small", "fixed_large", "learned_range")
-    if is_distilled(pipeline.scheduler) or found not in known:
+    variance, known = pipeline.scheduler.config.get("variance_type"), ("fixed_small", "fixed_large", "learned_range")
+    if is_distilled(pipeline.scheduler) or variance not in known:
         wanted = f"all its timesteps and a variance_type of {', '.join(known)}"
-        raise ValueError(f"The likelihood needs {wanted}, not {found}; measure the teacher of a distilled model.")
+        raise ValueError(f"The likelihood needs {wanted}, not {variance}; measure the teacher of a distilled model.")
 
 
 def sampled_terms(count: int, terms: int, num_timesteps: int, generator: torch.Generator) -> torch.Tensor:
@@ -124,10 +124,10 @@ def main() -> None:
         check_likelihood(pipeline)
         channels, resolution, _ = pipeline.sample_shape
         data = load_images(arguments.data_dir, "validation", resolution, mode_of(channels))
-        count = min(map(len, data[:2]))
+        count = min(len(data.train), len(data.held_out))
         for name, images in (("training", data.train), ("held-out", data.held_out)):
-            found = bits_per_dim(pipeline, images.rows(random_rows(len(images), count, seed=0)))
-            print(f"| {model} | {name} | {' | '.join(estimate(found[title]) for title in titles)} |", flush=True)
+            bits = bits_per_dim(pipeline, images.rows(random_rows(len(images), count, seed=0)))
+            print(f"| {model} | {name} | {' | '.join(estimate(bits[title]) for title in titles)} |", flush=True)
 
 
 if __name__ == "__main__":

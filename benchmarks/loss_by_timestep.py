@@ -26,7 +26,7 @@ def errors(pipeline: PokemonDDPMPipeline, data: SpriteTensors, band: tuple[int, 
     schedule = NoiseSchedule.of(pipeline.scheduler, scaling_factor=pipeline.scaling_factor)
     generator = torch.Generator().manual_seed(band[0])
     timesteps = band[0] + sample_timesteps(len(data), band[1] - band[0], generator)
-    found = []
+    means = []
     for rows in torch.arange(len(data)).split(CHUNK):
         part, t = data.rows(rows), timesteps[rows]
         clean = schedule.scaling_factor * (part.images.float() / 127.5 - 1)
@@ -37,8 +37,8 @@ def errors(pipeline: PokemonDDPMPipeline, data: SpriteTensors, band: tuple[int, 
         embedding = pipeline.conditioner(labels)
         prediction = pipeline.unet(noisy, t, class_labels=embedding, return_dict=False)[0][:, : clean.shape[1]]
         error = (schedule.clean(prediction, noisy, t) - clean) / schedule.scaling_factor
-        found.append(error.square().mean(dim=(1, 2, 3)))
-    return torch.cat(found)
+        means.append(error.square().mean(dim=(1, 2, 3)))
+    return torch.cat(means)
 
 
 def main() -> None:

@@ -74,15 +74,15 @@ def generate(
     data = load_tensors(options.data_dir, "train", pipeline.sample_shape[-1], config_name="front", mode="pixel")
     rows = random_rows(len(data), options.num_samples, options.seed)
     requests = row_requests(data, pipeline.conditioner, rows, options.seed)
-    for i, each in enumerate(requests[1::2]):  # what these do not have is drawn
-        usual = {name: value for name, value in each.attributes.items() if name in USUAL}
-        requests[2 * i + 1] = replace(each, attributes=usual)
+    for i, request in enumerate(requests[1::2]):  # what these do not have is drawn
+        usual = {name: value for name, value in request.attributes.items() if name in USUAL}
+        requests[2 * i + 1] = replace(request, attributes=usual)
     folder, paths, count = options.output / "samples", [Path()] * len(requests), len(options.guidance_scales)
     folder.mkdir(parents=True, exist_ok=True)
     for i, scale in enumerate(options.guidance_scales):
         job = Job(pipeline, replace(settings, guidance_scale=scale), requests[i::count])
         list(tqdm(generate_files(job, folder), f"Generating at {scale}", len(job.requests)))
-        paths[i::count] = [folder / job.file_name(each) for each in job.requests]
+        paths[i::count] = [folder / job.file_name(request) for request in job.requests]
     return requests, paths, data
 
 
@@ -90,7 +90,7 @@ def missed(sprites: torch.Tensor, requests: list[SpriteRequest], features: Sprit
     """How many of a request's color, if it has one, and its first type are not recognized in its sample, int (N,)."""
     logits = all_logits(features, over_white(sprites))
     colors, types = features.vocabulary.get("color", ()), list(features.vocabulary["type"])
-    first = torch.tensor([types.index(each.pokemon_type[0]) for each in requests])
+    first = torch.tensor([types.index(request.pokemon_type[0]) for request in requests])
     wrong = (logits["type"].gather(1, first[:, None])[:, 0] <= 0).numpy().astype(int)
     for i, k in enumerate(logits["color"].argmax(dim=1).tolist() if colors else ()):
         wrong[i] += requests[i].attributes.get("color", ANY) not in (ANY, colors[k])
@@ -106,7 +106,7 @@ def likeness_to_real(
     that of all types. Sprites are uint8, (N, 4, S, S) and (M, 4, S, S), types int (N,) and (M,); those in `types` are
     among `real_types`.
     """
-    own, others = (np.stack(list(looks(each).values()), axis=1) for each in (sprites, real))
+    own, others = (np.stack(list(looks(images).values()), axis=1) for images in (sprites, real))
     within = np.cov(own.T) + np.cov(others.T) + 1e-9 * np.eye(own.shape[1])
     projected = np.empty(len(own))
     for number in set(types.tolist()):
@@ -119,8 +119,8 @@ def likeness_to_real(
 def cells_of(types: np.ndarray, bodies: np.ndarray) -> np.ndarray:
     """Numbers, int (N,), of the cells of a type and a body; cells with fewer than `CELL` join those of their body."""
     cells = types * (bodies.max() + 1) + bodies
-    found, counts = np.unique(cells, return_counts=True)
-    return np.where(counts[np.searchsorted(found, cells)] < CELL, -1 - bodies, cells)
+    kinds, counts = np.unique(cells, return_counts=True)
+    return np.where(counts[np.searchsorted(kinds, cells)] < CELL, -1 - bodies, cells)
 
 
 def ranks(
@@ -139,7 +139,7 @@ def ranks(
     columns = np.stack(list(looks(sprites).values()), axis=1)
     columns = np.concatenate([columns, columns**2, np.ones((len(columns), 1))], axis=1)
     rest = scores - columns @ np.linalg.lstsq(columns, scores, rcond=None)[0]
-    types = np.array([real.type_names.index(each.pokemon_type[0]) for each in requests])
+    types = np.array([real.type_names.index(request.pokemon_type[0]) for request in requests])
     likeness = likeness_to_real(sprites, types, real.images, real.labels["type"][:, 0].numpy())
     rest += rest.std() * (LIKENESS * likeness - MISSED * missed(sprites, requests, features))
     result = np.empty(len(scores))
@@ -178,7 +178,7 @@ def write_dataset(folder: Path, chosen: list[tuple[SpriteRequest, Path]], fronts
     """Samples with types as a data set with the columns of the sprites; the best ones have real fronts among them."""
     columns = ("image", "type1", "type2", "color", "shape", "game", "view", "finish", "form", "legendary", "height")
     features = datasets.Features({name: FEATURES[name] for name in columns})
-    rows = [as_row(*each) for each in chosen]
+    rows = [as_row(*pair) for pair in chosen]
     rows = [{column: row.get(column) for column in columns} for row in rows]
     table = datasets.Dataset.from_list(rows, features=features)
     if folder.name == "best":

@@ -36,10 +36,10 @@ def factor(text: str) -> tuple[str, float | None]:
 
 def weighted_sum(states: list[dict[str, torch.Tensor]], factors: list[float]) -> dict[str, torch.Tensor]:
     """The sum of weights times factors, float32; earlier models know fewer augmentations, which are columns."""
-    total = {name: torch.zeros_like(each, dtype=torch.float32) for name, each in states[0].items()}
+    total = {name: torch.zeros_like(weight, dtype=torch.float32) for name, weight in states[0].items()}
     for state, times in zip(states, factors, strict=True):
-        for name, each in state.items():
-            total[name][tuple(map(slice, each.shape))] += times * each
+        for name, weight in state.items():
+            total[name][tuple(map(slice, weight.shape))] += times * weight
     return total
 
 
@@ -64,12 +64,12 @@ def main() -> None:
     pipeline.register_modules(unet=pipelines[0].unet, conditioner=pipelines[0].conditioner)
     for name in ("unet", "conditioner"):
         network = getattr(pipeline, name)
-        network.load_state_dict(weighted_sum([getattr(each, name).state_dict() for each in pipelines], factors))
+        network.load_state_dict(weighted_sum([getattr(source, name).state_dict() for source in pipelines], factors))
         if name == "conditioner" and attribute:
             extrapolate(network.tables[f"{attribute}_embedding"].weight, scale)
         network.half()
     pipeline.save_pretrained(arguments.destination)
-    for path in [path for each in CODE_FILES for path in arguments.destination.glob(each)]:  # the package has it
+    for path in [path for pattern in CODE_FILES for path in arguments.destination.glob(pattern)]:  # the package has it
         path.unlink()
     text = re.sub("__[0-9a-f]{8}", "", index.read_text(encoding="utf-8"))  # digests of the code
     index.write_text(text.replace("pipeline_pokemon_ddpm", "pipeline"), encoding="utf-8")

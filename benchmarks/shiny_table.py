@@ -29,20 +29,22 @@ def pairs_of(data: SpriteTensors, column: str, view: str, finish: str = "normal"
     """
     names = ("index", "game", "frame", "view", "finish")
     sprites = list(zip(*(data.labels[name].tolist() for name in names), data.labels[column].tolist(), strict=True))
-    fronts, found = defaultdict(list), {}
+    fronts, best = defaultdict(list), {}
     for row, (form, game, frame, *look, _) in enumerate(sprites):
         if look == [VIEWS.index("front"), FINISHES.index("normal")]:
             fronts[form].append((game, frame, row))
     for target, (form, game, frame, *look, wanted) in enumerate(sprites):
-        for of_game, of_frame, row in fronts[wanted] if look == [VIEWS.index(view), FINISHES.index(finish)] else ():
+        if look != [VIEWS.index(view), FINISHES.index(finish)]:
+            continue
+        for of_game, of_frame, row in fronts[wanted]:
             pair = (of_game != game, of_frame != frame, game, row, target)
-            found[form] = min(pair, found.get(form, pair))
-    return torch.tensor([found[form][3:] for form in sorted(found)], dtype=torch.int64).view(-1, 2).unbind(dim=1)
+            best[form] = min(pair, best.get(form, pair))
+    return torch.tensor([best[form][3:] for form in sorted(best)], dtype=torch.int64).view(-1, 2).unbind(dim=1)
 
 
 def shiny_colors(data: SpriteTensors) -> dict[str, list[str]]:
     """Type -> the colors of visible shinies, one of each line, see `likeness.shiny_table`."""
-    pairs, found = pairs_of(data, "index", "front", "shiny"), defaultdict(dict)
+    pairs, colors_of = pairs_of(data, "index", "front", "shiny"), defaultdict(dict)
     changes = color_change(*(data.images[rows] for rows in pairs))
     for row in pairs[1][changes >= MIN_SHINY_CHANGE].tolist():
         areas = shaded_areas(reduce_palette(Image.fromarray(as_arrays(data.images[row : row + 1])[0])))
@@ -50,8 +52,8 @@ def shiny_colors(data: SpriteTensors) -> dict[str, list[str]]:
         colors = from_oklab(np.array(main)).tobytes().hex() if main else ""
         for number in data.labels["type"][row].tolist() if main else ():
             if number < len(TYPES):
-                found[TYPES[number]].setdefault(int(data.labels["line"][row]), colors)
-    return {name: list(found[name].values()) for name in TYPES}
+                colors_of[TYPES[number]].setdefault(int(data.labels["line"][row]), colors)
+    return {name: list(colors_of[name].values()) for name in TYPES}
 
 
 if __name__ == "__main__":

@@ -152,12 +152,12 @@ def main(arguments: list[str] | None = None) -> None:
     targets = torch.from_numpy(means[list(OF_FRONTS)].to_numpy(float))
     appearance = looks(sprites)
     if (folder / PROBES_FILE).is_file():
-        probes = {name: each.double() for name, each in load_file(folder / PROBES_FILE).items()}
+        probes = {name: weight.double() for name, weight in load_file(folder / PROBES_FILE).items()}
         bodies = (features @ probes[f"{BODY}.weight"].T + probes[f"{BODY}.bias"]).softmax(dim=1)
         appearance |= dict(zip(BODIES, bodies.T.numpy(), strict=True))
     # A regression makes more of size, color and body than readers do, and the best samples would all be bipeds. So the
     # verdicts are fitted without what these explain.
-    design = torch.from_numpy(np.stack([each - each.mean() for each in appearance.values()], axis=1))
+    design = torch.from_numpy(np.stack([values - values.mean() for values in appearance.values()], axis=1))
     # Bodies sum to 1, and the default driver's answer for such a design is another one from call to call.
     explained = torch.linalg.lstsq(design, targets - targets.mean(dim=0), rcond=1e-9, driver="gelsd")
     targets = targets - design @ explained.solution

@@ -170,7 +170,7 @@ def median_and_range(values: Sequence[float], digits: int) -> str:
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
-def markdown(turns: dict[str, dict[str, list[dict]]], options: argparse.Namespace) -> str:
+def markdown(turns: dict[str, dict[str, list[dict[str, Any]]]], options: argparse.Namespace) -> str:
     """The report, of precision -> method -> its turns."""
     lines = [
         f"{options.model_config_name_or_path}, {options.resolution}x{options.resolution}, batch "
@@ -180,12 +180,12 @@ def markdown(turns: dict[str, dict[str, list[dict]]], options: argparse.Namespac
     ]
     for precision, methods in turns.items():
         for name, of_method in methods.items():
-            speeds, of_example = ([turn["speed"] for turn in each] for each in (of_method, methods["example"]))
+            speeds, of_example = ([turn["speed"] for turn in turns_of] for turns_of in (of_method, methods["example"]))
             ratios = median_and_range([a / b for a, b in zip(speeds, of_example, strict=True)], 2)
             lines.append(f"| {name}, {precision} | {median_and_range(speeds, 1)} | {ratios} |")
     lines.append(f"\n| our step, {precision} | share |\n|---|---:|")
     of_ours = [turn["shares"] for turn in turns[precision]["ours"]]
-    lines += [f"| {part} | {statistics.median(each[part] for each in of_ours):.1%} |" for part in of_ours[0]]
+    lines += [f"| {part} | {statistics.median(shares[part] for shares in of_ours):.1%} |" for part in of_ours[0]]
     return "\n".join(lines)
 
 

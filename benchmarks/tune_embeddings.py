@@ -15,7 +15,7 @@ Then the embedding of "back" is learned from the verdict on backs, sampled from 
 
 import argparse
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from pokemon_ddpm.ranking import BODY, VERDICTS, WEIGHTS, SpriteRanker, read_ran
 
 TYPES_PER_BATCH, ROW = 2, 8  # sprites of one type
 TABLES = ("view", "color", "shape", "size", "type")
-PUT_BACK = ("type",)  # which learn along, but are put back, since they were recognized less often
+PUT_BACK = ("type",)  # These learn along, but are put back: what they say was recognized less often.
 MATCHED = ("color", "shape")
 # Weights in the reward, beside that of the verdicts, which is 1.
 MATCH, BODIES, OVERLAP, KERNEL = 0.6, 1.0, 8.0, 5.0
@@ -55,9 +55,9 @@ class Samples:
     def conditions(self, types: Sequence[str], seeds: Sequence[int]) -> dict[str, list[str]]:
         """Attribute -> the value of each sample, drawn by its seed, see `SpriteConditioner.draw`."""
         conditioner, columns = self.pipeline.conditioner, dict(self.pipeline.config.default_conditions)
-        drawn = [conditioner.draw(each, columns, seed) for each, seed in zip(types, seeds, strict=True)]
+        drawn = [conditioner.draw(name, columns, seed) for name, seed in zip(types, seeds, strict=True)]
         columns = {name: [value] * len(types) for name, value in columns.items()}
-        return columns | {name: [each[name] for each in drawn] for name in drawn[0]}
+        return columns | {name: [conditions[name] for conditions in drawn] for name in drawn[0]}
 
     def __call__(self, embeddings: Tensor, seeds: Sequence[int], **arguments: Any) -> Tensor:
         """The final latents (N, C, S, S)."""
@@ -84,8 +84,8 @@ def mean_overlap(latents: Tensor) -> Tensor:
     counts, too, so that no pair is without a gradient.
     """
     alpha = (latents[:, 3] + 1).clamp(0, 2) / 2
-    one, mirrored = (each.reshape(-1, ROW, alpha[0].numel()) for each in (alpha, alpha.flip(2)))
-    pairs = [(one[:, :, None], each[:, None]) for each in (one, mirrored)]
+    one, mirrored = (images.reshape(-1, ROW, alpha[0].numel()) for images in (alpha, alpha.flip(2)))
+    pairs = [(one[:, :, None], others[:, None]) for others in (one, mirrored)]
     overlap = torch.stack([torch.minimum(*pair).sum(-1) / torch.maximum(*pair).sum(-1) for pair in pairs]).amax(dim=0)
     return _mean_of_pairs(overlap)
 
@@ -117,9 +117,9 @@ class FrontReward:
         """The reward, and the mean score of the verdicts."""
         ranker, features = self.samples.ranker, self.samples.features(latents)
         score = (ranker.head(features) @ torch.tensor(WEIGHTS)).mean()
-        found = ranker.probes[BODY](features).softmax(dim=1).mean(dim=0)
-        self.shares = found.detach() if self.shares is None else self.shares.lerp(found.detach(), 1 - MEMORY)
-        reward = score - BODIES * (found * self.shares.clamp_min(1e-4).log()).sum()
+        bodies = ranker.probes[BODY](features).softmax(dim=1).mean(dim=0)
+        self.shares = bodies.detach() if self.shares is None else self.shares.lerp(bodies.detach(), 1 - MEMORY)
+        reward = score - BODIES * (bodies * self.shares.clamp_min(1e-4).log()).sum()
         for name in MATCHED:
             wanted, values = conditions[name], ranker.values(name)
             known = [i for i, value in enumerate(wanted) if value in values]
@@ -130,7 +130,9 @@ class FrontReward:
         return reward - OVERLAP * mean_overlap(latents) - KERNEL * alike, score
 
 
-def learn(parameters: list[torch.nn.Parameter], steps: int, rate: float, reward: Any) -> None:
+def learn(
+    parameters: list[torch.nn.Parameter], steps: int, rate: float, reward: Callable[[], tuple[Tensor, Tensor]]
+) -> None:
     """Ascends the gradient of `reward()`, a number and what to show of it, with a falling rate."""
     optimizer, shown = torch.optim.Adam(parameters, lr=rate), []
     schedule = torch.optim.lr_scheduler.LambdaLR(

@@ -83,9 +83,10 @@ class PokemonSprites(datasets.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
         # All images are checked before the first row is written, to report everything that is wrong at once.
         splits = {split: [] for split in SPLITS}
-        for row in self._archive_rows(self._archive) if self._archive else starter_sprites():
+        rows = self._archive_rows(self._archive) if self._archive else starter_sprites()
+        for row in rows:
             splits[row.pop("split")].append(row)
-        return [datasets.SplitGenerator(split, {"rows": rows}) for split, rows in splits.items() if rows]
+        return [datasets.SplitGenerator(split, {"rows": own}) for split, own in splits.items() if own]
 
     def _generate_examples(self, rows: list[dict[str, Any]]) -> Iterator[tuple[int, dict[str, Any]]]:
         yield from enumerate(rows)

@@ -49,10 +49,10 @@ class Problems:
     """Collects what is wrong, to report all of it at once."""
 
     def __init__(self) -> None:
-        self.found: list[str] = []
+        self.lines: list[str] = []
 
     def add(self, place: str, complaint: object) -> None:
-        self.found.append(printable(f"{place}: {complaint}"))
+        self.lines.append(printable(f"{place}: {complaint}"))
 
     @contextlib.contextmanager
     def caught(self, place: str) -> Iterator[None]:
@@ -64,15 +64,15 @@ class Problems:
 
     def check(self, source: object) -> None:
         """Raises SpriteDataError, which names the first 20, one a line, if there are problems."""
-        if self.found:
-            headline, more = f"{source}: {len(self.found)} unusable. Repair or remove them:", self.found[MAX_LISTED:]
-            shown = [headline, *self.found[:MAX_LISTED], *[f"... and {len(more)} more"] * bool(more)]
+        if self.lines:
+            headline, more = f"{source}: {len(self.lines)} unusable. Repair or remove them:", self.lines[MAX_LISTED:]
+            shown = [headline, *self.lines[:MAX_LISTED], *[f"... and {len(more)} more"] * bool(more)]
             raise SpriteDataError("\n  ".join(shown))
 
 
 def expand(path: str | Path) -> Path:
     """The path with `~` and `~user` replaced by the home folder, if there is such a user."""
-    return Path(os.path.expanduser(path))  # that of Path raises RuntimeError
+    return Path(os.path.expanduser(path))  # `Path.expanduser` raises RuntimeError for an unknown user.
 
 
 def read_csv(content: bytes) -> tuple[list[str], list[dict[str, str]]]:
@@ -225,7 +225,8 @@ def _folder_index(folder: str, pokedex: dict[int, dict[str, Any]]) -> int:
     known = pokedex.get(index, {}).get("dex_number")
     for is_wrong, complaint in (
         (not match, "the name must be NNNN-Name-dex, as in 0037-Pikachu-25; rename or remove it"),
-        (dex_number != known, f"dex number {dex_number}, but {POKEDEX} has {known} for {index}"),
+        (known is None, f"{POKEDEX} has no row with the id {index}; rename or remove this folder"),
+        (dex_number != known, f"{POKEDEX} has dex number {known} for {index}; let this folder end in -{known}"),
         (index not in _facts(), f"{index} does not belong to this data set, so its split is unknown; remove it"),
     ):
         if is_wrong:

@@ -98,7 +98,9 @@ def starter_sprite(type1: str, type2: str, line: int, stage: int) -> np.ndarray:
         (in_front if name in TABLES["in_front"] else behind).extend(recolored)
     frames = {"head": (y, rx * head, ry * head), "body": (body_y, body_rx * width, body_ry)}
     parts = [*behind, *starmap(read_part, [*body, *pattern]), *in_front, *starmap(read_part, [*eyes, *mouth])]
-    parts = [part.placed((rx / 10, ry / 10), y) for part in parts for y, rx, ry in [frames[part.frame]]]
+    for place, part in enumerate(parts):
+        y, rx, ry = frames[part.frame]
+        parts[place] = part.placed((rx / 10, ry / 10), y)
     ends = np.concatenate([part.points + sign * part.radii for part in parts for sign in (-1, 1)])
     (_, top), (right, bottom) = ends.min(axis=0), ends.max(axis=0)
     scale = (side - 2) / max(2 * right, bottom - top)  # without the outlines

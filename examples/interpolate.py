@@ -11,11 +11,14 @@ def slerp(a: torch.Tensor, b: torch.Tensor, weight: float) -> torch.Tensor:
     return (((1 - weight) * angle).sin() * a + (weight * angle).sin() * b) / angle.sin()
 
 
-def interpolate(pipeline: PokemonDDPMPipeline, types: tuple, seeds: tuple[int, int], steps: int) -> list[Image.Image]:
+def interpolate(
+    pipeline: PokemonDDPMPipeline, types: tuple[str, str], seeds: tuple[int, int], steps: int
+) -> list[Image.Image]:
     """The sprites on the way from the first type and seed to the second ones, with their ends."""
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    conditions = [pipeline.expand_conditions(each, {}) for each in types]
-    ends = [pipeline.encode_conditions(*each, [one]) for each, one in zip(conditions, generators, strict=True)]
+    ends = []
+    for pokemon_type, generator in zip(types, generators, strict=True):
+        ends.append(pipeline.encode_conditions(*pipeline.expand_conditions(pokemon_type, {}), [generator]))
     noises, weights = pipeline.prepare_latents(generators), [i / (steps - 1) for i in range(steps)]
     embeddings = torch.cat([torch.lerp(*ends, weight) for weight in weights])
     latents = torch.stack([slerp(*noises, weight) for weight in weights])

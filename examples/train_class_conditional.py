@@ -143,8 +143,8 @@ def load_images(args):
     dataset = datasets.load_dataset(name, args.dataset_config_name, data_dir=args.train_data_dir, split="train")
     for column in (args.image_column, args.label_column):
         if column not in dataset.column_names:
-            found = ", ".join(dataset.column_names)
-            raise SystemExit(f"No column {column!r}, only {found}. Make a folder a class, or see --label_column.")
+            columns = ", ".join(dataset.column_names)
+            raise SystemExit(f"No column {column!r}, only {columns}. Make a folder a class, or see --label_column.")
     if isinstance(dataset.features[args.label_column], datasets.ClassLabel):
         return dataset
     return dataset.class_encode_column(args.label_column)

@@ -20,7 +20,8 @@ def read_file(path: Path, folder: Path, limit: float = MAX_BYTES) -> bytes:
 
 def check_inside(path: Path, folder: Path) -> None:
     """Raises ValueError if a path links out of a folder; in the Hub's cache, files link to its blobs."""
-    inside, target = (Path(os.path.realpath(each)) for each in (folder, path))  # `resolve` fails for a link to itself
+    # Not with `resolve`, which fails for a link to itself.
+    inside, target = (Path(os.path.realpath(place)) for place in (folder, path))
     is_cached = inside.parent.name == "snapshots" and target.is_relative_to(inside.parents[1] / "blobs")
     if not (is_cached or target.is_relative_to(inside)):
         raise ValueError("is a link out of the folder")
@@ -50,7 +51,7 @@ def is_number(value: Any, low: float, high: float = math.inf, kind: type[Any] = 
     return isinstance(value, kind) and not isinstance(value, bool) and low <= value <= high
 
 
-def check_number(name: str, value: Any, low: float, high: float, kind: type = Real) -> None:
+def check_number(name: str, value: Any, low: float, high: float, kind: type[Any] = Real) -> None:
     """Raises ValueError unless `is_number`."""
     if not is_number(value, low, high, kind):
         word = "whole number" if kind is Integral else "number"

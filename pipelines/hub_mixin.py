@@ -92,7 +92,11 @@ def pipeline_card(
 
 
 def read_card(file: Path) -> tuple[str, str]:
-    """The text of a card that may come from anybody, and in it the metadata in YAML, perhaps empty."""
+    """The text of a card that may come from anybody, and in it the metadata in YAML, perhaps empty.
+
+    Raises:
+        ValueError: If it is too large, links out of its folder or is not in UTF-8, or its metadata are too large.
+    """
     text = read_file(file, file.parent).decode("utf-8-sig")
     block = REGEX_YAML_BLOCK.search(text)
     metadata = block[2] if block else ""
@@ -124,14 +128,15 @@ def complete_folder(folder: Path, pipeline: "HubMixin") -> None:
     for file in [folder / INDEX_FILE, *folder.glob("*/*.json")]:
         config = json.loads(file.read_text(encoding="utf-8")) | (changes if file.name == INDEX_FILE else {})
         config.pop("_name_or_path", None)  # a path on this machine
-        config.pop("_defaults", None)  # which are in model_index.json
+        config.pop("_defaults", None)  # They are in model_index.json.
         if file.parent.name == "conditioner":
             config[LICENSE_KEY] = pipeline.license
-        is_sorted = file.name != INDEX_FILE  # as diffusers saves it, so that a model saved again has the same bytes
+        # diffusers sorts all but the index: so a model that is saved again has the same bytes.
+        is_sorted = file.name != INDEX_FILE
         file.write_text(json.dumps(config, indent=2, sort_keys=is_sorted) + "\n", encoding="utf-8")
 
 
-def _save_code(folder: Path, source: type | Path) -> str:
+def _save_code(folder: Path, source: type[Any] | Path) -> str:
     """Saves the file of a class, and those that it imports, under names with their digests; returns the first name.
 
     diffusers loads the code of all models into one package, where each name must be that of one content.
@@ -149,7 +154,11 @@ def _save_code(folder: Path, source: type | Path) -> str:
 def open_repository(
     name: str, private: bool | None, token: str | None, repo_type: str = "model", **options: Any
 ) -> tuple[HfApi, Any]:
-    """A client, and the information about a writable repository of this project, which is created if there is none."""
+    """A client, and the information about a writable repository of this project, which is created if there is none.
+
+    Raises:
+        ValueError, HfHubHTTPError: If it has files of somebody else, or the Hub refuses.
+    """
     api = HfApi(token=token)
     name = api.create_repo(name, private=private, repo_type=repo_type, exist_ok=True, **options).repo_id
     api.auth_check(name, repo_type=repo_type, write=True)
@@ -165,7 +174,18 @@ def open_repository(
 
 
 def push_folder(folder: Path, name: str, token: str | None = None, private: bool | None = None, **commit: Any) -> str:
-    """Pushes a folder with nothing but a pipeline and its card, which gets the new name; returns the URL."""
+    """Pushes a folder with nothing but a pipeline and its card, which gets the new name; returns the commit's URL.
+
+    Args:
+        name: "user/name", or a name in the namespace of the token's owner.
+        token: By default the stored one.
+        private: Whether a new repository is private; by default as the account has it.
+        **commit: `commit_message`, `commit_description` and `create_pr`.
+
+    Raises:
+        ValueError: If the card cannot be read, or the repository has files of somebody else.
+        HfHubHTTPError: If the Hub refuses; the repository is then as before.
+    """
     api, info = open_repository(name, private, token)
     card = RepoCard(read_card(folder / CARD_FILE)[0])
     card.text = re.sub(r'(from_pretrained\(")[^"]*"', rf'\g<1>{info.id}"', card.text)
@@ -200,6 +220,9 @@ class HubMixin:
 
         `DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)` then works without this package. If saving
         is interrupted, the folder loads as before or is refused.
+
+        Raises:
+            ValueError, OSError: If `safe_serialization` is false, or the folder cannot be written.
         """
         if not safe_serialization:
             raise ValueError("Weights are saved as safetensors only; leave safe_serialization at True.")
@@ -217,14 +240,14 @@ class HubMixin:
             for path in [path for pattern in (*CODE_FILES, *WEIGHTS_FILES) for path in folder.glob(pattern)]:
                 path.unlink()
             files = [path.relative_to(made) for path in sorted(made.rglob("*")) if path.is_file()]
-            for file in sorted(files, key=lambda file: file.name == INDEX_FILE):  # which is the last
+            for file in sorted(files, key=lambda file: file.name == INDEX_FILE):  # The index comes last.
                 (folder / file).parent.mkdir(exist_ok=True)
                 os.replace(made / file, folder / file)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Pushes what `save_pretrained` saves and returns the URL of the commit; it replaces card, code and weights.
 
-        `options` are `commit_message`, `commit_description`, `private`, `token` and `create_pr`, see `push_folder`.
+        For the options, `token`, `private` and those of a commit, and for what is raised, see `push_folder`.
         """
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder)

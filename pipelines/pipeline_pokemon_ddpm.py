@@ -29,8 +29,10 @@ from .sampling import (
 )
 from .sprite_preprocessing import model_pixels
 
-PokemonType = str | int | tuple | Mapping | None
+PokemonType = str | int | tuple[str | int, ...] | Mapping[Any, float] | None
 AttributeValue = str | bool | Sequence[str] | None
+Conditions = dict[str, list[AttributeValue]]  # attribute -> its value for each image
+Callback = Callable[[Any, int, Tensor, dict[str, Tensor]], dict[str, Tensor] | None]
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 CALLBACK_TENSORS = ("latents", "pred_original_sample", "prompt_embeds")  # the last is diffusers' name of embeddings
@@ -108,7 +110,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         class_embeddings: Tensor | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
-        callback_on_step_end: Callable[[Any, int, int, dict], dict | None] | None = None,
+        callback_on_step_end: Callback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         class_labels: PokemonType | list[PokemonType] = None,
         **attributes: AttributeValue | list[AttributeValue],
@@ -266,7 +268,7 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         attributes: Mapping[str, AttributeValue | list[AttributeValue]],
         class_embeddings: Tensor | None = None,
         num_images_per_type: int = 1,
-    ) -> tuple[list[PokemonType], dict[str, list[AttributeValue]]]:
+    ) -> tuple[list[PokemonType], Conditions]:
         """The type of each image, and attribute -> its value for each, by default the usual one; see `__call__`."""
         check_number("num_images_per_type", num_images_per_type, 1, MAX_IMAGES, Integral)
         given = {name: value for name, value in attributes.items() if value is not None}
@@ -286,11 +288,13 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
             if is_set and all(isinstance(word, str) for word in value):
                 value = tuple(value)  # one set, for all images
             for_types = one_each(name, value, len(types), entry=argument)
-            used = [defaults.get(name) if given is None else given for given in for_types]
-            values[name] = [value for value in used for _ in range(num_images_per_type)]
+            used = [defaults.get(name) if own is None else own for own in for_types]
+            values[name] = [own for own in used for _ in range(num_images_per_type)]
         return [kind for kind in types for _ in range(num_images_per_type)], values
 
-    def encode_conditions(self, types: list, values: dict, generators: Sequence[torch.Generator] = ()) -> Tensor:
+    def encode_conditions(
+        self, types: Sequence[PokemonType], values: Conditions, generators: Sequence[torch.Generator] = ()
+    ) -> Tensor:
         """The class embeddings (N, D) of what `expand_conditions` returns.
 
         With the generators of the images, attributes that are not given are drawn by their seeds into `values`, see
@@ -314,14 +318,14 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         return timesteps[start:], self.scheduler.add_noise(clean, noise, timesteps[start : start + 1])
 
     def _call_back(
-        self, callback: Callable, i: int, t: Tensor, tensors: dict, names: Sequence[str], scale: float
+        self, callback: Callback, i: int, t: Tensor, tensors: dict[str, Tensor], names: Sequence[str], scale: float
     ) -> tuple[Tensor, float]:
         """The sample and the guidance scale after a callback, which may return another sample and set a scale."""
         latents, before = tensors["latents"], self._guidance_scale
         changed = (callback(self, i, t, {name: tensors[name] for name in names}) or {}).get("latents", latents)
         if changed is not latents:
             self.scheduler.last_sample = None  # from which UniPC's corrector would undo the change
-        if self._guidance_scale is not before:  # as diffusers', which have no guidance below 1
+        if self._guidance_scale is not before:  # diffusers' own callbacks mean no guidance by a scale below 1
             check_number("guidance_scale", self._guidance_scale, -MAX_SCALE, MAX_SCALE)
             scale = max(1.0, self._guidance_scale)
         return changed.to(latents), scale

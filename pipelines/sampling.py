@@ -137,7 +137,7 @@ def image_generators(generator: torch.Generator | list[torch.Generator] | None, 
     return [torch.Generator().manual_seed((first + i) % 2**64) for i in range(count)]
 
 
-def one_each(name: str, value: Any, count: int, entry: str = "image") -> list:
+def one_each(name: str, value: Any, count: int, entry: str = "image") -> list[Any]:
     """An argument's value for each image: those of a list, which must be as many, or the same one for all."""
     values = list(value) if isinstance(value, list) else [value] * count
     require(len(values) == count, f"{name} must have one entry for each {entry} ({count}), but has {len(values)}.")

@@ -20,6 +20,9 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+TypeSet = str | int | tuple[str | int, ...] | None  # one or two types; see `SpriteConditioner.type_ids`
+TypeBlend = TypeSet | Mapping[TypeSet, float]
+
 NONE = "none"
 ANY = "any"
 TAGS = "tags"  # the attribute whose value is a set: words for what an image shows
@@ -64,7 +67,7 @@ def check_vocabulary(vocabulary: Mapping[str, Sequence[str]]) -> None:
         if len(values) > MAX_VALUES:
             raise ValueError(f"There are {len(values):,} {what}, but at most {MAX_VALUES:,} are possible.")
         space = " " * (attribute == TAGS)  # between tags
-        forms = [unicodedata.normalize("NFC", value).lower() for value in values]  # as `_position` compares them
+        forms = [unicodedata.normalize("NFC", value).lower() for value in values]  # `_position` compares these.
         unusable = {form for form, count in Counter(forms).items() if count > 1} | {"", *reserved}
         wrong = []
         for value, form in zip(values, forms, strict=True):
@@ -225,7 +228,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         """Attribute -> the id of `any`, in the order of `vocabulary`."""
         return {attribute: self.tables[_table(attribute)].num_embeddings - 1 for attribute in self.vocabulary}
 
-    def type_ids(self, pokemon_type: str | int | tuple | None) -> tuple[int, int]:
+    def type_ids(self, pokemon_type: TypeSet) -> tuple[int, int]:
         """The ids of the two slots: of a type, two ("fire/flying" or a pair), "fire/none", an id, or None for any."""
         given = tuple(pokemon_type.split("/")) if isinstance(pokemon_type, str) else pokemon_type
         parts = given if isinstance(given, tuple) else (ANY if given is None else given,)
@@ -246,7 +249,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
             raise ValueError(f"{self.argument} takes names, {ids}, pairs, a list of these or None, not {given}.")
         return int(number)
 
-    def type_blend(self, pokemon_type: str | int | tuple | Mapping | None) -> list[tuple[float, tuple[int, int]]]:
+    def type_blend(self, pokemon_type: TypeBlend) -> list[tuple[float, tuple[int, int]]]:
         """The types of one entry, as in `type_ids` or a blend {"fire": 0.7, "water": 0.3}; the weights sum to 1."""
         if not isinstance(pokemon_type, Mapping):
             return [(1.0, self.type_ids(pokemon_type))]
@@ -278,7 +281,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         ids = [_position("tag", word, [*known, ANY]) for word in words]
         return sorted({*ids} - {len(known)})
 
-    def draw(self, pokemon_type: Any, given: Mapping[str, Any], seed: int) -> dict[str, str]:
+    def draw(self, pokemon_type: TypeBlend, given: Mapping[str, Any], seed: int) -> dict[str, str]:
         """Values of attributes that are not given, from a model's training images; the same for the same seed.
 
         Of "any" shape, a network makes the mean of all shapes. What is drawn first need not be averaged (Ramesh et al.
@@ -334,7 +337,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         table = self.config.training_conditions or {"drawn": ()}
         return dict.fromkeys([*table["drawn"], *{TAGS} & table.keys()], ANY)
 
-    def encode(self, types: Sequence, /, **attributes: Sequence) -> Tensor:
+    def encode(self, types: Sequence[TypeBlend], /, **attributes: Sequence[Any]) -> Tensor:
         """The class embeddings (N, D) of conditions, on the conditioner's device.
 
         There is one entry per image: of types as in `type_blend`, of attributes as in `attribute_id`, of tags as in

@@ -63,8 +63,8 @@ def transparent(pixels: np.ndarray, tolerance: int = 0) -> np.ndarray:
     while len(edges := edges[edges[:, 0] != edges[:, 1]]):
         root[edges[::-1]] = edges[::-1, ::-1]  # of several values the last one stays
         root = np.where(root[root] == own, np.minimum(root, own), root)  # of two that join one another
-        while (root != (root := root[root])).any():
-            pass
+        while not np.array_equal(root, root[root]):  # until each has the last one of its chain
+            root = root[root]
         edges = root[edges]
     result = np.insert(pixels, 3, 255, axis=2)
     result[(white & (root == root[0])[run])[1:-1, 1:-1]] = TRANSPARENT

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pokemon_ddpm.postprocessing import to_sprite as to_sprite
 
 _HOMES = {
-    "PokemonDDPMPipeline": "pokemon_ddpm.models",  # which sets how it is loaded
+    "PokemonDDPMPipeline": "pokemon_ddpm.models",  # The import sets how it is loaded.
     "PokemonSprites": "pokemon_ddpm.dataset_scripts.pokemon_sprites",
     "SpriteConditioner": "pokemon_ddpm.pipelines.sprite_conditioner",
     "SpriteTensors": "pokemon_ddpm.data",

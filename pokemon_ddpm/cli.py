@@ -107,8 +107,8 @@ for command in (generate, creature, describe, evaluate, fit_features, export, pa
     app.command()(report_errors(command))
 app.command("app")(report_errors(start_app))
 as_they_are = {"allow_extra_args": True, "ignore_unknown_options": True}
-app.command(context_settings=as_they_are, add_help_option=False)(train)  # nor are its errors ours
+app.command(context_settings=as_they_are, add_help_option=False)(train)  # It reports its errors itself.
 
 
-if __name__ == "__main__":  # as `accelerate launch -m pokemon_ddpm.cli` runs it
+if __name__ == "__main__":  # `accelerate launch -m pokemon_ddpm.cli` runs it so.
     app()

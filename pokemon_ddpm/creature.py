@@ -60,8 +60,9 @@ def parts_of_stage(stage: int, pipeline: PokemonDDPMPipeline) -> list[Part]:
     """The sprites of a stage that a model knows, each after what it is made from: both views, normal and shiny."""
     front, back, known = f"{stage}-front", f"{stage}-back", pipeline.conditioner.vocabulary
     views, finishes = (("front", *known.get("view", ())), ("normal", *known.get("finish", ())))
+    before = (f"{stage - 1}-front", "next") if stage > 1 else (None, None)
     parts = [
-        Part(stage, "front", "normal", *((f"{stage - 1}-front", "next") if stage > 1 else (None, None))),
+        Part(stage, "front", "normal", *before),
         Part(stage, "front", "shiny", front, "same"),
         Part(stage, "back", "normal", front, "same"),
         Part(stage, "back", "shiny", back, "same"),
@@ -84,7 +85,8 @@ class CreatureSettings:
         return [part for stage in range(1, self.stages + 1) for part in parts_of_stage(stage, pipeline)]
 
     def type_of(self, part: Part) -> PokemonType:
-        return [self.pokemon_type, *self.stage_types][: part.stage][-1]
+        types = [self.pokemon_type, *self.stage_types]
+        return types[min(part.stage, len(types)) - 1]
 
     def conditions(self, part: Part, pipeline: PokemonDDPMPipeline) -> dict[str, str]:
         """The attributes of a sprite, of those that the model knows."""
@@ -105,8 +107,13 @@ def generate_stage(
 ) -> tuple[dict[str, Image.Image], dict[str, dict[str, Any]]]:
     """The sprites of a stage, RGBA with alpha 0 or 255, and what the description says of each; both by name.
 
-    Given are the front of the stage before and any sprites that are not generated, in the format of the model. The
-    ranker chooses among the attempts without a fault (see `SEVERITY`); without it the first is taken.
+    Args:
+        given: Name -> sprite in the format of the model: the front of the stage before, and what is not generated.
+        ranker: Chooses among the attempts without a fault, see `SEVERITY`; without it the first is taken.
+        **arguments: Further ones of the pipeline.
+
+    Raises:
+        ValueError: If the model does not know a type or a condition.
     """
     sprites, notes, conditioner = dict(given), {}, pipeline.conditioner
     slots = [number for _, ids in conditioner.type_blend(creature.pokemon_type) for number in ids]
@@ -152,7 +159,7 @@ def _samples(
         arguments |= {"image": [enlarged(before)] * len(seeds), "strength": NEXT_STRENGTH}
     if part.relation != "same":
         return pipeline(types, **conditions, **arguments).images
-    conditions = {**pipeline.config.default_conditions, **conditions}  # which embeddings have to have
+    conditions = {**pipeline.config.default_conditions, **conditions}  # `encode` adds none
     values = {name: [value] * len(seeds) for name, value in conditions.items()}
     ends = (pipeline.conditioner.encode(types, **values | view) for view in ({"view": [ANY] * len(seeds)}, {}))
     mirrored = [before.transpose(Image.Transpose.FLIP_LEFT_RIGHT)] * len(seeds)
@@ -202,9 +209,15 @@ def generate_creature(
 ) -> Iterator[str]:
     """Writes a PNG of each sprite, a sheet of all and its description, and yields the names as they are finished.
 
-    The pipeline was loaded with the settings; the folder exists, and files in it are replaced. A front is a sprite of
-    any origin, in RGB or RGBA, to begin with; it is prepared as an image of the training. With `idle` the sheet has
-    the second frame of each sprite's idle animation as well, which becomes a GIF.
+    Args:
+        settings: Those that the pipeline was loaded with.
+        folder: It exists; files in it are replaced.
+        front: A sprite of any origin, in RGB or RGBA, to begin with; it is prepared as an image of the training.
+        idle: Whether the sheet has the second frame of each sprite's idle animation as well, which becomes a GIF.
+
+    Raises:
+        ValueError: Before the first file, if the model does not know a type, or the front shows nothing.
+        OSError: If a file cannot be written.
     """
     notes, parts = {}, creature.parts(pipeline)
     if front is None:
@@ -229,9 +242,10 @@ def generate_creature(
         images |= sprites
         yield from sprites
     frames = {f"{name}.png": image for name, image in images.items()}
-    for name, image in images.items() if idle else ():
-        frames[f"{name}-idle.png"] = second = squash(image)
-        save_animation([image, second], folder / f"{name}.gif", IDLE_MS, IDLE_MS, IDLE_SCALE)
+    if idle:
+        for name, image in images.items():
+            frames[f"{name}-idle.png"] = second = squash(image)
+            save_animation([image, second], folder / f"{name}.gif", IDLE_MS, IDLE_MS, IDLE_SCALE)
     metadata = []
     for part in parts:
         condition = {"type": creature.type_of(part), **creature.conditions(part, pipeline)}

@@ -24,7 +24,7 @@ from pokemon_ddpm.pipelines.file_checks import check_file, check_inside, printab
 from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, MAX_METADATA, read_card
 from pokemon_ddpm.pipelines.sprite_conditioner import SOURCE, TAGS, check_vocabulary
 from pokemon_ddpm.preprocessing import as_tensor, is_blank, open_image, over_white, preprocess
-from pokemon_ddpm.vocabulary import ATTRIBUTES, COLORS, CONDITIONS, FINISHES, SIZE_LIMITS, SIZES, TYPES
+from pokemon_ddpm.vocabulary import ATTRIBUTES, COLORS, CONDITIONS, FINISHES, SIZE_LIMITS, SIZES, TYPES, Vocabulary
 
 SAFE_BUILDERS = ("parquet", "arrow", "imagefolder", "cache")  # they only read tables or list files
 NO_VALIDATION = " Without held-out images, train with --validation_steps 0."
@@ -92,7 +92,7 @@ class SpriteTensors:
             labels[name] = torch.where(ids >= 0, ids, any_id)
         return replace(self, labels=labels)
 
-    def with_values(self, vocabulary: Mapping[str, Sequence[str]]) -> "SpriteTensors":
+    def with_values(self, vocabulary: Vocabulary) -> "SpriteTensors":
         """The same images with the ids of another vocabulary; values and classes that it lacks become unknown."""
         labels = dict(self.labels)
         for name, values in vocabulary.items():
@@ -153,12 +153,11 @@ def join(parts: Sequence[SpriteTensors], sources: Sequence[str]) -> SpriteTensor
         named.append(part)
     vocabulary: dict[str, list[str]] = {"type": [*named[0].type_names]}
     for part in named:
-        own = [name for name in part.type_names if name not in (*vocabulary["type"], ONE_CLASS)]
-        vocabulary["type"] += own
-        for name, own in part.vocabulary.items():
+        vocabulary["type"] += [name for name in part.type_names if name not in (*vocabulary["type"], ONE_CLASS)]
+        for name, values in part.vocabulary.items():
             if name in part.labels and name != "type":
-                values = vocabulary.setdefault(name, [])
-                values += [value for value in own if value not in values]
+                known = vocabulary.setdefault(name, [])
+                known += [value for value in values if value not in known]
     if TAGS in vocabulary:
         vocabulary[TAGS].sort()
     check_vocabulary({name: values for name, values in vocabulary.items() if name != TAGS})  # rare tags are left out
@@ -166,8 +165,9 @@ def join(parts: Sequence[SpriteTensors], sources: Sequence[str]) -> SpriteTensor
     labels = {}
     for name in sorted({name for part in named for name in part.labels}):
         example = next(part.labels[name] for part in named if name in part.labels)
-        unknown = {len(part): example.new_full((len(part), *example.shape[1:]), -1) for part in named}
-        labels[name] = torch.cat([part.labels.get(name, unknown[len(part)]) for part in named])
+        unknown = [example.new_full((len(part), *example.shape[1:]), -1) for part in named]
+        columns = [part.labels.get(name, ids) for part, ids in zip(named, unknown, strict=True)]
+        labels[name] = torch.cat(columns)
     images = torch.cat([part.images for part in named])
     own_values = {name: values for part in named for name, values in part.own_values.items()}
     return SpriteTensors(images, labels, named[0].type_names, own_values)
@@ -178,8 +178,15 @@ def load_tensors(
 ) -> SpriteTensors:
     """Loads a split of a class folder, of the sprite archive or, without `data_dir`, of the starter set.
 
-    For the arguments and the options see `load_sprites`, `is_class_folder` and `preprocess`. Class folders are not
-    cached, and have no options. Raises OSError or ValueError if the data cannot be read or used.
+    Args:
+        data_dir: See `is_class_folder` and `load_sprites`.
+        split: "train", "validation" or "test".
+        resolution: Side of the images in pixels, see `check_preprocessing`.
+        mode: See `preprocess`.
+        **options: Of `load_sprites`; class folders are not cached, and have none.
+
+    Raises:
+        OSError, ValueError: If the data cannot be read or used.
     """
     preprocessing.check_preprocessing(resolution, mode)
     if data_dir is not None and is_class_folder(data_dir):
@@ -235,7 +242,10 @@ def _check_metadata(path: str) -> None:
         with suppress(Exception):  # datasets says what is wrong
             folder = Path(snapshot_download(path, repo_type="dataset", allow_patterns=names))
     for file in (folder / name for name in names if (folder / name).is_file()):
-        read_card(file) if file.name == CARD_FILE else check_file(file, MAX_METADATA)
+        if file.name == CARD_FILE:
+            read_card(file)
+        else:
+            check_file(file, MAX_METADATA)
 
 
 def sprite_tensors(
@@ -271,7 +281,7 @@ def sprite_tensors(
 def tag_labels(tags: Sequence[Sequence[str]]) -> tuple[torch.Tensor, tuple[str, ...]]:
     """Whether each image has each tag, bool (N, V), and the sorted tags; ValueError if they would fill the memory."""
     tags = [["-".join(tag.lower().split()) for tag in own or () if tag and tag.strip()] for own in tags]
-    positions = {tag: number for number, tag in enumerate(sorted({tag for own in tags for tag in own}))}
+    positions = {tag: number for number, tag in enumerate(sorted(set().union(*tags)))}
     if len(tags) * len(positions) > MAX_TAG_LABELS:
         counts = f"{len(positions):,} different tags of {len(tags):,} images"
         raise ValueError(f"{counts} are too many; leave out long texts.")
@@ -303,7 +313,7 @@ def _class_folder_tensors(folder: Path, split: str, resolution: int, mode: str) 
     listed = list_class_folder(folder, problems)
     left_out = {"files that are no images": listed.ignored, "columns that are no attributes": listed.unused}
     for kind, names in left_out.items():
-        if names and split == "train":  # with which each line is logged once
+        if names and split == "train":  # so that each line is logged only once
             some = printable(", ".join(names[:MAX_LISTED]))
             logging.getLogger(__name__).warning(f"{folder}: {len(names)} {kind} are ignored: {some}")
     images, usable = [], []
@@ -334,7 +344,7 @@ def _class_folder_tensors(folder: Path, split: str, resolution: int, mode: str) 
     return replace(data, own_values=listed.own_values)
 
 
-def _check_kind(dataset: Dataset, flag: str, column: str, kind: type) -> None:
+def _check_kind(dataset: Dataset, flag: str, column: str, kind: type[Any]) -> None:
     feature = dataset.features.get(column)
     if not isinstance(feature, kind):
         fitting = ", ".join(name for name, other in dataset.features.items() if isinstance(other, kind)) or "none"

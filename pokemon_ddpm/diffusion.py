@@ -13,6 +13,7 @@ L_0 is the negative log-likelihood of the 8-bit pixels. L_T, which no network ch
 """
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from reprlib import repr as short_repr
 from typing import Any
@@ -89,7 +90,7 @@ def sampler_name(scheduler: SchedulerMixin) -> str:
     """The name in `SAMPLERS` of a scheduler's class, or of its algorithm; otherwise the class's own name."""
     algorithm = scheduler.config.get("algorithm_type")
     names = [name for name, cls in SAMPLERS.items() if type(scheduler) is cls]
-    return algorithm if algorithm in names else names[0] if names else type(scheduler).__name__
+    return next((name for name in (algorithm, *names) if name in names), type(scheduler).__name__)
 
 
 @dataclass(frozen=True)
@@ -255,7 +256,9 @@ class ConditionalDenoiser(nn.Module):
         """That of `NoiseSchedule`."""
         return self.unet.config.get("scaling_factor", 1.0)
 
-    def forward(self, sample: Tensor, timesteps: Tensor, labels: dict, augmentation: Tensor | None = None) -> Tensor:
+    def forward(
+        self, sample: Tensor, timesteps: Tensor, labels: Mapping[str, Tensor], augmentation: Tensor | None = None
+    ) -> Tensor:
         """The prediction, (B, C, S, S), with a learned variance (B, 2C, S, S), for x_t (B, C, S, S) and t (B,).
 
         For labels and augmentation see `SpriteConditioner.forward`.

@@ -49,6 +49,7 @@ class Provenance:
     """What is needed to generate a sprite again, with values as in JSON: tuples become lists."""
 
     model: str
+    # Types without parameters, since `_parse` checks values by them.
     condition: dict  # attributes and values, such as {"type": "fire/flying"}
     seed: int
     scheduler: str  # a key of `SAMPLERS`
@@ -62,8 +63,8 @@ class Provenance:
     weights: str | None = None  # digest of network and conditioner in this dtype; None in PNGs of 1.0
     chunk_size: int
     postprocessing: dict = field(default_factory=dict)  # such as {"palette": 16, "min_fragment": 4}; see `generation`
-    sketch: str | None = None  # that it begins from; see `description`
-    strength: int | float | None = None  # with which it does; None without a sketch, and in files of before
+    sketch: str | None = None  # what the sampling begins from; see `description`
+    strength: int | float | None = None  # of the noise on the sketch; None without one, and in files of before
 
     def __post_init__(self) -> None:
         vars(self).update(json.loads(json.dumps(vars(self), allow_nan=False)))

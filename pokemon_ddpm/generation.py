@@ -15,15 +15,13 @@ from PIL import Image
 from pokemon_ddpm.description import SKETCH_STRENGTH, SKETCHES, sketch_image
 from pokemon_ddpm.diffusion import make_sampler, sampler_name
 from pokemon_ddpm.files import Provenance, read_png, save_image
-from pokemon_ddpm.likeness import nearest_by_pixels
 from pokemon_ddpm.models import model_name, weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import AttributeValue, PokemonDDPMPipeline, PokemonType
 from pokemon_ddpm.postprocessing import enlarge, to_sprite
-from pokemon_ddpm.preprocessing import as_tensor, on_white, over_white
+from pokemon_ddpm.preprocessing import on_white
 from pokemon_ddpm.sheets import sprite_sheet
 
 CHUNK_SIZE = 8  # samples of a batch, at most: the candidates of one sprite
-NUM_COPY_SAMPLES, NEAR = 32, 0.5  # of `count_copies`
 # Settings for `GenerationSettings.postprocess`.
 POSTPROCESSING = ("transparent", "palette", "min_fragment", "scale")
 
@@ -40,8 +38,8 @@ class SpriteRequest:
     pokemon_type: PokemonType = None
     attributes: Mapping[str, AttributeValue] = field(default_factory=dict)  # other ones, such as {"color": "red"}
     number: int | None = None
-    sketch: str | None = None  # that it begins from, one of `SKETCHES`
-    strength: float = SKETCH_STRENGTH  # with which it does, as of the pipeline's `image`
+    sketch: str | None = None  # what the sampling begins from, one of `SKETCHES`
+    strength: float = SKETCH_STRENGTH  # of the noise on the sketch, as of the pipeline's `image`
 
     @property
     def name(self) -> str:
@@ -99,17 +97,6 @@ def save_type_sheet(pipeline: PokemonDDPMPipeline, path: Path, seed: int, column
     save_image(sprite_sheet(images, columns, types, panels=3), path)
 
 
-def count_copies(pipeline: PokemonDDPMPipeline, train: torch.Tensor, held_out: torch.Tensor) -> tuple[int, int]:
-    """Of how many samples how many are near a training image: at most half as far as held-out images usually are."""
-    types = pipeline.conditioner.vocabulary["type"]
-    requests = [SpriteRequest(seed, types[seed % len(types)]) for seed in range(NUM_COPY_SAMPLES)]
-    pipeline.set_progress_bar_config(disable=True)
-    samples = as_tensor(map(on_white, generate(pipeline, requests)))
-    train, held_out = over_white(train), over_white(held_out.cpu())
-    usual = nearest_by_pixels(held_out, train).distance.median().item()
-    return int((nearest_by_pixels(samples, train).distance <= NEAR * usual).sum()), len(samples)
-
-
 @dataclass(frozen=True)
 class GenerationSettings:
     """Everything that decides about an image beside its condition and its seed. None stands for the model's own."""
@@ -120,14 +107,18 @@ class GenerationSettings:
     guidance_scale: float | None = None
     dtype: str = "float32"  # of the weights
     chunk_size: int = CHUNK_SIZE  # see `generate`
-    weights_digest: str | None = None  # that the model's weights must have; None for any
+    weights_digest: str | None = None  # of the weights that the model must have; None for any
     transparent: bool | None = None  # whether the background is transparent, otherwise it is white
     palette: int | None = None  # number of colors to reduce to
     min_fragment: int | None = None  # parts of a sprite with fewer pixels are removed
     scale: int = 1  # enlargement
 
     def load(self, device: str | torch.device | None = None) -> PokemonDDPMPipeline:
-        """Loads the model with the scheduler, by default onto the best device."""
+        """Loads the model with the scheduler, by default onto the best device.
+
+        Raises:
+            OSError, ValueError: If there is no such model, dtype or scheduler, or the model has other weights.
+        """
         dtype = getattr(torch, self.dtype, self.dtype)  # one that is none is refused
         pipeline = PokemonDDPMPipeline.from_pretrained(self.model, dtype=dtype)
         pipeline.weights = weights_digest(pipeline.unet, pipeline.conditioner)[:16]
@@ -177,7 +168,11 @@ def full_condition(pipeline: PokemonDDPMPipeline, request: SpriteRequest) -> dic
 
 
 def read_settings(path: Path) -> tuple[GenerationSettings, SpriteRequest]:
-    """The settings and the request of a PNG that `generate_files` or the app wrote."""
+    """The settings and the request of a PNG that `generate_files` or the app wrote.
+
+    Raises:
+        ValueError: If it is none of these, or another version of this project wrote it, which cannot be repeated.
+    """
     made = read_png(path)
     attributes = dict(made.condition)
     kind, postprocessing = attributes.pop("type", None), made.postprocessing

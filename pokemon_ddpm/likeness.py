@@ -32,6 +32,7 @@ TORN = 0.1  # share of the largest part above which a second one tears a sprite,
 
 # Of the nearest training images: the largest shift in pixels, and images at once; in float64 they take much memory.
 MOVED, IMAGE_BATCH, TRAIN_BATCH = 2, 32, 1024
+NEAR = 0.5  # of a copy: this share of the median distance of held-out images
 
 # Of shared palettes.
 SLACK = 1.3  # how much of a color of the palette may be used, times its share
@@ -159,6 +160,15 @@ def nearest_by_pixels(images: torch.Tensor, train: torch.Tensor) -> Nearest:
     # NumPy rounds the root correctly; PyTorch does not.
     distance = np.sqrt(torch.cat(squared).numpy() / train[0].numel())
     return Nearest(torch.from_numpy(distance), torch.cat(indices))
+
+
+def count_copies(samples: torch.Tensor, train: torch.Tensor, held_out: torch.Tensor) -> int:
+    """How many samples are at most `NEAR` times as far from a training image as held-out images usually are.
+
+    All are uint8 (N, 3, S, S), `train` on the device to compute on.
+    """
+    usual = nearest_by_pixels(held_out, train).distance.median().item()
+    return int((nearest_by_pixels(samples, train).distance <= NEAR * usual).sum())
 
 
 def _mirrored_and_shifted(inverted: torch.Tensor) -> torch.Tensor:

@@ -25,7 +25,7 @@ from pokemon_ddpm.pipelines import hub_mixin
 from pokemon_ddpm.pipelines.file_checks import MAX_BYTES, check_file, check_inside, is_number, printable
 from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, INDEX_FILE, license_terms, read_card
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import DEFAULTS, PokemonDDPMPipeline
-from pokemon_ddpm.pipelines.sampling import SCHEDULERS, require
+from pokemon_ddpm.pipelines.sampling import SCHEDULERS
 from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel
 
@@ -44,7 +44,7 @@ POSSIBLE = {
 
 def locate_model(model: str) -> str:
     """The folder of a released model for its name, unless there is a folder of that name; otherwise `model` itself."""
-    if os.path.exists(model):  # that of Path raises OSError for a long name
+    if os.path.exists(model):  # `Path.exists` raises OSError for a long name.
         return model
     released = {file.parent.name: str(file.parent) for file in RELEASED.glob("*/model_index.json")}
     return released.get(model, model)
@@ -75,7 +75,8 @@ def load_pipeline(cls: type[Any], model: str, dtype: torch.dtype | None, **kwarg
     source = locate_model(model)
     is_local = os.path.isdir(source)
     dtype = kwargs.pop("torch_dtype", None) or dtype or torch.float32
-    require(dtype in DTYPES, f"dtype must be one of {', '.join(map(str, DTYPES))}, not {short_repr(dtype)}.")
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(map(str, DTYPES))}, not {short_repr(dtype)}.")
     device = kwargs.pop("device_map", None) or "cpu"
     parts = {name: kwargs.pop(name) for name in COMPONENTS if name in kwargs}
     for without_effect in ("trust_remote_code", "use_safetensors", "low_cpu_mem_usage"):
@@ -155,10 +156,11 @@ def check_files(folder: Path, *patterns: str, limit: float = MAX_BYTES) -> None:
 def _component_classes(index: dict[str, Any]) -> dict[str, type[Any]]:
     """The classes of the components that model_index.json names, if it is that of our pipeline."""
     saved, unet, scheduler = index.get("_class_name"), index["unet"][1], index["scheduler"][1]
-    is_ours = "PokemonDDPMPipeline" in (saved if isinstance(saved, list) else [saved])
-    require(is_ours, f"it is a {saved}, not a PokemonDDPMPipeline.")
-    are_known = unet in NETWORKS and scheduler in (schedulers := {kind.__name__: kind for kind in SCHEDULERS})
-    require(are_known, f"its network is a {unet} and its scheduler a {scheduler}, which are unknown.")
+    if "PokemonDDPMPipeline" not in (saved if isinstance(saved, list) else [saved]):
+        raise ValueError(f"it is a {saved}, not a PokemonDDPMPipeline.")
+    schedulers = {kind.__name__: kind for kind in SCHEDULERS}
+    if unet not in NETWORKS or scheduler not in schedulers:
+        raise ValueError(f"its network is a {unet} and its scheduler a {scheduler}, which are unknown.")
     return {"unet": NETWORKS[unet], "conditioner": SpriteConditioner, "scheduler": schedulers[scheduler]}
 
 
@@ -168,24 +170,30 @@ def _check_config(config: dict[str, Any]) -> None:
         allowed, values = POSSIBLE.get(name), value if isinstance(value, (list, tuple)) else [value]
         fits = not allowed or value is None or all(number in allowed for number in values)
         fits &= str(value).isprintable() and (name != "scaling_factor" or is_number(value, 1e-3, 1e3))
-        require(fits, f"its {name} is {value!r}, which is not possible.")
+        if not fits:
+            raise ValueError(f"its {name} is {value!r}, which is not possible.")
     count = len(config.get("block_out_channels") or ()) * config.get("layers_per_block", 2)
-    require(count <= MAX_LAYERS, f"its network has {count} layers, but at most {MAX_LAYERS} are possible.")
+    if count > MAX_LAYERS:
+        raise ValueError(f"its network has {count} layers, but at most {MAX_LAYERS} are possible.")
 
 
-def _load_network(kind: type[Any], config: dict, folder: Path, dtype: torch.dtype, digests: dict) -> nn.Module:
+def _load_network(
+    kind: type[Any], config: dict[str, Any], folder: Path, dtype: torch.dtype, digests: dict[str, str]
+) -> nn.Module:
     """A component with its weights, if they belong to the configuration and to model_index.json."""
     file = folder / PLAIN_WEIGHTS
     name = f"{folder.name}/{file.name}"
-    require(file.is_file(), f"there is no {name}. Weights are loaded from safetensors only: pickles can run code.")
+    if not file.is_file():
+        raise ValueError(f"there is no {name}. Weights are loaded from safetensors only: pickles can run code.")
     with safe_open(file, framework="pt") as header:
         count = len(keys := header.keys())
-        require(count <= MAX_TENSORS, f"{name} has {count} tensors, but at most {MAX_TENSORS} are possible.")
+        if count > MAX_TENSORS:
+            raise ValueError(f"{name} has {count} tensors, but at most {MAX_TENSORS} are possible.")
         shapes = {key: header.get_slice(key).get_shape() for key in keys}
     _check_network(kind, config, shapes)
     digest = hashlib.sha256(content := file.read_bytes()).hexdigest()
-    remedy = "Save or download the whole model again"
-    require(digests.get(name, digest) == digest, f"{name} does not belong to this {INDEX_FILE}. {remedy}.")
+    if digests.get(name, digest) != digest:
+        raise ValueError(f"{name} does not belong to this {INDEX_FILE}. Save or download the whole model again.")
     with torch.random.fork_rng(devices=[]):  # loading does not change the state of torch's generator
         component = kind.from_config(config).eval()
     nn.Module.to(component, dtype)  # diffusers' own warns
@@ -193,16 +201,17 @@ def _load_network(kind: type[Any], config: dict, folder: Path, dtype: torch.dtyp
     weights = safetensors.torch.load(content)
     component.load_state_dict(weights)
     for key, values in component.state_dict().items():
-        fits = weights[key].is_floating_point() and values.isfinite().all()
-        require(fits, f"its weights {folder.name}.{key} are NaN, infinite in {dtype}, or whole numbers.")
+        if not (weights[key].is_floating_point() and values.isfinite().all()):
+            raise ValueError(f"its weights {folder.name}.{key} are NaN, infinite in {dtype}, or whole numbers.")
     return component
 
 
 def _check_network(kind: type[Any], config: dict[str, Any], shapes: dict[str, list[int]]) -> None:
     """Compares a configuration with its weights, before anything is as large as a stranger wants it."""
-    remedy = "benchmarks/cut_references.py removes it"
-    require(not config.get("reference_channels"), f"it is of version 1, with an input for references; {remedy}.")
-    with torch.device("meta"), torch.no_grad():  # which needs no memory
+    if config.get("reference_channels"):
+        remedy = "benchmarks/cut_references.py removes it"
+        raise ValueError(f"it is of version 1, with an input for references; {remedy}.")
+    with torch.device("meta"), torch.no_grad():  # There, tensors need no memory.
         network = kind.from_config(config).eval()
         network.load_state_dict({name: torch.empty(shape) for name, shape in shapes.items()})
         if kind is not SpriteConditioner:

@@ -101,7 +101,9 @@ def fit_palette(lab: np.ndarray, colors: int) -> np.ndarray:
     return means[np.unique(groups)]
 
 
-def _merge(means: np.ndarray, weights: np.ndarray, cost: Callable, is_done: Callable) -> np.ndarray:
+def _merge(
+    means: np.ndarray, weights: np.ndarray, cost: Callable[[int], np.ndarray], is_done: Callable[[int, float], bool]
+) -> np.ndarray:
     """Merges the two groups that cost least until `is_done` of the number of groups and the least cost.
 
     A place in the means and weights of the groups, float64 (N, 3) and (N,), gets the mean and sum of each merged one.
@@ -168,8 +170,10 @@ def merge_colors(means: np.ndarray, weights: np.ndarray, colors: int, distinct: 
     Colors darker than the darkest of `COMMON_COLORS` become as light, since OKLab stretches differences there: one
     real sprite in 25 has two near-blacks. What is near to a common color becomes it. Then the nearest two are
     replaced by their mean again and again. The colors, float64 (K, 3), are in OKLab, in which similar ones are nearer
-    than `distinct`; their weights are numbers of pixels. Returns what each becomes, uint8 (K, 3), of 15 bits, as those
-    of the consoles that the sprites were made for.
+    than `distinct`; their weights are numbers of pixels.
+
+    Returns:
+        What each becomes, uint8 (K, 3), of 15 bits, as those of the consoles that the sprites were made for.
     """
     means, weights, commons = means.copy(), weights.astype(np.float64), oklab(COMMON_COLORS)
     means[:, 0] = means[:, 0].clip(min=commons[0, 0])

@@ -94,8 +94,13 @@ def preprocess(image: Image.Image, resolution: int, mode: str = "pixel", full_fr
     Mode "pixel" keeps whole pixels and their colors: what does not fit is reduced by `vote`, and the background (see
     `sprite_pixels`) is transparent. "fit" smooths what does not fit; it is for photographs. Both keep the proportions,
     never enlarge and center; below 64 px they leave a margin of one pixel, but with `full_frame` none where an image
-    fills its frame. "thesis" repeats the preprocessing of the thesis with its faults, for comparison. Returns uint8
-    (S, S, C) in [0, 255]: with "pixel" RGBA, alpha 0 or 255 and white where it is 0; otherwise RGB.
+    fills its frame. "thesis" repeats the preprocessing of the thesis with its faults, for comparison.
+
+    Returns:
+        uint8 (S, S, C) in [0, 255]: with "pixel" RGBA, alpha 0 or 255 and white where it is 0; otherwise RGB.
+
+    Raises:
+        ValueError: See `check_preprocessing`; or if the pixels have no known range.
     """
     check_preprocessing(resolution, mode)
     if mode == "thesis":

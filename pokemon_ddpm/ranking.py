@@ -16,7 +16,6 @@ from torch.nn.functional import logsigmoid
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_FREE_MODEL
 from pokemon_ddpm.models import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.file_checks import read_file
-from pokemon_ddpm.pipelines.sampling import require
 from pokemon_ddpm.vocabulary import BODIES
 
 RANKING_MODELS = (RELEASED_FAST_MODEL, RELEASED_FREE_MODEL)  # whose networks rank sprites of their classes
@@ -148,7 +147,8 @@ def read_ranker(pipeline: PokemonDDPMPipeline, model: str) -> SpriteRanker | Non
                 ranker.probes[name] = nn.Linear(ranker.head.in_features, len(ranker.values(name)))
             ranker.probes.load_state_dict(weights)
         layers = [*ranker.head.parameters(), *ranker.probes.parameters()]
-        require(all(values.isfinite().all() for values in layers), "it has values that are NaN or infinite")
+        if not all(values.isfinite().all() for values in layers):
+            raise ValueError("it has values that are NaN or infinite")
     except (ValueError, RuntimeError, LookupError, SafetensorError) as error:
         raise ValueError(f"{file} is no ranker of this model: {' '.join(str(error).split())}.") from error
     return ranker.requires_grad_(False)

@@ -30,6 +30,7 @@ CANDIDATES = 8  # by default, where a sample takes a few passes of the network o
 # before it in its row; with more of it readers saw no more different creatures, and liked the drawings less.
 SKETCH_WEIGHT, LIKENESS_WEIGHT = 8.0, 5.0
 ROW_SIZE = 16  # at most
+Watch = Callable[[list[list["DenoisingStep"]]], None]  # see `generate_sprites`
 
 
 class DenoisingStep(NamedTuple):
@@ -93,7 +94,8 @@ def candidates_of(pipeline: PokemonDDPMPipeline, request: SpriteRequest, count: 
     slots, names = {slot for _, pair in conditioner.type_blend(kind) for slot in pair}, conditioner.vocabulary["type"]
     types, shape = [name for slot, name in enumerate(names) if slot in slots], conditions.get("shape")
     half = count // 2
-    for i in range(half) if (request.number or 0) % 2 else range(count - half, count):
+    is_odd = (request.number or 0) % 2
+    for i in range(half) if is_odd else range(count - half, count):
         if sketch := drawn_sketch(types, shape, seeds[i]):
             own = attributes | {"shape": shape or SKETCHES[sketch]["shape"]}
             candidates[i] = replace(candidates[i], attributes=own, sketch=sketch, strength=DRAWN_STRENGTH)
@@ -108,7 +110,10 @@ def rows_of(requests: Sequence[SpriteRequest]) -> list[list[SpriteRequest]]:
 
 def empty_rows(requests: Sequence[SpriteRequest]) -> list[list[Image.Image]]:
     """A list for each request, for the sprites of its row; the requests of a row share theirs."""
-    return [sprites for row in rows_of(requests) for sprites in [[]] * len(row)]
+    lists: list[list[Image.Image]] = []
+    for row in rows_of(requests):
+        lists += [[]] * len(row)
+    return lists
 
 
 def generate_sprites(
@@ -117,7 +122,7 @@ def generate_sprites(
     candidates: int = 1,
     ranker: SpriteRanker | None = None,
     with_steps: bool = False,
-    watch: Callable[[list[list[DenoisingStep]]], None] | None = None,
+    watch: Watch | None = None,
     rows: Sequence[list[Image.Image]] = (),
     **arguments: Any,
 ) -> Iterator[Sprite]:
@@ -146,7 +151,7 @@ def generate_sprites(
 
 
 def generate_with_steps(
-    pipeline: PokemonDDPMPipeline, requests: Sequence[SpriteRequest], watch: Callable | None = None, **arguments: Any
+    pipeline: PokemonDDPMPipeline, requests: Sequence[SpriteRequest], watch: Watch | None = None, **arguments: Any
 ) -> Iterator[tuple[Image.Image, list[DenoisingStep]]]:
     """The samples of `generate` with their denoising steps; for `watch` see `generate_sprites`."""
     steps: list[list[DenoisingStep]] = []  # of the chunk that is being generated
@@ -209,7 +214,7 @@ class Job:
 
     def file_name(self, request: SpriteRequest) -> str:
         """Such as "fire_7-0.1a2b3c4d.png", with a digest of all that the image depends on."""
-        settings = replace(self.settings, chunk_size=CHUNK_SIZE)  # which depends on the number of sprites
+        settings = replace(self.settings, chunk_size=CHUNK_SIZE)  # The job's own depends on the number of sprites.
         made = vars(settings.provenance(self.pipeline, request))
         content = json.dumps([made, request.number, self.candidates], sort_keys=True)
         chosen = f"_best-of-{self.candidates}" * (self.candidates > 1)

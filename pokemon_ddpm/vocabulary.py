@@ -6,7 +6,9 @@ type) and `any` (the value is not given).
 """
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+
+Vocabulary = Mapping[str, Sequence[str]]  # attribute -> its values
 
 TYPES = (
     "bug", "dark", "dragon", "electric", "fairy", "fighting", "fire", "flying", "ghost",

@@ -56,11 +56,11 @@ def test_the_starter_set_becomes_tensors(sprites_cache: Path) -> None:
     for name, ids in tensors.labels.items():
         assert tensors.digest() != replace(tensors, labels={**tensors.labels, name: ids + 1}).digest()
     for number, row in enumerate(load_sprites(split="validation", cache_dir=sprites_cache)):
-        found = {name: ids[number].tolist() for name, ids in tensors.labels.items()}
+        labels = {name: ids[number].tolist() for name, ids in tensors.labels.items()}
         # Each size begins at twice the height of the one before, from 4 dm on.
-        assert found.pop("size") == min(4, max(0, int(math.log2(row["height"])) - 1))
-        assert found.pop("type") == [row["type1"], row["type2"]]
-        assert found == {name: -1 if row[name] is None else int(row[name]) for name in NUMBERS}
+        assert labels.pop("size") == min(4, max(0, int(math.log2(row["height"])) - 1))
+        assert labels.pop("type") == [row["type1"], row["type2"]]
+        assert labels == {name: -1 if row[name] is None else int(row[name]) for name in NUMBERS}
         assert np.array_equal(tensors.images[number].permute(1, 2, 0).numpy(), preprocess(row["image"], 64))
 
 
@@ -232,14 +232,14 @@ def contents(data: SpriteTensors) -> set[tuple[int, bytes]]:
 def test_a_tenth_of_each_class_is_held_out(art: Path) -> None:
     train, held_out = load(art), load(art, "validation")
     assert train.type_names == held_out.type_names == ("Cat", "dog", "owl")
-    counts = [torch.bincount(each.labels["type"][:, 0], minlength=3).tolist() for each in (train, held_out)]
+    counts = [torch.bincount(split.labels["type"][:, 0], minlength=3).tolist() for split in (train, held_out)]
     assert counts == [[23, 13, 1], [2, 1, 0]] and (train.labels["type"][:, 1] == 3).all()
     every = {(label, expected(label, i).tobytes()) for label, n in enumerate((25, 14, 1)) for i in range(n)}
     assert contents(train) | contents(held_out) == every and len(train) + len(held_out) == 40
     # Those with the smallest SHA-256 of the path. Another choice would change the digest that checkpoints hold.
     ranked = sorted(range(25), key=lambda number: hashlib.sha256(f"Cat/{number:03d}.png".encode()).digest())
     chosen = {(0, expected(0, number).tobytes()) for number in ranked[:2]}
-    assert {each for each in contents(held_out) if each[0] == 0} == chosen
+    assert {content for content in contents(held_out) if content[0] == 0} == chosen
     alone = load(art / "Cat"), load(art / "Cat", "validation")  # images without folders are one class
     assert alone[0].type_names == ("image",) and [*map(len, alone)] == [23, 2]
 
@@ -247,10 +247,10 @@ def test_a_tenth_of_each_class_is_held_out(art: Path) -> None:
 def test_folders_above_the_classes_are_splits(tmp_path: Path) -> None:
     for split, counts in {"Train": {"a": 3, "b": 2}, "val": {"b": 1}, "test": {"a": 2}}.items():
         folder_of_classes(tmp_path / split, counts)
-    found = {split: load(tmp_path, split) for split in ("train", "validation", "test")}
-    classes = {split: data.labels["type"][:, 0].tolist() for split, data in found.items()}
+    splits = {split: load(tmp_path, split) for split in ("train", "validation", "test")}
+    classes = {split: data.labels["type"][:, 0].tolist() for split, data in splits.items()}
     assert classes == {"train": [0, 0, 0, 1, 1], "validation": [1], "test": [0, 0]}
-    assert {data.type_names for data in found.values()} == {("a", "b")}
+    assert {data.type_names for data in splits.values()} == {("a", "b")}
     (tmp_path / "val").rename(tmp_path / "elsewhere")
     assert "elsewhere/b/000.png: expected SPLIT/CLASS/FILE" in refused(load, tmp_path)
     shutil.rmtree(tmp_path / "elsewhere")
@@ -289,7 +289,7 @@ def test_further_columns_of_metadata_are_attributes(tmp_path: Path, caplog) -> N
     train, held_out = load(art), load(art, "validation")
     words = train.own_values.pop("tags"), held_out.own_values.pop("tags")
     assert train.own_values == held_out.own_values == {"view": ("front", "back"), "mood": ("9", "10", "11")}
-    assert [len(each) for each in words] == [33, 9] and {*words[0]} & {*words[1]} == {"sprite"}
+    assert [len(tags) for tags in words] == [33, 9] and {*words[0]} & {*words[1]} == {"sprite"}
     assert train.varying_attributes() == ["type", "view", "mood"] and (len(train), len(held_out)) == (32, 8)
     unnamed = " (not a possible name of an attribute)"
     reasons = f"style (one value), class\\x1b{unnamed}, line{unnamed}"
@@ -297,7 +297,7 @@ def test_further_columns_of_metadata_are_attributes(tmp_path: Path, caplog) -> N
     both = train.labels.keys() - {"tags"}
     labels = {name: torch.cat([train.labels[name], held_out.labels[name]]).tolist() for name in both}
     assert sorted(labels["view"]) == [0] * 20 + [1] * 20 and sorted(labels["mood"])[:3] == [-1, -1, 0]
-    assert [len(each.labels["index"].unique()) for each in (train, held_out)] == [8, 2]
+    assert [len(split.labels["index"].unique()) for split in (train, held_out)] == [8, 2]
     assert train.digest() != replace(train, own_values={**train.own_values, "mood": ("x", "y", "z")}).digest()
     rows = [{**row, "mood": "any" if row["mood"] == "9" else row["mood"]} for row in rows]
     (art / "metadata.csv").unlink()
@@ -368,7 +368,7 @@ def test_no_more_than_two_thirds_of_a_class_are_held_out(tmp_path: Path) -> None
         rows = [f"{label}/{i:03d}.png,{name}" for label, names in creatures.items() for i, name in enumerate(names)]
         (folder / "metadata.csv").write_text("\n".join(["file_name,creature", *rows]))
         classes = [load(folder, split).labels["type"][:, 0] for split in ("train", "validation")]
-        assert [torch.bincount(each).tolist() for each in classes] == [[9, 4, 1], [1, 4, 1]]
+        assert [torch.bincount(ids).tolist() for ids in classes] == [[9, 4, 1], [1, 4, 1]]
 
 
 def test_all_that_is_no_image_is_named_or_skipped(art: Path, tmp_path: Path, caplog) -> None:

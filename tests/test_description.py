@@ -11,13 +11,13 @@ def test_every_synonym_names_values_and_no_word_is_one_and_ignored():
     for phrase, values in table["words"].items():
         assert values and all(value in CONDITIONS[name] for name, value in values.items()), phrase
         assert phrase not in f"{table['ignored']} {table['negations']}".split()
-        assert len(phrase.split()) <= 3 and phrase not in {each for names in CONDITIONS.values() for each in names}
+        assert len(phrase.split()) <= 3 and phrase not in {value for names in CONDITIONS.values() for value in names}
 
 
 def test_a_model_with_other_classes_knows_its_own_words_only():
     vocabulary = {"type": ["elf archer", "orc"], "color": ["green"]}
-    found = parse_description("Two green elf-archers with wings and an orc dragon", vocabulary)
-    assert found == ({"type": "elf archer/orc", "color": "green"}, ["two", "wings", "dragon"])
+    understood = parse_description("Two green elf-archers with wings and an orc dragon", vocabulary)
+    assert understood == ({"type": "elf archer/orc", "color": "green"}, ["two", "wings", "dragon"])
     plurals = {"type": ["orcs", "undead-spirits", "wolves", "ants"], "color": ["orc"]}
     assert parse_description("an orc, an undead spirit and a wolf", plurals)[0]["type"] == "undead-spirits/wolves"
     assert parse_description("an ant with no hat", {**plurals, "hat": ["no hat"]})[0]["hat"] == "no hat"

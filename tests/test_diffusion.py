@@ -67,8 +67,8 @@ def test_tables_are_those_of_the_papers(beta_schedule, steps):
 def test_the_predicted_clean_sample_is_clipped_to_the_range_of_samples(scaling_factor):
     scheduler = make_scheduler(prediction_type="sample", scaling_factor=scaling_factor)
     given = torch.tensor([[-2.0, -0.3, 0.7, 5.0]])
-    found = scheduler.step(given, 0, torch.zeros(1, 4)).pred_original_sample
-    assert torch.equal(found, given.clamp(-scaling_factor, scaling_factor))
+    predicted = scheduler.step(given, 0, torch.zeros(1, 4)).pred_original_sample
+    assert torch.equal(predicted, given.clamp(-scaling_factor, scaling_factor))
 
 
 @pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
@@ -82,8 +82,8 @@ def test_the_target_is_epsilon_v_or_the_clean_image_and_the_clean_image_its_inve
     target = schedule.target(clean, noise, TIMESTEPS)
     torch.testing.assert_close(target, as_prediction(prediction_type, clean, noisy, alpha, sigma), rtol=0, atol=1e-6)
     for x in (clean, other):  # that of epsilon is divided by alpha, 0.016 at 990
-        found = schedule.clean(as_prediction(prediction_type, x, noisy, alpha, sigma), noisy, TIMESTEPS)
-        torch.testing.assert_close(found, x, rtol=0, atol=1e-4)
+        predicted = schedule.clean(as_prediction(prediction_type, x, noisy, alpha, sigma), noisy, TIMESTEPS)
+        torch.testing.assert_close(predicted, x, rtol=0, atol=1e-4)
 
 
 def chi_square(values: torch.Tensor, bins: int) -> float:
@@ -176,13 +176,13 @@ def test_a_sampler_has_the_settings_of_the_training_whichever_was_before(name, t
 def test_an_exact_denoiser_gives_images_of_the_data(name, steps, prediction_type, scaling_factor):
     """Also where the number of steps does not divide that of the training."""
     pipeline = gaussian_pipeline(name, prediction_type, scaling_factor)
-    found = 2 * samples(pipeline, steps, count=8, output_type="pt") - 1
-    assert found.mean().item() == pytest.approx(MEAN, abs=0.005)
+    images = 2 * samples(pipeline, steps, count=8, output_type="pt") - 1
+    assert images.mean().item() == pytest.approx(MEAN, abs=0.005)
     # The last step leads to E[x_0 | x_t], which has less spread than the data. The first order loses some more.
     alpha_bar = ALPHA_BAR[pipeline.unet.timesteps[-1]]
     noise = (1 - alpha_bar) / alpha_bar / (scaling_factor * STD) ** 2
     spread = STD / math.sqrt(1 + noise)
-    assert found.std().item() == pytest.approx(spread, abs=0.005 if name in SOLVERS else 0.03)
+    assert images.std().item() == pytest.approx(spread, abs=0.005 if name in SOLVERS else 0.03)
 
 
 @pytest.mark.parametrize("name", ["ddpm", *SOLVERS])
@@ -209,7 +209,7 @@ def test_ddim_is_refused_where_it_gives_wrong_results(pipeline, spacing, steps):
 def test_a_small_error_of_an_epsilon_network_is_not_amplified(name):
     pipeline = gaussian_pipeline(name, "epsilon")
     pipeline.unet.error = 0.02 * torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(1))
-    found = samples(pipeline, 20, count=4)
+    images = samples(pipeline, 20, count=4)
     # At the first timestep alpha is 5e-5: without clipping, an error of 0.02 is one of 400 in the predicted x_0.
-    assert found.mean().item() == pytest.approx(MEAN, abs=0.02)
-    assert found.std().item() == pytest.approx(STD, rel=0.35)
+    assert images.mean().item() == pytest.approx(MEAN, abs=0.02)
+    assert images.std().item() == pytest.approx(STD, rel=0.35)

@@ -67,7 +67,7 @@ def test_flags_and_scripts_of_other_commands(monkeypatch: pytest.MonkeyPatch) ->
         elif program == "pokemon-ddpm":
             name, *flags = arguments
             assert commands[name].make_context(name, flags).params  # an unknown flag is an exception
-        assert all(Path(each).is_file() for each in arguments if each.endswith((".py", ".sh", ".yaml")))
+        assert all(Path(argument).is_file() for argument in arguments if argument.endswith((".py", ".sh", ".yaml")))
 
 
 def test_python_lines(tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +122,7 @@ def test_tables_of_models_are_those_of_their_reports(monkeypatch, capsys) -> Non
         shown = re.search(r"(?:^\|.*\n)+", following, flags=re.MULTILINE)[0]
         monkeypatch.setattr(sys, "argv", shlex.split(command))
         runpy.run_path(sys.argv[0], run_name="__main__")
-        published, shown = (by_title(each.splitlines()) for each in (capsys.readouterr().out, shown))
+        published, shown = (by_title(text.splitlines()) for text in (capsys.readouterr().out, shown))
         assert {title: cells for title, cells in shown.items() if cells != published[title]} == {}
         tables.append(shown)
     [table] = tables

@@ -57,7 +57,7 @@ def test_a_failing_write_leaves_the_old_file_and_no_partial_one(tmp_path, monkey
     monkeypatch.setattr(os, function, fail)
     with pytest.raises(type(error)):
         write_file(path, "new")
-    assert [each.read_text() for each in tmp_path.iterdir()] == [old] * bool(old)
+    assert [file.read_text() for file in tmp_path.iterdir()] == [old] * bool(old)
 
 
 REQUIRED = {

@@ -97,11 +97,11 @@ def _drawn(table: str, conditions: Mapping[str, str], seed: int) -> dict[str, st
 
 def _candidates(conditions: Mapping[str, str], seed: int, number: int, count: int) -> list[list[Any]]:
     given = {name: value for name, value in conditions.items() if name != "type"}
-    found = []
-    for each in candidates_of(PIPELINE, SpriteRequest(seed, conditions.get("type"), given, number), count):
-        own = {"type": each.pokemon_type, **each.attributes, "pose": each.sketch}
-        found.append([each.seed, {name: value for name, value in own.items() if value not in (None, "any")}])
-    return found
+    drawn = []
+    for candidate in candidates_of(PIPELINE, SpriteRequest(seed, conditions.get("type"), given, number), count):
+        own = {"type": candidate.pokemon_type, **candidate.attributes, "pose": candidate.sketch}
+        drawn.append([candidate.seed, {name: value for name, value in own.items() if value not in (None, "any")}])
+    return drawn
 
 
 def _colors(seed: int, types: list[str]) -> list[str]:
@@ -112,8 +112,8 @@ def _colors(seed: int, types: list[str]) -> list[str]:
 
 
 def _likeness(seed: int) -> list[float]:
-    one, other = (as_tensor([Image.fromarray(fit_square(each, 16))]) for each in pair(seed))
-    return [round(float(each), 6) for each in (shared_drawing(one, other), overlaps(one, other))]
+    one, other = (as_tensor([Image.fromarray(fit_square(sprite, 16))]) for sprite in pair(seed))
+    return [round(float(figure), 6) for figure in (shared_drawing(one, other), overlaps(one, other))]
 
 
 RULES: dict[str, Callable[..., Any]] = {

@@ -24,8 +24,8 @@ RED, PINK, BLUE = (200, 30, 30, 255), (250, 110, 110, 255), (30, 30, 200, 255)
 
 def boxes(*corners: tuple[int, int, int, int], color: tuple[int, ...] = RED) -> Image.Image:
     image = Image.new("RGBA", (32, 32), (255, 255, 255, 0))
-    for each in corners:
-        image.paste(color, each)
+    for corner in corners:
+        image.paste(color, corner)
     return image
 
 
@@ -123,5 +123,5 @@ def test_the_areas_of_a_shiny_get_its_colors_in_the_order_of_lightness_with_thei
     back = creature(PALE_BLUE, RED)
     assert np.array_equal(np.asarray(recolor(back, areas, np.uint8([LIME, GREEN])))[0], np.asarray(recolored)[20])
     eye = sprite(*[RED] * 30, WHITE, OUTLINE)  # too small for a color of its own
-    found = recolor(eye, shaded_areas(eye), np.uint8([GREEN, LIME]))
-    assert np.asarray(found)[-2:, 1, :3].tolist() == [[255] * 3, [16] * 3]
+    result = recolor(eye, shaded_areas(eye), np.uint8([GREEN, LIME]))
+    assert np.asarray(result)[-2:, 1, :3].tolist() == [[255] * 3, [16] * 3]

@@ -24,7 +24,7 @@ def test_no_name_is_that_of_a_pokemon():
     for begins in table["begin"].values():
         for end in table["end"].values():
             parts += itertools.product(begins.split(), table["middle"].split(), end.split())
-    names = {"".join(each).lower() for each in parts}
+    names = {"".join(combination).lower() for combination in parts}
     names = {name for name in names if not any(part in name for part in avoid)}
     assert len(names) > 25_000
     inside = {name[i : i + n] for name in names for n in range(3, 13) for i in range(len(name) - n + 1)}

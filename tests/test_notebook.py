@@ -20,7 +20,7 @@ def test_it_is_stored_with_the_outputs_of_all_cells() -> None:
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [bool(cell.outputs) for cell in cells] == [bool(SHOWS.search(cell.source)) for cell in cells]
     assert sum("image/png" in output.get("data", ()) for cell in cells for output in cell.outputs) == 6
-    assert len(text := FILE.read_text()) < 1e6 and not any(each in text for each in ("Traceback", "/home/", "/root/"))
+    assert len(text := FILE.read_text()) < 1e6 and not any(word in text for word in ("Traceback", "/home/", "/root/"))
 
 
 def test_it_runs(tmp_path, monkeypatch) -> None:

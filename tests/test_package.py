@@ -85,7 +85,7 @@ def test_what_is_imported_is_declared():
     modules = set(re.findall(r"^ *(?:from|import) (\w+)", code, re.MULTILINE)) & packages_distributions().keys()
     imported = {re.sub("[_.]", "-", packages_distributions()[name][0].lower()) for name in modules} - {"pokemon-ddpm"}
     lists = PROJECT["dependencies"], sum(PROJECT["optional-dependencies"].values(), [])
-    needed, optional = ({re.match(r"[\w-]+", each)[0] for each in lines} for lines in lists)
+    needed, optional = ({re.match(r"[\w-]+", line)[0] for line in lines} for lines in lists)
     assert needed <= imported <= needed | optional
 
 

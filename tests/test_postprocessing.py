@@ -85,8 +85,8 @@ def test_a_palette_has_the_means_of_the_clusters_of_ward() -> None:
     lab = np.repeat(CELL * (cells + random.uniform(-0.4, 0.4, (40, 3))), random.integers(1, 9, 40), axis=0)
     clusters = fcluster(linkage(lab, "ward"), 7, "maxclust")
     expected = np.array([lab[clusters == cluster].mean(axis=0) for cluster in range(1, 8)])
-    found = fit_palette(lab, 7)
-    assert np.allclose(found[found[:, 0].argsort()], expected[expected[:, 0].argsort()])
+    palette = fit_palette(lab, 7)
+    assert np.allclose(palette[palette[:, 0].argsort()], expected[expected[:, 0].argsort()])
 
 
 def merged(pixels: np.ndarray, *arguments: float) -> np.ndarray:
@@ -96,8 +96,8 @@ def merged(pixels: np.ndarray, *arguments: float) -> np.ndarray:
 
 
 def test_what_is_nearly_white_or_darker_than_an_outline_becomes_what_real_sprites_have() -> None:
-    found = merged(np.uint8([[240, 244, 236]] * 50 + [[30, 20, 24], [120, 90, 60]]), 4)
-    assert found[:51].tolist() == [[255] * 3] * 50 + [[16] * 3] and len(unique_colors(found)) == 3
+    colors = merged(np.uint8([[240, 244, 236]] * 50 + [[30, 20, 24], [120, 90, 60]]), 4)
+    assert colors[:51].tolist() == [[255] * 3] * 50 + [[16] * 3] and len(unique_colors(colors)) == 3
     # Black and the black of outlines are 0.17 apart in OKLab; dark blue is another color.
-    found = merged(np.uint8([[0, 0, 0], [4, 8, 0], [16, 16, 16], [30, 34, 90]]), 16)
-    assert found[:3].tolist() == [[16] * 3] * 3 and len(unique_colors(found)) == 2
+    colors = merged(np.uint8([[0, 0, 0], [4, 8, 0], [16, 16, 16], [30, 34, 90]]), 16)
+    assert colors[:3].tolist() == [[16] * 3] * 3 and len(unique_colors(colors)) == 2

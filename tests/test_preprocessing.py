@@ -172,11 +172,11 @@ def test_a_winding_path_takes_few_passes(turned: bool) -> None:
     events: list[str] = []  # of functions that are called: passes over the whole image
     sys.setprofile(lambda _, event, __: events.append(event))
     try:
-        found = transparent(image)
+        result = transparent(image)
     finally:
         sys.setprofile(None)
     calls = events.count("call") + events.count("c_call")
-    assert np.array_equal(found[..., 3] == 0, image[..., 0] == 255) and calls < 500
+    assert np.array_equal(result[..., 3] == 0, image[..., 0] == 255) and calls < 500
 
 
 def test_white_of_a_transparent_sprite_stays() -> None:
@@ -187,22 +187,22 @@ def test_white_of_a_transparent_sprite_stays() -> None:
     pixels[21, 5] = (0, 0, 0, 100)
     sprite = np.full((11, 10, 4), 255, dtype=np.uint8)
     sprite[10] = (162, 102, 132, 255)
-    found = preprocess(Image.fromarray(pixels), 64)
-    assert np.array_equal(box(found), opaque(sprite)) and np.count_nonzero(found[..., 3]) == 110
+    result = preprocess(Image.fromarray(pixels), 64)
+    assert np.array_equal(box(result), opaque(sprite)) and np.count_nonzero(result[..., 3]) == 110
     faint = np.full((40, 40, 4), 100, dtype=np.uint8)  # a ghost of which nothing is more than half opaque
     assert np.count_nonzero(preprocess(Image.fromarray(faint), 64)[..., 3]) == 1600
     # Without transparency the white that is connected to the border is the background, whatever the mode.
     pixels[..., 3], pixels[pixels[..., :3].sum(axis=2) == 0] = 255, 255
-    found = [preprocess(Image.fromarray(each), 64) for each in (pixels, pixels[..., :3])]
-    assert np.array_equal(*found) and np.count_nonzero(found[0][..., 3]) == 10
+    results = [preprocess(Image.fromarray(image), 64) for image in (pixels, pixels[..., :3])]
+    assert np.array_equal(*results) and np.count_nonzero(results[0][..., 3]) == 10
 
 
 @pytest.mark.parametrize("size, reduced", [((6, 8), (3, 4)), ((9, 7), (4, 5)), ((11, 5), (1, 2)), ((12, 12), (8, 8))])
 def test_a_vote_takes_the_color_with_the_largest_weighted_area(size: tuple, reduced: tuple) -> None:
     colors = np.array([CLEAR, (0, 0, 0, 255), (40, 90, 30, 255), (255, 255, 255, 255), (250, 120, 10, 255)], np.uint8)
     pixels = colors[np.random.default_rng(size).integers(0, 5, size)]
-    found = vote(pixels, *reduced)
-    assert found.dtype == np.uint8 and found.shape == (*reduced, 4)
+    result = vote(pixels, *reduced)
+    assert result.dtype == np.uint8 and result.shape == (*reduced, 4)
     steps = [Fraction(old, new) for old, new in zip(size, reduced, strict=True)]
     for place in np.ndindex(reduced):
         areas = dict.fromkeys(map(tuple, colors.tolist()), 0.0)
@@ -215,7 +215,7 @@ def test_a_vote_takes_the_color_with_the_largest_weighted_area(size: tuple, redu
             darkness = max(0.0, 1 - float(oklab(pixels[source][:3])[0]) / DARK)
             weight = 1 + DARK_WEIGHT * darkness * bool(color[3])
             areas[color] += weight * float(overlaps[0] * overlaps[1])
-        assert areas[tuple(found[place].tolist())] == pytest.approx(max(areas.values()), rel=1e-9)
+        assert areas[tuple(result[place].tolist())] == pytest.approx(max(areas.values()), rel=1e-9)
 
 
 def test_an_image_of_many_colors_is_smoothed() -> None:
@@ -226,8 +226,8 @@ def test_an_image_of_many_colors_is_smoothed() -> None:
     pixels = np.insert(block, 3, 255, axis=2)
     assert np.array_equal(vote(pixels, 25, 30), np.insert(expected, 3, 255, axis=2))
     pixels[:, :45] = CLEAR
-    found = vote(pixels, 20, 20)
-    assert (found[:, :10] == CLEAR).all() and (found[:, 10:, 3] == 255).all()
+    result = vote(pixels, 20, 20)
+    assert (result[:, :10] == CLEAR).all() and (result[:, 10:, 3] == 255).all()
 
 
 def bilinear_matrix(old: int, new: int) -> np.ndarray:

@@ -33,8 +33,8 @@ def test_verdicts_are_linear_in_the_activations(tmp_path, monkeypatch):
     predicted = unet(noisy, 300, student.conditioner({"type": torch.full((3, 2), len(TYPES) + 1)})).sample
     [hook.remove() for hook in hooks]
     features = [((predicted - clean) ** 2).mean(dim=(1, 2, 3)).log()[:, None]]
-    for each in seen:
-        features += [each.mean(dim=(2, 3)), each.amax(dim=(2, 3)), each.std(dim=(2, 3))]
+    for activation in seen:
+        features += [activation.mean(dim=(2, 3)), activation.amax(dim=(2, 3)), activation.std(dim=(2, 3))]
     ranker = SpriteRanker(student)
     expected = torch.cat(features, dim=1).float() @ ranker.head.weight.T + ranker.head.bias
     torch.testing.assert_close(ranker.verdicts(images), expected, rtol=1e-4, atol=1e-4)

@@ -9,7 +9,7 @@ from pokemon_ddpm.sheets import MARGIN, check_sheet_size, save_animation, sprite
 def noise_images(count: int, width: int = 5, height: int = 7, channels: int = 3) -> list[Image.Image]:
     """Different images without a white pixel."""
     pixels = np.random.default_rng(0).integers(0, 250, (count, height, width, channels), dtype=np.uint8)
-    return [Image.fromarray(each) for each in pixels]
+    return [Image.fromarray(image) for image in pixels]
 
 
 @pytest.mark.parametrize(("scale", "panels"), [(3, 1), (1, 2)])
@@ -74,10 +74,10 @@ def test_frames_of_few_colors_are_exact_on_white_and_the_last_is_held(tmp_path, 
     save_animation(frames, tmp_path / "a.GIF", duration_ms=40, scale=scale)
     pixels, durations = read(tmp_path / "a.GIF")
     assert durations == [40, 40, 40, 40, 2000]
-    for found, frame in zip(pixels, frames, strict=True):
+    for shown, frame in zip(pixels, frames, strict=True):
         expected = np.array(frame)
         expected[expected[..., 3] == 0] = 255
-        assert np.array_equal(found, expected[..., :3].repeat(scale, axis=0).repeat(scale, axis=1))
+        assert np.array_equal(shown, expected[..., :3].repeat(scale, axis=0).repeat(scale, axis=1))
 
 
 @pytest.mark.parametrize(("side", "scale", "message"), [(9, 7282, "65,538 pixels"), (100, 100, "from 1 to 81")])

@@ -30,21 +30,21 @@ PIPELINE = tiny_pipeline(channels=4)
 
 def test_neighboring_seeds_and_sprites_share_no_candidate():
     requests = [SpriteRequest(seed, "fire", number=number) for seed in range(50) for number in range(16)]
-    seeds = [each.seed for request in requests for each in candidates_of(PIPELINE, request, 8)]
+    seeds = [candidate.seed for request in requests for candidate in candidates_of(PIPELINE, request, 8)]
     assert len({*seeds}) == len(seeds) and max(seeds) < 2**31
     assert candidates_of(PIPELINE, SpriteRequest(7), 1) == [SpriteRequest(7)]  # the seed of a sample
-    found = [each.seed for each in candidates_of(PIPELINE, SpriteRequest(7), 2)]
-    assert found == [sample_seed(7, 0, k) for k in range(2)]
+    seeds = [candidate.seed for candidate in candidates_of(PIPELINE, SpriteRequest(7), 2)]
+    assert seeds == [sample_seed(7, 0, k) for k in range(2)]
 
 
 def test_the_best_candidate_is_the_sample_of_its_seed():
     pipeline = tiny_pipeline(channels=4, vocabulary={"type": [*TYPES], "color": ["blue"]})
     requests = [SpriteRequest(7, "fire", number=0), SpriteRequest(7, "ice", {"color": "blue"}, number=1)]
-    found = list(generate_sprites(pipeline, requests, 3, Reddest(), num_inference_steps=2))
-    for i, sprite in enumerate(found):
+    sprites = list(generate_sprites(pipeline, requests, 3, Reddest(), num_inference_steps=2))
+    for i, sprite in enumerate(sprites):
         seeds = [sample_seed(7, i, k) for k in range(3)]
-        given = [replace(requests[i], seed=each, number=None) for each in seeds]
-        alone = [next(generate(pipeline, [each], num_inference_steps=2)) for each in given]
+        given = [replace(requests[i], seed=seed, number=None) for seed in seeds]
+        alone = [next(generate(pipeline, [request], num_inference_steps=2)) for request in given]
         scores = Reddest().score(as_tensor(map(to_sprite, alone)), requests[i].attributes).tolist()
         assert len(set(scores)) == 3 and sprite.chosen == given[best := scores.index(max(scores))]
         assert sprite.request == requests[i] and sprite.sample.tobytes() == alone[best].tobytes()
@@ -64,25 +64,26 @@ def test_samples_are_generated_ahead_unless_the_ranker_has_the_same_network(monk
 
 
 def test_candidates_share_what_is_drawn_half_have_a_sketch_and_the_record_repeats_them(tmp_path):
-    pipeline, conditioner = (found := drawing_pipeline()), found.conditioner
+    pipeline = drawing_pipeline()
     requests = [SpriteRequest(7, "fire", {"shape": "any"}, 3), SpriteRequest(7, None, {"color": None}, 4)]
     requests += [SpriteRequest(7, "ice", {"shape": "legs"}, 5), SpriteRequest(7, "ice", {}, 6, sketch="whale")]
     sprites = list(generate_sprites(pipeline, requests, 5, Reddest(), num_inference_steps=4))
     halves = ([0, 1], [3, 4], [], [])  # no sketch has legs
     for request, sprite, places in zip(requests, sprites, halves, strict=True):
-        drawn = conditioner.draw(request.pokemon_type, request.attributes, sample_seed(7, request.number))
+        drawn = pipeline.conditioner.draw(request.pokemon_type, request.attributes, sample_seed(7, request.number))
         expected = []
-        for i, seed in enumerate(sample_seed(7, request.number, candidate) for candidate in range(5)):
-            each = replace(request, seed=seed, attributes={**request.attributes, **drawn}, number=None)
+        for i, seed in enumerate(sample_seed(7, request.number, k) for k in range(5)):
+            candidate = replace(request, seed=seed, attributes={**request.attributes, **drawn}, number=None)
             if i in places:
                 sketch = drawn_sketch(filter(None, [request.pokemon_type]), None, seed)
                 shape = request.attributes.get("shape", SKETCHES[sketch]["shape"])
-                each = replace(each, attributes=each.attributes | {"shape": shape}, sketch=sketch, strength=0.75)
-            expected.append(each)
+                with_shape = candidate.attributes | {"shape": shape}
+                candidate = replace(candidate, attributes=with_shape, sketch=sketch, strength=0.75)
+            expected.append(candidate)
         assert drawn and candidates_of(pipeline, request, 5) == expected and sprite.chosen in expected
         alone = next(generate(pipeline, [sprite.chosen], num_inference_steps=4))
         assert alone.tobytes() == sprite.sample.tobytes()
-    assert 0.75 in [each.chosen.strength for each in sprites]
+    assert 0.75 in [sprite.chosen.strength for sprite in sprites]
     # One candidate is what the pipeline makes of its seed.
     (only,) = generate_sprites(pipeline, [requests[0]], 1, num_inference_steps=2)
     seeds = [torch.Generator().manual_seed(sample_seed(7, 3)) for _ in range(8)]
@@ -99,8 +100,8 @@ def chosen_alone(pipeline: PokemonDDPMPipeline, requests: list[SpriteRequest], w
     chosen, row = [], []
     for request in requests:
         given = candidates_of(pipeline, request, 4)
-        images = [to_sprite(next(generate(pipeline, [each], num_inference_steps=2))) for each in given]
-        alike = [overlaps(as_tensor([each]), as_tensor(row)).max().item() if row else 0 for each in images]
+        images = [to_sprite(next(generate(pipeline, [candidate], num_inference_steps=2))) for candidate in given]
+        alike = [overlaps(as_tensor([image]), as_tensor(row)).max().item() if row else 0 for image in images]
         best = (Reddest().score(as_tensor(images)) - weight * torch.tensor(alike)).argmax()
         chosen.append(given[best])
         row.append(images[best])
@@ -112,7 +113,7 @@ ROWS = [[SpriteRequest(5, kind, number=start + i) for i in range(4)] for start, 
 
 def test_a_row_is_chosen_one_after_the_other_unlike_those_before():
     made = generate_sprites(PIPELINE, [*ROWS[0], *ROWS[1]], 4, Reddest(), num_inference_steps=2)
-    chosen = [each.chosen for each in made]
+    chosen = [sprite.chosen for sprite in made]
     expected = [chosen_alone(PIPELINE, row, studio.LIKENESS_WEIGHT) for row in ROWS]
     assert [chosen[:4], chosen[4:]] == expected
     best = [chosen_alone(PIPELINE, row, 0) for row in ROWS]
@@ -121,7 +122,7 @@ def test_a_row_is_chosen_one_after_the_other_unlike_those_before():
 
 def test_rows_have_equal_conditions_and_at_most_16_sprites():
     conditions = [("fire", {}), ("fire", {"color": "red"}), *[(None, {})] * 20, ("fire", {})]
-    requests = [SpriteRequest(7, *each, number=i) for i, each in enumerate(conditions)]
+    requests = [SpriteRequest(7, *condition, number=i) for i, condition in enumerate(conditions)]
     numbers = [[request.number for request in row] for row in rows_of(requests)]
     assert numbers == [[0], [1], [*range(2, 18)], [*range(18, 22)], [22]] and rows_of([]) == []
 

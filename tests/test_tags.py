@@ -66,8 +66,8 @@ def test_a_call_takes_one_set_or_one_for_each_type():
     pipeline = tiny_pipeline(vocabulary=VOCABULARY)
     both = pipeline.expand_conditions(["fire", "water"], {"tags": ["fox", "wings"]})[1]["tags"]
     assert both == [("fox", "wings")] * 2
-    each = pipeline.expand_conditions(["fire", "water"], {"tags": [["fox"], ["owl", "wings"]]})[1]["tags"]
-    assert each == [["fox"], ["owl", "wings"]]
+    tags = pipeline.expand_conditions(["fire", "water"], {"tags": [["fox"], ["owl", "wings"]]})[1]["tags"]
+    assert tags == [["fox"], ["owl", "wings"]]
     usual = tiny_pipeline(vocabulary=VOCABULARY, defaults={"default_conditions": {"tags": ["fox", "wings"]}})
     usual.check_defaults()
     assert usual.expand_conditions(["fire", "water"], {})[1]["tags"] == [("fox", "wings")] * 2
@@ -80,7 +80,7 @@ def test_a_request_has_its_tags_as_a_text_or_a_list(tmp_path):
     pipeline = tiny_pipeline(vocabulary=VOCABULARY, channels=4)
     requests = [SpriteRequest(5, "fire", {"tags": tags}) for tags in ("fox wings", ["fox", "wings"])]
     plain = pipeline(["fire"], tags=["wings", "fox"], generator=torch.Generator().manual_seed(5)).images[0]
-    assert {each.tobytes() for each in generate(pipeline, requests, chunk_size=1)} == {plain.tobytes()}
+    assert {image.tobytes() for image in generate(pipeline, requests, chunk_size=1)} == {plain.tobytes()}
     pipeline.save_pretrained(tmp_path / "model")
     command = ["generate", "--model", tmp_path / "model", "--num-images", 1, "--output-dir", tmp_path / "sprites"]
     result = CliRunner().invoke(app, [*map(str, command), "--tag", "fox", "--tag", "wings"])
@@ -188,8 +188,8 @@ def test_parts_and_build_are_drawn_from_two_lines_of_the_drawn_shape():
 
 def test_given_tags_are_kept_and_decide_what_is_drawn():
     conditioner = tagged_conditioner()
-    found = {conditioner.draw(None, {"tags": "part1 part2 part3 build4"}, seed)["shape"] for seed in range(60)}
-    assert found == {SHAPES[0], SHAPES[1]}
+    shapes = {conditioner.draw(None, {"tags": "part1 part2 part3 build4"}, seed)["shape"] for seed in range(60)}
+    assert shapes == {SHAPES[0], SHAPES[1]}
     assert all("tags" not in conditioner.draw(None, {"tags": tags}, 0) for tags in ("any", ["part1"]))
 
 

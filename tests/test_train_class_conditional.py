@@ -1,6 +1,7 @@
 """examples/train_class_conditional.py on small images: ten updates, the saved pipeline, and wrong input."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,18 @@ def test_guidance_and_unknown_classes(trained: Path) -> None:
     assert not torch.allclose(unconditional, expected)
     with pytest.raises(ValueError, match=r"Unknown class 'cat'. Choose from \['bug', 'dark'\]"):
         pipeline(["bug", "cat"])
+
+
+def test_labels_of_a_table_and_the_hub(images: Path, tmp_path: Path, hub) -> None:
+    """Classes may be strings in a column of any name; what has none is trained without condition."""
+    shutil.copytree(images, tmp_path / "table")
+    files = [path.relative_to(images) for path in sorted(images.rglob("*.png"))]
+    rows = [f"{file},{'' if file.stem == '005' else file.parent}" for file in files]
+    (tmp_path / "table" / "metadata.csv").write_text("\n".join(["file_name,kind", *rows]))
+    flags = ("--label_column", "kind", "--push_to_hub", "--hub_model_id", "ash/types", "--max_train_steps", "1")
+    output, pushed = train(tmp_path / "table", tmp_path / "out", *flags), load("ash/types")
+    assert pushed.labels == {"bug": 0, "dark": 1} and pushed.unet.config.num_class_embeds == 3
+    assert torch.equal(sample(pushed, "bug"), sample(load(output), "bug"))
 
 
 def test_wrong_input(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -79,7 +79,7 @@ def test_an_update_is_that_of_adamw_by_hand(tmp_path):
             assert norm > 0.02
             torch.testing.assert_close(run.train_step(), (loss.detach(), norm))
             both = (model, twin)
-            ours, theirs = (torch.cat([p.detach().flatten() for p in each.parameters()]) for each in both)
+            ours, theirs = (torch.cat([p.detach().flatten() for p in network.parameters()]) for network in both)
             torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
             averages = theirs if averages is None else 0.05 * averages + 0.95 * theirs  # of the first update alone
             torch.testing.assert_close(torch.cat([p.flatten() for p in run.tensors.ema.shadow_params]), averages)
@@ -176,10 +176,10 @@ def test_own_classes_fine_tune_a_pretrained_model(flags, run, finished, tmp_path
     assert license_file.read_text() == (Path(run) / "LICENSE").read_text()
     license_file.unlink()
     assert re.search(r"^Of 32 samples \d+ are near a training image", capsys.readouterr().out, re.M)
-    found, trained = (PokemonDDPMPipeline.from_pretrained(folder) for folder in (run, finished))
-    assert found.conditioner.vocabulary == {"type": ["apple", "pear"], "view": ["front", "back"]}
-    assert found.config.default_conditions == {"view": "front"}
-    pairs = zip(found.unet.parameters(), trained.unet.parameters(), strict=True)
+    continued, trained = (PokemonDDPMPipeline.from_pretrained(folder) for folder in (run, finished))
+    assert continued.conditioner.vocabulary == {"type": ["apple", "pear"], "view": ["front", "back"]}
+    assert continued.config.default_conditions == {"view": "front"}
+    pairs = zip(continued.unet.parameters(), trained.unet.parameters(), strict=True)
     assert all(torch.allclose(*pair, rtol=0, atol=1e-6) for pair in pairs)
 
 
@@ -306,7 +306,7 @@ def test_updates_that_are_not_finite_are_skipped_and_too_many_end_the_run(flags,
 def test_what_is_not_finite_is_never_saved(tmp_path, file):
     with runs.trainer(runs.tiny_flags(tmp_path)) as run:
         run.train_step(), run.save_checkpoint(), run.train_step()
-        tensor = [each for each in run.tensors.files()[f"{file}.safetensors"].values() if each.dim()][-1].data
+        tensor = [tensor for tensor in run.tensors.files()[f"{file}.safetensors"].values() if tensor.dim()][-1].data
         tensor.view(-1)[-1] = torch.inf
         with pytest.raises(ValueError, match="^Update 2: the weights are not finite, and are not saved. Go back"):
             run.save_checkpoint()

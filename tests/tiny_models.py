@@ -35,7 +35,7 @@ def tiny_pipeline(
         class_embed_type="identity",
         **NETWORK,
     )
-    values = {name: list(each) for name, each in (vocabulary or {"type": TYPES}).items()}
+    values = {name: list(given) for name, given in (vocabulary or {"type": TYPES}).items()}
     conditioner = SpriteConditioner(values, embedding_dim=32)
     config = {"beta_schedule": "squaredcos_cap_v2", "timestep_spacing": "trailing", **scheduler}
     trained = DDPMScheduler(prediction_type=prediction_type, **config)
@@ -71,7 +71,7 @@ def ranking_student(size: int, vocabulary: Mapping[str, Sequence[str]] | None = 
     network = NETWORK | blocks | {"block_out_channels": (4, 8, 8, 12), "add_attention": False}
     unet = SpriteUNet2DModel(sample_size=size, class_embed_type="identity", **network)
     conditioner = SpriteConditioner(pipeline.conditioner.vocabulary, unet.time_embedding.linear_2.out_features)
-    parts = [each.half().float().eval() for each in (unet, conditioner)]
+    parts = [part.half().float().eval() for part in (unet, conditioner)]
     pipeline = PokemonDDPMPipeline(*parts, pipeline.scheduler, **{name: pipeline.config[name] for name in DEFAULTS})
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

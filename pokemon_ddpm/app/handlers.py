@@ -40,6 +40,7 @@ EXAMPLES_SEED = 76
 GALLERY_SIZE = 256  # side of an image in pixels, about
 KINDS = {"png": "Sprite (PNG)", "gif": "Steps (GIF)", "zip": "Game sheet (zip)"}
 ANIMATION_MS = 1500
+Choices = dict[str, tuple[list[str], str | list[str]]]  # setting -> its values, and the one at first
 Models = Mapping[str, PokemonDDPMPipeline]  # by name; each is for one caller at a time
 
 
@@ -50,12 +51,12 @@ class Refused(gr.Error):
         super().__init__(html.escape(message, quote=False), print_exception=False)
 
 
-def offered(models: Models, model: str) -> dict[str, tuple[list[str], str | list[str]]]:
+def offered(models: Models, model: str) -> Choices:
     """Types and attributes -> the values that a model has, of all attributes of all models, and the one at first."""
     pipeline = models[model]
     known, usual = pipeline.conditioner.vocabulary, {**USUAL, **pipeline.config.default_conditions}
     second = [NONE, *known["type"]] if pipeline.conditioner.has_types else []  # a sprite has only one class
-    choices: dict = {"pokemon_type": ([RANDOM, ANY, *known["type"]], RANDOM), "second_type": ([ANY, *second], ANY)}
+    choices: Choices = {"pokemon_type": ([RANDOM, ANY, *known["type"]], RANDOM), "second_type": ([ANY, *second], ANY)}
     names = [*ATTRIBUTES, *(name for pipeline in models.values() for name in pipeline.conditioner.vocabulary)]
     sets = pipeline.conditioner.sets
     for name in names:
@@ -76,10 +77,14 @@ def controls(models: Models, settings: Mapping[str, Any]) -> dict[str, dict[str,
     """Setting, or "attributes" for all -> arguments of its Gradio component, if they depend on the chosen model."""
     pipeline, arguments = models[settings["model"]], {}
     for name, (values, first) in offered(models, settings["model"]).items():
-        kept = values if name in SETTINGS else [value for value in values if value != ANY]  # as what a model lacked is
+        # What the model before lacked is "any"; then this model's own first value is chosen.
+        kept = values if name in SETTINGS else [value for value in values if value != ANY]
         chosen, is_set = settings[name], isinstance(first, list)
-        value = [tag for tag in chosen if tag in kept] if is_set else chosen if chosen in kept else first
-        arguments[name] = {"choices": values, "value": value, "visible": len(values) > 1, "multiselect": is_set}
+        if is_set:
+            chosen = [tag for tag in chosen if tag in kept]
+        elif chosen not in kept:
+            chosen = first
+        arguments[name] = {"choices": values, "value": chosen, "visible": len(values) > 1, "multiselect": is_set}
     shown = [options["visible"] for name, options in arguments.items() if name not in SETTINGS]
     arguments["attributes"] = {"visible": any(shown)}
     arguments["pokemon_type"]["label"] = "Type" if pipeline.conditioner.has_types else "Class"
@@ -130,7 +135,7 @@ def some_of(name: str, value: Any, allowed: Sequence[str]) -> str:
     return " ".join(one_of(name, tag, allowed) for tag in value) or ANY
 
 
-def number(name: str, value: Any, low: float, high: float, kind: type = int) -> Any:
+def number(name: str, value: Any, low: float, high: float, kind: type[Any] = int) -> Any:
     is_valid = is_number(value, low, high) and kind(value) == value
     refuse_unless(is_valid, f"{name} must be a {'whole ' * (kind is int)}number from {low:g} to {high:.10g}.")
     return kind(value)
@@ -186,7 +191,7 @@ class Handlers:
         settings = default_settings(models, next(iter(models))) | {"new_seed": False, "seed": EXAMPLES_SEED}
         self._examples = self._thread.submit(Generation(new_job(models, settings)).run)
 
-    async def generate(self, **settings: Any) -> AsyncIterator[tuple]:
+    async def generate(self, **settings: Any) -> AsyncIterator[tuple[Any, ...]]:
         """Generates sprites. Returns the images with captions, and the seed.
 
         Previews come first. When the visitor cancels or leaves, Gradio cancels or closes it, which stops the
@@ -212,7 +217,7 @@ class Handlers:
         scale = number("scale", scale, 1, MAX_SCALE)
         return write_download(kind, result, sprite, scale, self._cache)
 
-    def choose_model(self, **settings: Any) -> list:
+    def choose_model(self, **settings: Any) -> list[dict[str, Any]]:
         """What becomes of the settings, and of all attributes, for the model that was chosen."""
         changed = controls(self._models, settings)
         return [gr.update(**changed[name]) if name in changed else gr.skip() for name in (*settings, "attributes")]

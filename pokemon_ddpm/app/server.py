@@ -64,10 +64,17 @@ def launch(
     allowed_hosts: Sequence[str] = (),
     wait: bool = True,
 ) -> App:
-    """Starts the app; for the arguments see `cli.start_app`.
+    """Starts the app.
 
-    Host and port are by default $GRADIO_SERVER_NAME and $GRADIO_SERVER_PORT, which a Space sets. With `wait` the
-    process ends after Ctrl-C or SIGTERM.
+    Args:
+        models: Folders, names of released models, or names on the Hub; the first is the page's default. By default
+            the project's three.
+        host: Address to listen on; by default $GRADIO_SERVER_NAME, which a Space sets, or else 127.0.0.1.
+        port: By default $GRADIO_SERVER_PORT, or else the first free one from 7860.
+        share: Whether Gradio makes a public link.
+        allowed_hosts: Names by which visitors may address the app, beside those of this machine; "*.example.org" is
+            every name that ends so. By default none, or any if `host` is not of this machine alone.
+        wait: Whether to wait for Ctrl-C or SIGTERM, and then end the process.
     """
     models = models or [RELEASED_FAST_MODEL, RELEASED_MODEL, RELEASED_FREE_MODEL]
     loaded = {model_name(source): GenerationSettings(source, dtype=best_dtype()).load() for source in models}
@@ -142,7 +149,7 @@ class LimitedQueue(Queue):
     Gradio itself removes a job when its listener leaves, but not one that never had any.
     """
 
-    async def push(self, body: PredictBodyInternal, request: Request, username: str | None) -> tuple:
+    async def push(self, body: PredictBodyInternal, request: Request, username: str | None) -> tuple[bool, str, str]:
         queues = self.event_queue_per_concurrency_id.values()
         waiting = [event.request.client.host for queue in queues for event in queue.queue]
         if waiting.count(request.client.host) >= QUEUE_SIZE_OF_ADDRESS:

@@ -35,6 +35,7 @@ BEST_OF = {
 SCALES = "1; on white sheets 4"
 
 Values = list[str] | None
+Given = Mapping[str, Values]  # attribute -> the values of an option
 
 
 def _attribute(name: str, meaning: str) -> Any:
@@ -153,7 +154,7 @@ def _sprites(job: "Job", **options: Any) -> "list[Sprite]":
 
 
 def make_requests(
-    given: Mapping[str, Values], conditioner: Any, num_images: int, seed: int, same_seeds: bool, candidates: int
+    given: Given, conditioner: "SpriteConditioner", num_images: int, seed: int, same_seeds: bool, candidates: int
 ) -> "tuple[list[SpriteRequest], list[str]]":
     """The requests of all rows, which are the combinations of the given values, and the labels of several rows.
 

@@ -50,8 +50,14 @@ def evaluate(
 ) -> tuple[dict[str, Any], Nearest]:
     """Compares samples with at least four training and four held-out images, all RGB on white.
 
-    Memorized images are searched among all training images. Without a network, which has the classes of the images,
-    `comparisons` and `condition_accuracy`, by attribute, are left out. Also returns the nearest training images.
+    Args:
+        data: Memorized images are searched among its `all_train`.
+        network: For distances and condition accuracy, with the classes of the images; None leaves both out.
+        seed: Of the random subsets.
+
+    Returns:
+        "distances", see `comparisons`; "memorization", "pixels" -> see `memorization`; and "condition_accuracy",
+        attribute -> see `condition_accuracy`. Beside these the training images that are nearest to the samples.
     """
     nearest = nearest_by_pixels(samples.images, data.all_train.images)
     memorized = memorization(nearest.distance, nearest_by_pixels(data.held_out.images, data.all_train.images).distance)
@@ -100,7 +106,9 @@ def evaluate_pixels(
 ) -> dict[str, dict[str, Any]]:
     """Compares raw samples and the `default_output`, as the model was trained on, with real images prepared alike.
 
-    By the name of the images, "two_sample" has "accuracy", see `two_sample_test`, and "pixel_statistics" `averages`.
+    Returns:
+        "two_sample", name of the images -> "accuracy", see `two_sample_test`; and "pixel_statistics", name of the
+        images -> see `averages`.
     """
     samples = sets.samples.images
     few = random_rows(len(train), min(len(train), len(samples)), seed)
@@ -121,7 +129,8 @@ def evaluate_pixels(
 def evaluate_variety(alone: SampleSet, train: SpriteTensors, seed: int) -> dict[str, dict[str, Any]]:
     """Variety within a type of samples by the type alone and of as many training images, as `default_output`.
 
-    By the name of the images, "near" and "color": means over types, see `variety` and `averages`; and "n", the number.
+    Returns:
+        Name of the images -> "near" and "color", means over types, see `variety` and `averages`; and "n", the number.
     """
     names, order = train.type_names, random_rows(len(train), len(train), seed)
     given = given_values(alone.conditions, {"type": names})["type"].T
@@ -193,7 +202,8 @@ def share_text(share: float) -> str:
 
 def digits(value: float) -> str:
     """Three decimals below 0.1, two below 10, then one."""
-    return f"{value:.{3 if abs(value) < 0.1 else 2 if abs(value) < 10 else 1}f}"
+    places = 3 if abs(value) < 0.1 else 2 if abs(value) < 10 else 1
+    return f"{value:.{places}f}"
 
 
 def estimate(metric: Numbers | None, text: Callable[[float], str] = digits) -> str:

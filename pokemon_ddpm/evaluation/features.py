@@ -26,6 +26,7 @@ from pokemon_ddpm.files import write_file
 from pokemon_ddpm.models import MAX_LAYERS, RELEASED, weights_digest
 from pokemon_ddpm.pipelines.file_checks import printable
 from pokemon_ddpm.pipelines.sprite_conditioner import TAGS
+from pokemon_ddpm.vocabulary import Vocabulary
 
 RELEASED_FEATURES = RELEASED / "sprite-features"
 WEIGHTS_FILE, ARGUMENTS = "model.safetensors", ("backbone", "vocabulary", "dimension", "resolution")  # in config.json
@@ -45,12 +46,18 @@ MAX_GRAD_NORM = 5.0
 
 
 class SpriteFeatures(nn.Module):
-    """Features of sprites, of a dimension D, and a linear head for each attribute of a vocabulary, with its K values.
+    """Features of sprites, and a linear head for each attribute.
 
-    `backbone` are arguments of `RegNetConfig`, and `resolution` is that of the training images.
+    Args:
+        backbone: Arguments of `RegNetConfig`.
+        vocabulary: Attribute -> its K values.
+        dimension: D, of the features.
+        resolution: Side of the training images in pixels.
     """
 
-    def __init__(self, backbone: dict, vocabulary: Mapping, dimension: int = 64, resolution: int = RESOLUTION):
+    def __init__(
+        self, backbone: dict[str, Any], vocabulary: Vocabulary, dimension: int = 64, resolution: int = RESOLUTION
+    ):
         super().__init__()
         self.vocabulary = {name: tuple(values) for name, values in vocabulary.items()}
         self.dimension, self.resolution = dimension, resolution
@@ -105,7 +112,7 @@ def load_features(folder: str | Path = RELEASED_FEATURES, device: str | torch.de
         if sum(max(1, depth) for depth in config["backbone"]["depths"]) > MAX_LAYERS:
             raise ValueError(f"it has more than {MAX_LAYERS} layers.")
         weights = load_file(folder / WEIGHTS_FILE)
-        with torch.device("meta"):  # where networks that are larger than the weights need no memory
+        with torch.device("meta"):  # There, a network that is larger than the weights needs no memory.
             SpriteFeatures(**config).load_state_dict({name: values.to("meta") for name, values in weights.items()})
         network = SpriteFeatures(**config)
         network.load_state_dict(weights)
@@ -153,6 +160,10 @@ def fit_features(
 
     The epoch with the lowest validation loss is kept. The weights are rounded to float16, as they are saved, before
     the features are standardized by their mean and standard deviation over the training images.
+
+    Returns:
+        The content of report.json: "network", a digest; "images" by split; the losses of the "epochs", in nats; and
+        "accuracies", attribute -> "value", "n", "chance" and "majority", see `condition_accuracy`.
     """
     device, epochs, best = torch.device(device), [], None
     images, resolution = train.images, train.images.shape[-1]

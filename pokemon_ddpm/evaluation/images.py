@@ -120,8 +120,14 @@ def generate_sets(
 ) -> GeneratedSets:
     """Generates samples with conditions of training images, of all held-out images, and by the type alone.
 
-    There are `count` of the first, and at most of the last. `seed` is that of the random choice, and of the first
-    sample; the seeds of the others follow.
+    Args:
+        settings: Those that the pipeline was loaded with.
+        count: Number of the first ones, and the largest of the last ones.
+        seed: Of the random choice, and of the first sample; the seeds of the others follow.
+        folder: For their files; those that are there are not generated again.
+
+    Raises:
+        ValueError: If the model was trained on other classes than those of the data.
     """
     conditioner, names = pipeline.conditioner, data.train.type_names
     other_count, next_seed = max(len(data.held_out), MIN_SAMPLES), seed + count

@@ -21,6 +21,7 @@ from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, p
 from pokemon_ddpm.likeness import overlaps
 from pokemon_ddpm.pipelines.sprite_preprocessing import DARK, oklab, unique_colors
 from pokemon_ddpm.preprocessing import as_arrays
+from pokemon_ddpm.vocabulary import Vocabulary
 
 LEVEL = 0.95  # of all intervals
 TAIL = (1 - LEVEL) / 2
@@ -91,7 +92,7 @@ def kid(samples: Tensor, reference: Tensor, seed: int = 0) -> Estimate:
     blocks = max(1, min(KID_BLOCKS, smaller // KID_BLOCK_SIZE))
     size, values = smaller // blocks, np.empty((KID_DIVISIONS, blocks))
     for division, of_blocks in enumerate(values):
-        own_seed = (seed * KID_DIVISIONS + division) % 2**63  # as large as a generator takes
+        own_seed = (seed * KID_DIVISIONS + division) % 2**63  # A generator takes no larger one.
         for block, pair in enumerate(disjoint_blocks(samples, reference, blocks, size, own_seed)):
             result = kid_features_to_metric(*pair, kid_subsets=1, kid_subset_size=size, verbose=False)
             of_blocks[block] = result[KEY_METRIC_KID_MEAN]
@@ -144,7 +145,7 @@ def memorization(samples: Tensor, held_out: Tensor) -> dict[str, Any]:
     return {"threshold": threshold, "chance_low": chance_low, "chance_high": chance_high, **counts}
 
 
-def given_values(conditions: Sequence[Mapping], vocabulary: Mapping[str, Sequence[str]]) -> dict[str, Tensor]:
+def given_values(conditions: Sequence[Mapping[str, Any]], vocabulary: Vocabulary) -> dict[str, Tensor]:
     """The values that N samples were conditioned on: attribute -> bool (N, K), of the K values in the vocabulary.
 
     The conditions are of each sample attribute -> a value, or a pair of types.
@@ -162,14 +163,20 @@ def label_values(ids: Tensor, count: int) -> Tensor:
     return (ids.view(len(ids), -1, 1) == torch.arange(count)).any(dim=1)
 
 
-def condition_accuracy(values: Sequence[str], predicted: Tensor, given: Tensor, real: tuple | None = None) -> dict:
+def condition_accuracy(
+    values: Sequence[str], predicted: Tensor, given: Tensor, real: tuple[Tensor, Tensor] | None = None
+) -> dict[str, Any]:
     """Condition accuracy of one attribute with K values: shares in which all given values are recognized.
 
-    `predict` and `given_values` give the first two, bool (N, K); at least one sample has a value, others are left out.
-    `real` is what is predicted of real images and what they have, bool (M, K). Returns "accuracy" of the samples,
-    "real" of the real images that have a label, and both "by_value", of those that have the value; "chance", of all
-    pairs of a sample and the condition of any sample; "majority", if only the values given most often, as many as the
-    longest condition has, were recognized in all samples.
+    Args:
+        predicted: Bool (N, K), see `features.predict`.
+        given: Bool (N, K), see `given_values`; at least one sample has a value, and those without are left out.
+        real: What is predicted of real images, and what they have, bool (M, K) both.
+
+    Returns:
+        "accuracy" of the samples, "real" of the real images that have a label, and both "by_value", of those that have
+        the value; "chance", of all pairs of a sample and the condition of any sample; "majority", if only the values
+        given most often, as many as the longest condition has, were recognized in all samples.
     """
     conditioned = given.any(dim=1)
     predicted, given = predicted[conditioned], given[conditioned]

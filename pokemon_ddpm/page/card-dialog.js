@@ -16,7 +16,7 @@ const made = new Map(); // parts of cards that are not in the list
 let card = null; // {recipes, parts, large, link, file, title} of the open one
 
 /** A part of a card, made where it is in no list. */
-async function part(recipe, tries, signal) {
+export async function part(recipe, tries, signal) {
   const sprite = find(recipe) ?? made.get(identity(recipe)) ?? { recipe, frames: [], tries: { ...tries } };
   sprite.pixels ??= await sampleRecipe(sprite, signal);
   made.set(identity(recipe), sprite);

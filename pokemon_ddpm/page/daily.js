@@ -10,13 +10,20 @@ import { page, randomSeed } from "./state.js";
 
 const STARTERS = ["grass", "fire", "water"];
 
-/** The creature of a date, else of today in UTC: the same for everybody. */
-export async function creatureOfTheDay(date = new Date().toISOString().slice(0, 10)) {
+export const today = () => new Date().toISOString().slice(0, 10);
+
+/** The recipe of the creature of a date, else of today in UTC: the best of its candidates. */
+export async function recipeOfDay(date = today(), signal) {
   const { seed, type } = ofDay(date, page.config.vocabulary.type), [{ candidates }] = rowOf([{ type }], seed);
+  const samples = candidates.map((each) => sample({ ...each, asked: {}, ...startOf(each, page.config) }, undefined, signal));
+  const scores = (await Promise.all(samples)).map(({ score }) => Math.round(10 * score)); // processors differ in the last digits
+  return { ...candidates[scores.indexOf(Math.max(...scores))], makes: [] };
+}
+
+/** Shows the creature of a date, the same for everybody. */
+export async function creatureOfTheDay(date = today()) {
   await work("The creature of the day is about to hatch", async (signal) => {
-    const samples = candidates.map((each) => sample({ ...each, asked: {}, ...startOf(each, page.config) }, undefined, signal));
-    const scores = (await Promise.all(samples)).map(({ score }) => Math.round(10 * score)); // processors differ in the last digits
-    await spriteOf({ ...candidates[scores.indexOf(Math.max(...scores))], makes: [] }, signal);
+    await spriteOf(await recipeOfDay(date, signal), signal);
     say(`The creature of ${date}, the same for everybody.`);
   });
 }
@@ -33,6 +40,5 @@ export async function starters(seed = randomSeed()) {
 
 export const haveStarters = () => STARTERS.every((type) => page.config.vocabulary.type.includes(type));
 
-$("day").onclick = () => creatureOfTheDay();
 $("trio").onclick = () => starters();
 $("trio-link").onclick = () => copy(new URL(`?trio=${page.shown.trio}`, location.href).href);

@@ -33,7 +33,7 @@ export const keepFiles = ({ scope }) => worker?.postMessage({ scope });
 
 /**
  * Makes a sprite: {pixels, score}, the score where the request, as of Sampler.sample, has asked, the conditions that were asked
- * for. onStep gets the pixels after each step, and its number, from the noise as step 0.
+ * for; or judges one, {judged}: {score, logits}. onStep gets the pixels after each step, and its number, from the noise as step 0.
  */
 export function sample(request, onStep = () => {}, signal) {
   const made = last[0].then(() => {

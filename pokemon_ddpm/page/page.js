@@ -3,12 +3,14 @@
 import "./card-dialog.js";
 import "./doodle-dialog.js";
 import "./fuse.js";
+import "./today-dialog.js";
 import { openCard, triesOf } from "./card-dialog.js";
 import { addConditions, choose, chooseByHand, readWish, restoreChoices } from "./choices.js";
 import { cry } from "./cry.js";
 import { creatureOfTheDay, haveStarters, starters } from "./daily.js";
 import { gone, refresh } from "./dex.js";
 import { $, fail, say } from "./dom.js";
+import { openDuel } from "./duel-dialog.js";
 import { restore } from "./list.js";
 import { cancel, generateChosen, makeOf, spriteOf, surprise, work } from "./making.js";
 import { keepFiles, load } from "./model.js";
@@ -74,7 +76,7 @@ function progress({ name, loaded = 0, total = 0, retry }) {
 
 async function ready(backend) {
   $("loaded").hidden = true;
-  for (const id of ["generate", "surprise", "doodle-open", "day", "trio", "dex-open"]) $(id).disabled = false;
+  for (const id of ["generate", "surprise", "doodle-open", "today-open", "trio", "dex-open"]) $(id).disabled = false;
   $("trio").hidden = !haveStarters();
   $("status").ariaLive = "polite";
   say("");
@@ -110,6 +112,7 @@ async function fromLink(parameters) {
   if (!(await work(find(recipe) ? "" : "It is about to hatch", (signal) => spriteOf(recipe, signal, name)))) return;
   say("");
   if (parameters.has("card")) await openCard(isOfModel(parameters, page.config.weights) ? triesOf(parameters.get("card")) : {});
+  if (parameters.has("duel")) openDuel(parameters.get("duel"));
   if (isOfModel(parameters, page.config.weights)) return;
   say("Another model made the sprite of this link. Here is what this model makes.");
   newVersion.then(() => location.reload()); // it may have that model

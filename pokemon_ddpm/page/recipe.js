@@ -9,10 +9,10 @@ export const ANY = "any", NONE = "none", MAX_SEED = 2 ** 32;
 export const CHANGES = { back: { view: "back" }, shiny: { finish: "shiny" }, evolve: {} }; // of conditions, by what is made
 const MADE = ["view", "finish"]; // conditions that a sprite gets so
 export const LAST_STAGE = 3;
-const RARE = 64; // one of so many is a shiny
+export const RARE = 64; // one of so many is a shiny
 const MAX_MAKES = 16, TO = "to-", SHOWN_DIGITS = 8, LONGEST_NAME = 24;
 // Taken by links; attributes of own images can have these names, too.
-const TAKEN = ["seed", "make", "share", "w", "card", "doodle", "day", "trio", "called"];
+const TAKEN = ["seed", "make", "share", "w", "card", "doodle", "day", "trio", "called", "duel"];
 const parameterOf = (name) => (TAKEN.includes(name) ? `own-${name}` : name);
 
 const start = ({ conditions: { type = ANY, ...others }, seed }) => [type, ...Object.values(others), seed].join(" ");

@@ -69,18 +69,25 @@ export class Sampler {
     });
   }
 
-  /** The score of a sprite, RGBA pixels, for the conditions that were asked for; see SpriteRanker in ranking.py. */
-  async score(pixels, asked) {
+  /** The score of a sprite, RGBA pixels, whatever was asked for, and the logits of each probe. */
+  async judge(pixels) {
     const { scaling_factor: scale, ranker, vocabulary } = this.config, labels = await this.embedding({});
     const clean = toChannels(pixels).map((value) => scale * value), noise = normal(this.size, 0);
     const [alpha, sigma] = [Math.sqrt(ranker.alpha_bar), Math.sqrt(1 - ranker.alpha_bar)];
     const noisy = clean.map((value, i) => alpha * value + sigma * noise[i]);
     const { prediction, activations_scores: scores } = await this.predict(noisy, ranker.timestep, labels);
     const error = prediction.reduce((sum, value, i) => sum + (value - clean[i]) ** 2, 0) / this.size;
-    let [total, ...logits] = [...scores].map((value, i) => value + ranker.error_weights[i] * Math.log(error));
-    for (const name of ranker.probes) {
+    const [score, ...logits] = [...scores].map((value, i) => value + ranker.error_weights[i] * Math.log(error));
+    return { score, logits: Object.fromEntries(ranker.probes.map((name) => [name, logits.splice(0, vocabulary[name].length)])) };
+  }
+
+  /** The score of a sprite for the conditions that were asked for; see SpriteRanker in ranking.py. */
+  async score(pixels, asked) {
+    const { ranker, vocabulary } = this.config, { score, logits } = await this.judge(pixels);
+    let total = score;
+    for (const [name, own] of Object.entries(logits)) {
       const tags = name === "tags" ? (asked.tags ?? "").split(" ").map((tag) => vocabulary.tags.indexOf(tag)).filter((id) => id >= 0) : [];
-      const own = logits.splice(0, vocabulary[name].length), place = vocabulary[name].indexOf(asked[name]);
+      const place = vocabulary[name].indexOf(asked[name]);
       for (const id of tags) total -= (ranker.match_weight * Math.log(1 + Math.exp(-own[id]))) / tags.length;
       if (name !== "tags" && place >= 0) total -= ranker.match_weight * Math.log(own.reduce((sum, value) => sum + Math.exp(value - own[place]), 0));
     }

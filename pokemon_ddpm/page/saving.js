@@ -34,10 +34,10 @@ function animation(sprite) {
   return [before, flash(before), before, flash(before), ...frames, flash(pixels), pixels];
 }
 
-export async function copy(link) {
+export async function copy(text, said = "The link is copied.") {
   // There is no clipboard without https, nor in a frame that may not use it.
-  const isCopied = await navigator.clipboard?.writeText(link).then(() => true, () => false);
-  say(isCopied ? "The link is copied." : link);
+  const isCopied = await navigator.clipboard?.writeText(text).then(() => true, () => false);
+  say(isCopied ? said : text);
 }
 
 /** Shares an image and its link by the system's dialog, or else copies the link. */

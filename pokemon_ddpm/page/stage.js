@@ -70,7 +70,7 @@ export function offer(sprite) {
     button.hidden = !all.every((each) => canMake(each, page.config));
     allow(button, sprite, reasonAgainst(sprite.recipe, kind));
   }
-  allow($("make-card"), sprite);
+  for (const id of ["make-card", "duel-open"]) allow($(id), sprite);
   allow($("fuse"), sprite, sprite.recipe.to ? "It is fused already." : sprite.recipe.doodle ? "A drawing has no noise to fuse." : "");
   const before = $("partner").value, others = page.made.filter((each) => each !== sprite && canFuse(each));
   const options = others.map((each) => new Option(`${nameOf(each)} ${typesOf(each).join("/")}`, idOf(each)));
@@ -120,10 +120,13 @@ export function toggleHeart(sprite) {
   keep(sprite);
 }
 
+/** The second frame of its idle animation. */
+export const idleOf = (sprite) => (sprite.idle ??= squash(sprite.pixels, page.config.rules.sheets));
+
 let beat = 0;
 setInterval(() => { // the idle animation
   const { shown } = page;
   beat = 1 - beat;
   if (!shown?.pixels || still.matches || document.hidden) return;
-  if (find(shown.recipe) === shown) draw($("large"), beat ? (shown.idle ??= squash(shown.pixels, page.config.rules.sheets)) : shown.pixels);
+  if (find(shown.recipe) === shown) draw($("large"), beat ? idleOf(shown) : shown.pixels);
 }, IDLE_MS);

@@ -111,6 +111,7 @@ addEventListener("message", ({ data: { config, id, request, scope } }) => {
 async function run(id, request) {
   try {
     const own = await sampler, { config } = own;
+    if (request.judged) return postMessage({ id, ...(await own.judge(request.judged)) });
     let sample, step = 0;
     for await (sample of own.sample(request)) postMessage({ id, pixels: sample, step: step++ });
     const pixels = toSprite(sample, config.sprite);

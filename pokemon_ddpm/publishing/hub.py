@@ -29,7 +29,6 @@ from pokemon_ddpm.pipelines import hub_mixin
 from pokemon_ddpm.pipelines.file_checks import read_file
 from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, INDEX_FILE, LICENSE_KEY, NOTE, license_terms
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.pipelines.sampling import require
 from pokemon_ddpm.publishing import cards
 from pokemon_ddpm.ranking import RANKING_MODELS
 
@@ -71,7 +70,9 @@ def open_run_repository(config: Any) -> str | None:
     return open_repository(config.hub_model_id or Path(config.output_dir).resolve().name, None)[1].id
 
 
-def save_run(pipeline: PokemonDDPMPipeline, config: Any, step: int, counts: dict, metrics: dict) -> None:
+def save_run(
+    pipeline: PokemonDDPMPipeline, config: Any, step: int, counts: dict[str, int], metrics: dict[str, float]
+) -> None:
     """Saves a pipeline with card and license into the output folder; for the arguments see `run_card`."""
     folder, base = Path(config.output_dir), config.initial_weights
     try:
@@ -105,8 +106,8 @@ def upload_model(folder: Path, name: str, private: bool | None = None, **commit:
 def upload_dataset(name: str, data_dir: str | None, public: bool) -> tuple[Any, str]:
     """Pushes a card, then Parquet files, a commit a configuration; returns the repository before, and the last URL."""
     api, info = open_repository(name, not public, "dataset")
-    is_visible = f"{name} is public already. Make it private in its settings, or push with --public."
-    require(public or info.private is not False, is_visible)
+    if not public and info.private is False:
+        raise ValueError(f"{name} is public already. Make it private in its settings, or push with --public.")
     configs = ("front", "all") if data_dir else (cards.STARTER,)
     sprites = {config: load_sprites(data_dir, config) for config in configs}
     message = {"commit_message": "Upload the sprites"}
@@ -127,8 +128,8 @@ def upload_dataset(name: str, data_dir: str | None, public: bool) -> tuple[Any, 
 
 def upload_space(name: str, model: str | None = None, page: bool = False, private: bool | None = None) -> str:
     """Pushes the app, or the page, as a Space, and returns the URL of the commit; for `model` see `write_space`."""
-    can_read = not model or page or not Path(locate_model(model)).exists()
-    require(can_read, f"A Space cannot read {model}. Push the model (pokemon-ddpm push) and give its name.")
+    if model and not page and Path(locate_model(model)).exists():
+        raise ValueError(f"A Space cannot read {model}. Push the model (pokemon-ddpm push) and give its name.")
     pipelines = {name: GenerationSettings(name).load("cpu") for name in ([model] if model else RANKING_MODELS)}
     own = not next(iter(pipelines.values())).conditioner.has_types
     with tempfile.TemporaryDirectory() as folder:
@@ -167,9 +168,9 @@ def write_space(folder: Path, model: str | None = None, own_classes: bool = Fals
     (license_file,) = [file for file in licenses if file.parent.name in ("licenses", "")]  # others are of models
     (folder / LICENSE_FILE).write_text(license_file.read_text("utf-8"), "utf-8")
     # Of the released models a Space has those that the app offers, or the one that ranks samples of Pokémon.
-    unused = ["released"] if own_classes else ["wesnoth-*", "pokemon-ddpm-64"] if model else ["wesnoth-ddpm-64"]
-    ignored = shutil.ignore_patterns("__pycache__", ".*", *unused)
-    for part in ("", "pipelines", "dataset_scripts"):  # which are not in one folder in a clone
+    unused = ["wesnoth-*", "pokemon-ddpm-64"] if model else ["wesnoth-ddpm-64"]
+    ignored = shutil.ignore_patterns("__pycache__", ".*", *(["released"] if own_classes else unused))
+    for part in ("", "pipelines", "dataset_scripts"):  # In a clone these are not in one folder.
         home = importlib.import_module(f"{PACKAGE}.{part}".rstrip(".")).__path__[0]
         shutil.copytree(home, folder / PACKAGE / part, ignore=ignored, dirs_exist_ok=True)
 

@@ -109,7 +109,9 @@ def export_onnx(
     write_file(folder / CONFIG_FILE, json.dumps(config, indent=1, allow_nan=False) + "\n")
 
 
-def _export(module: nn.Module, inputs: dict, outputs: list, as_float16: bool = True, **constants: Any) -> bytes:
+def _export(
+    module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], as_float16: bool = True, **constants: Any
+) -> bytes:
     batch = torch.export.Dim("batch", max=63)  # only the memory layout is another from 64 on, in diffusers' upsampling
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own, about parts of PyTorch that it uses
@@ -175,7 +177,7 @@ def check_export(pipeline: PokemonDDPMPipeline, folder: Path, report: Callable[[
     difference = np.abs(conditioner.run(None, {"ids": ids})[0] - expected).max()
     report(f"Conditioner: embeddings differ by at most {difference:.1g}.")
 
-    def exported(_: nn.Module, args: tuple, named: dict[str, Any], __: Any) -> tuple[Tensor]:
+    def exported(_: nn.Module, args: tuple[Any, ...], named: dict[str, Any], __: Any) -> tuple[Tensor]:
         """The output of the exported network in place of the original one's."""
         sample, timestep = args
         timesteps = torch.as_tensor(timestep).float().expand(len(sample))

@@ -58,7 +58,7 @@ class TrainingState:
     network: dict[str, Scalar | list[Scalar]]  # configuration of the `UNet2DModel`
     data_digest: str  # of the training split
     metrics: dict[str, float]  # measured at this step
-    skipped_updates: int  # so far, because they were not finite
+    skipped_updates: int  # that were not finite, so far
     grad_scaler: dict[str, int | float]  # state of the fp16 loss scaler
     teacher_digest: str  # of its weights
 
@@ -163,7 +163,7 @@ def save_checkpoint(output_dir: Path, state: TrainingState, tensors: TrainingTen
             checksums[name] = hashlib.sha256(content).hexdigest()
         manifest = {"state": dataclasses.asdict(state), "files": checksums}
         write_file(partial / MANIFEST, json.dumps(manifest, indent=2) + "\n")
-        _delete_checkpoints(later(output_dir, state.step - 1))  # which the run went back from
+        _delete_checkpoints(later(output_dir, state.step - 1))  # The run went back from these.
         partial.rename(final)
         _delete_checkpoints(checkpoints(output_dir)[:-limit])  # none for a limit of 0
     except OSError as error:

@@ -234,7 +234,7 @@ class AutoguidanceLoss:
         """Which images have the target of autoguidance, or x itself, bool (B,)."""
         given = batch.timesteps < 0
         for name, ids in batch.labels.items():
-            if name != SOURCE:  # which all images have
+            if name != SOURCE:  # All images have one.
                 nothing = 0 if name == TAGS else self.start.conditioner.any_ids[name]
                 given |= (ids != nothing).view(len(ids), -1).any(dim=1)
         return given & (batch.timesteps >= self.low)

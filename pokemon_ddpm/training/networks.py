@@ -1,7 +1,7 @@
 """Networks to train: presets, a new U-Net with its conditioner, and what a run takes over from a trained one."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from pokemon_ddpm.preprocessing import CHANNELS
 from pokemon_ddpm.training.augmentation import AUGMENTATION_DIM, MIRROR
 from pokemon_ddpm.training.config import NUM_TRAIN_TIMESTEPS, TrainingConfig, as_text
 from pokemon_ddpm.training.losses import check_teacher
-from pokemon_ddpm.vocabulary import BUILD_TAGS, CONDITIONS, USUAL, shown_name
+from pokemon_ddpm.vocabulary import BUILD_TAGS, CONDITIONS, USUAL, Vocabulary, shown_name
 
 # The thesis's last network has 64 * (1, 2, 2, 4) channels and one block a level; the widths of the others are not
 # recorded. UNet2DModel differs in its residual blocks (two convolutions in a row, not side by side), its resampling
@@ -76,7 +76,9 @@ def unet_config(name_or_path: str) -> dict[str, Any]:
     return {name: value for name, value in config.items() if not name.startswith("_")}
 
 
-def build_unet(config: dict, resolution: int, channels: int = 4, learned_variance: bool = False) -> UNet2DModel:
+def build_unet(
+    config: Mapping[str, Any], resolution: int, channels: int = 4, learned_variance: bool = False
+) -> UNet2DModel:
     """An untrained network, which may also predict the variance of the reverse process.
 
     The configuration are arguments of `SpriteUNet2DModel` if there is a `patch_size`, otherwise of `UNet2DModel`;
@@ -104,7 +106,7 @@ def build_conditioner(
     unet: UNet2DModel,
     attributes: Iterable[str] = ("type",),
     trained: SpriteConditioner | None = None,
-    values: Mapping[str, Sequence[str]] = CONDITIONS,
+    values: Vocabulary = CONDITIONS,
     knows_mirroring: bool = False,
     data: SpriteTensors | None = None,
 ) -> SpriteConditioner:
@@ -163,7 +165,7 @@ def training_conditions(data: SpriteTensors, attributes: Iterable[str]) -> dict[
     return table
 
 
-def other_values(trained: SpriteConditioner, values: Mapping[str, Sequence[str]]) -> list[str]:
+def other_values(trained: SpriteConditioner, values: Vocabulary) -> list[str]:
     """The attributes of a trained conditioner that have other values in `values`, or are not there."""
     return [name for name, names in trained.vocabulary.items() if list(values.get(name, ())) != names]
 
@@ -198,7 +200,8 @@ def _take_over(conditioner: SpriteConditioner, trained: SpriteConditioner) -> No
         table[len(values) :] = old[len(known) :]  # none and any
     for name in [name for name in old_tables if name not in tables]:
         known = trained.vocabulary[name]
-        usual = known.index(USUAL[name]) if USUAL.get(name) in known else 0 if name == SOURCE else -1
+        unknown = 0 if name == SOURCE else -1
+        usual = known.index(USUAL[name]) if USUAL.get(name) in known else unknown
         tables["type"] += old_tables[name][usual] / 2  # there are two slots
     augmentation, old = conditioner.augmentation_embedding, trained.augmentation_embedding
     if old is not None and old.in_features in (MIRROR.start, AUGMENTATION_DIM):  # earlier versions had more kinds

@@ -71,8 +71,8 @@ class Muon(torch.optim.AdamW):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
         skip = getattr(self, "found_inf", None)  # a scalar on the device: 1 to skip this update
-        for group in self.param_groups:
-            for parameter in group["params"] if group["orthogonal"] else ():
+        for group in (group for group in self.param_groups if group["orthogonal"]):
+            for parameter in group["params"]:
                 state, gradient = self.state[parameter], parameter.grad
                 if gradient is None:
                     continue

@@ -334,7 +334,9 @@ class LossProbe:
         self.data = data.rows(chosen)
         self.timesteps = sample_timesteps(len(self.data), num_train_timesteps, generator).to(device)
 
-    def measure(self, losses: Callable, denoiser: nn.Module, accelerator: Accelerator) -> float:
+    def measure(
+        self, losses: Callable[[nn.Module, Batch], torch.Tensor], denoiser: nn.Module, accelerator: Accelerator
+    ) -> float:
         """Mean of the `losses` (B,) of all images, which the processes divide among them."""
         device = self.timesteps.device
         total = torch.zeros((), device=device)

@@ -63,5 +63,5 @@ def expected_images(model: str, pokemon_type: str | None, seed: int, count: int,
     """The pixels that the gallery shows, generated without the app at quality "balanced"."""
     settings = GenerationSettings(model, None, 16, 3.0, dtype=best_dtype(), chunk_size=count)
     requests = [SpriteRequest(seed, pokemon_type, attributes, i) for i in range(count)]
-    images = [to_sprite(each.sample) for each in Job(settings.load("cpu"), settings, requests).sprites()]
+    images = [to_sprite(sprite.sample) for sprite in Job(settings.load("cpu"), settings, requests).sprites()]
     return [image.resize((GALLERY_SIZE, GALLERY_SIZE), Image.Resampling.NEAREST).tobytes() for image in images]

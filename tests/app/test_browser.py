@@ -41,7 +41,7 @@ def visitor(browser: Browser, **options):
         context.set_default_timeout(TIMEOUT_MS)
         context.on("request", lambda request: outside.append(request.url))
         context.on("weberror", lambda error: failures.append(str(error.error)))
-        context.on("console", lambda each: failures.append(each.text) if each.type == "error" else None)
+        context.on("console", lambda message: failures.append(message.text) if message.type == "error" else None)
         yield context.new_page()
     assert {urlsplit(address).hostname for address in outside} <= {None, "127.0.0.1"}
     assert not failures
@@ -92,7 +92,7 @@ def pixels(page: Page) -> list[bytes]:
     """Of the images in the gallery."""
     sources = [image.get_attribute("src") for image in page.locator("#sprites button img").all()]
     # Tries again, since the server closes a connection that was idle for five seconds, perhaps at this moment.
-    answers = [page.request.get(each, max_retries=3) for each in sources]
+    answers = [page.request.get(source, max_retries=3) for source in sources]
     return [Image.open(io.BytesIO(answer.body())).tobytes() for answer in answers]
 
 

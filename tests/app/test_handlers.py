@@ -29,24 +29,24 @@ def result(known: Models) -> Generation:
     result = Generation(job := new_job(known, pokemon_type="fire", seed=7, num_images=2))
     image = Image.new("RGBA", (16, 16), (255, 255, 255, 0))
     image.paste("red", (4, 4, 12, 12))
-    result.sprites = [Sprite(each, *candidates_of(job.pipeline, each, 1), image) for each in job.requests]
+    result.sprites = [Sprite(request, *candidates_of(job.pipeline, request, 1), image) for request in job.requests]
     return result
 
 
 def test_random_types_depend_on_the_seed(known: Models) -> None:
-    found = [[each.pokemon_type for each in new_job(known, seed=seed).requests] for seed in (3, 3, 4)]
-    assert found[0] == found[1] != found[2] and len({*found[0]}) > 1
-    assert all(each.pokemon_type.endswith("/ice") for each in new_job(known, second_type="ice").requests)
+    types = [[request.pokemon_type for request in new_job(known, seed=seed).requests] for seed in (3, 3, 4)]
+    assert types[0] == types[1] != types[2] and len({*types[0]}) > 1
+    assert all(request.pokemon_type.endswith("/ice") for request in new_job(known, second_type="ice").requests)
 
 
 def test_each_sprite_is_the_best_of_its_candidates(known: Models, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handlers, "default_candidates", lambda pipeline: 3)
     monkeypatch.setattr(studio, "ranker_for", lambda pipeline: Reddest())
     job = new_job(known, seed=3, num_images=2, quality="fast")
-    assert [each.name for each in job.requests] == ["3-0", "3-1"]
+    assert [request.name for request in job.requests] == ["3-0", "3-1"]
     generation = Generation(job).run()
-    assert [each.chosen for each in generation.sprites] == [each.chosen for each in job.sprites()]
-    assert [len(each.steps) for each in generation.sprites] == [8, 8] and len(generation.preview) == 2
+    assert [sprite.chosen for sprite in generation.sprites] == [sprite.chosen for sprite in job.sprites()]
+    assert [len(sprite.steps) for sprite in generation.sprites] == [8, 8] and len(generation.preview) == 2
 
 
 def test_a_model_of_other_classes_has_its_own_attributes(known: Models) -> None:
@@ -65,13 +65,13 @@ def test_the_page_shows_what_the_chosen_model_has(known: Models) -> None:
     settings, others = default_settings(known, "units"), {"second_type", "color", "finish"}
     assert settings["view"] == "front" and settings["action"] == "any"
     for model, shown, hidden in (("units", {"action"}, others), ("full", others, {"action"}), ("fast", set(), others)):
-        found = handlers.controls(known, settings | {"model": model, "pokemon_type": "orcs"})
-        visible = {name for name, options in found.items() if options.get("visible")}
+        controls = handlers.controls(known, settings | {"model": model, "pokemon_type": "orcs"})
+        visible = {name for name, options in controls.items() if options.get("visible")}
         assert shown <= visible and not hidden - {"second_type"} & visible
         assert ("second_type" in visible) == (model != "units") and ("attributes" in visible) == (model != "fast")
-        assert found["pokemon_type"]["label"] == ("Class" if model == "units" else "Type")
-        assert found["pokemon_type"]["value"] == ("orcs" if model == "units" else "random")
-        assert found["quality"]["interactive"] == (model != "fast")
+        assert controls["pokemon_type"]["label"] == ("Class" if model == "units" else "Type")
+        assert controls["pokemon_type"]["value"] == ("orcs" if model == "units" else "random")
+        assert controls["quality"]["interactive"] == (model != "fast")
 
 
 def test_no_attribute_is_an_argument_of_a_handler() -> None:

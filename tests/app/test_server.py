@@ -45,8 +45,8 @@ def captions(gallery) -> list[str]:
 def test_images_are_those_of_the_pipeline(client: Client, models: tuple[str, str, str]) -> None:
     gallery, seed = client.predict("water", "flying", 5, False, 11, color="red", api_name="/generate")
     assert seed == 11 and captions(gallery)[0] == "water/flying · red · seed 11-0"
-    found = [Image.open(shown["image"]).tobytes() for shown in gallery]
-    assert found == expected_images(models[0], "water/flying", 11, 5, color="red")
+    images = [Image.open(shown["image"]).tobytes() for shown in gallery]
+    assert images == expected_images(models[0], "water/flying", 11, 5, color="red")
 
 
 def test_a_downloaded_png_can_be_repeated_to_the_byte(client, models, tmp_path):
@@ -68,7 +68,7 @@ def test_visitors_have_their_own_sprites(client: Client, app: App) -> None:
     with pytest.raises(AppError, match="^There are no sprites in memory"):
         other.predict(api_name="/png")
     other.predict("water", "any", 1, False, 9, api_name="/generate")
-    seeds = [read_settings(each.predict(api_name="/png"))[1].seed for each in (client, other)]
+    seeds = [read_settings(visitor.predict(api_name="/png"))[1].seed for visitor in (client, other)]
     assert seeds == [sample_seed(5, 0), sample_seed(9, 0)]
 
 
@@ -138,17 +138,17 @@ def test_an_address_has_a_share_of_the_queue_and_jobs_without_listener_are_remov
     monkeypatch.setattr(server, "LISTEN_SECONDS", 5)  # on a busy machine, too
     network.seconds = 0.1
     answers = [http.post("/call/v2/generate", json={"num_images": 1}) for _ in range(12)]
-    assert [each.status_code for each in answers[:8]] == [200] * 8 and answers[11].status_code == 503
+    assert [answer.status_code for answer in answers[:8]] == [200] * 8 and answers[11].status_code == 503
     other = http.post("/call/v2/generate", json=LONG, headers={"X-Forwarded-For": "192.0.2.1"})  # as a proxy says
     assert other.status_code == 200
-    found = http.get(f"/call/v2/generate/{answers[0].json()['event_id']}").text
-    assert "event: complete" in found
+    events = http.get(f"/call/v2/generate/{answers[0].json()['event_id']}").text
+    assert "event: complete" in events
     wait_until(lambda: len(app.page._queue) == 0 and network.further_evaluations() == 0)
     assert network.evaluations < 100
 
 
 def test_malformed_requests_are_logged_in_a_line(http: httpx.Client, app: App, capfd: pytest.CaptureFixture) -> None:
-    numbers = {each["api_name"]: each["id"] for each in httpx.get(f"{app.url}config").json()["dependencies"]}
+    numbers = {call["api_name"]: call["id"] for call in httpx.get(f"{app.url}config").json()["dependencies"]}
     select = {"fn_index": numbers["select"], "data": []}
     for path, content in (
         ("/call/v2/generate", {"fires": 1}),
@@ -157,7 +157,7 @@ def test_malformed_requests_are_logged_in_a_line(http: httpx.Client, app: App, c
         ("/call/generate", {"data": [1]}),
         ("/run/png", {"data": []}),
         ("/run/predict", {"fn_index": 999, "data": []}),
-        *(("/run/predict", {**select, "event_data": each}) for each in (5, {}, {"index": "x", "value": 1})),
+        *(("/run/predict", {**select, "event_data": data}) for data in (5, {}, {"index": "x", "value": 1})),
         ("/queue/join", {"fn_index": 999, "data": [], "session_hash": "x"}),
     ):
         capfd.readouterr()
@@ -192,8 +192,8 @@ def test_hosts(app: App, models: tuple[str, str, str], tmp_path: Path, monkeypat
 def test_values_cannot_be_files(http: httpx.Client) -> None:
     file = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
     event = http.post("/call/v2/generate", json={"pokemon_type": file}).json()["event_id"]
-    found = http.get(f"/call/v2/generate/{event}").text
-    assert "event: error" in found and "root:" not in found
+    events = http.get(f"/call/v2/generate/{event}").text
+    assert "event: error" in events and "root:" not in events
 
 
 def test_title_and_notices_are_those_of_the_models(known: Models, tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_title_and_notices_are_those_of_the_models(known: Models, tmp_path: Path
         ({free: units}, "New sprites of any class", {terms}),
     ):
         page = build_page(models, Handlers(models, tmp_path))
-        texts = " ".join(each.value for each in page.blocks.values() if isinstance(each, gr.Markdown))
+        texts = " ".join(block.value for block in page.blocks.values() if isinstance(block, gr.Markdown))
         assert page.title == title and f"# {title}" in texts
         assert {text for text in (trademark, terms) if text in texts} == shown
         assert (f"{free} is {terms}" in texts) == (terms in shown)

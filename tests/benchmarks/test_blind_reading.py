@@ -19,7 +19,7 @@ def test_sheets_and_their_table(tmp_path, capsys):
     output, flags = tmp_path / "reading", [f"--setting={name}={tmp_path / name}" for name in ("new", "old")]
     blind_reading.main(["sheets", *flags, f"--real={tmp_path / 'real'}", f"--output={output}"])
     key = json.loads((output / "key.json").read_text())
-    singles, rows = ({n: each for n, each in key.items() if (n[0] == "R") == is_row} for is_row in (False, True))
+    singles, rows = ({n: entry for n, entry in key.items() if (n[0] == "R") == is_row} for is_row in (False, True))
     assert Counter(setting for setting, _ in singles.values()) == {"new": 40, "old": 40, "real": 9}
     assert Counter(setting for setting, _ in rows.values()) == {"new": 4, "old": 4, "real": 2}
     assert {setting for setting, _ in [*singles.values()][:30]} == {"new", "old", "real"}  # of the first sheet

@@ -45,17 +45,17 @@ def test_runs_beside_real_sprites(sprites_dir: Path, tmp_path: Path, monkeypatch
     def run(*flags: str) -> dict:
         where = ["--data_dir", str(sprites_dir), "--model", str(tmp_path / "model"), "--output", str(tmp_path)]
         creatures.main([*where, *flags])
-        found = json.loads((tmp_path / "creatures.json").read_text())["results"]
-        return {name: each["value"] for name, each in found.items()}
+        results = json.loads((tmp_path / "creatures.json").read_text())["results"]
+        return {name: result["value"] for name, result in results.items()}
 
     monkeypatch.setattr(creatures, "generate_stage", lambda *given: ({"1-back": given[3]["1-front"]}, {}))
     backs = run()
-    found, of_front, real = (value for name, value in backs.items() if name.startswith("silhouette IoU"))
-    assert of_front == 1 and abs(found - real) < 0.01 and 0.4 < real < 0.9  # these backs are their fronts
+    of_back, of_front, real = (value for name, value in backs.items() if name.startswith("silhouette IoU"))
+    assert of_front == 1 and abs(of_back - real) < 0.01 and 0.4 < real < 0.9  # these backs are their fronts
     made = run("--creatures", "1")
     assert made["back, generated: distance to the palette before"] == 0
     assert made["back, real: shared drawing of at most 0.4"] > 0.8
     assert made["next stage, real: silhouette IoU of at most 0.62"] > 0.5
     table = shiny_colors(load_tensors(sprites_dir, "validation", 16, config_name="all"))
     assert table.keys() == {*TYPES} and any(table.values())
-    assert all(re.fullmatch("([0-9a-f]{6}){1,3}", each) for row in table.values() for each in row)
+    assert all(re.fullmatch("([0-9a-f]{6}){1,3}", colors) for row in table.values() for colors in row)

@@ -1,4 +1,4 @@
-"""Bits per dimension against closed forms."""
+"""Bits per dimension against closed forms, and a run."""
 
 import math
 from types import SimpleNamespace
@@ -10,6 +10,7 @@ from diffusers import DDPMScheduler
 from benchmarks import likelihood
 from pokemon_ddpm import SpriteConditioner, SpriteTensors
 from pokemon_ddpm.vocabulary import TYPES
+from tests.tiny_models import tiny_pipeline
 
 T, BETA = 40, 0.1
 
@@ -34,7 +35,7 @@ def test_all_terms_of_white_images(prediction: float, s: float, monkeypatch: pyt
     """If always the same image is predicted, no term depends on the noise; samples are s times the images."""
     data = SpriteTensors(torch.full((4, 3, 8, 8), 255, dtype=torch.uint8), {"type": torch.tensor([[0, 18]] * 4)})
     monkeypatch.setattr("benchmarks.likelihood.NUM_TIMESTEPS", T - 1)
-    found = likelihood.bits_per_dim(model(lambda noisy: torch.full_like(noisy, s * prediction), s), data)
+    bits = likelihood.bits_per_dim(model(lambda noisy: torch.full_like(noisy, s * prediction), s), data)
     mean = min(prediction, 1.0)
     bar = [(1 - BETA) ** (t + 1) for t in range(T)]
     variance = [(1 - bar[t - 1]) / (1 - bar[t]) * BETA for t in range(1, T)]  # of the posterior
@@ -44,8 +45,8 @@ def test_all_terms_of_white_images(prediction: float, s: float, monkeypatch: pyt
     between = 0.5 * s**2 * (1 - mean) ** 2 * sum(weights) / math.log(2)
     prior = 0.5 * (bar[-1] * (s**2 - 1) - math.log(1 - bar[-1])) / math.log(2)
     expected = {"bound": prior + between + decoder, "L_T": prior, "L_1 to L_{T-1}": between, "L_0": decoder}
-    assert {name: part["value"] for name, part in found.items()} == pytest.approx(expected, rel=1e-4)
-    assert found["bound"]["high"] - found["bound"]["low"] < 1e-9 and found["bound"]["n"] == 4
+    assert {name: part["value"] for name, part in bits.items()} == pytest.approx(expected, rel=1e-4)
+    assert bits["bound"]["high"] - bits["bound"]["low"] < 1e-9 and bits["bound"]["n"] == 4
 
 
 def test_sampled_terms_are_one_of_each_part_and_add_up_to_all_terms_on_average():
@@ -58,3 +59,14 @@ def test_sampled_terms_are_one_of_each_part_and_add_up_to_all_terms_on_average()
     error = estimates.std().item() / math.sqrt(count)
     assert estimates.mean().item() == pytest.approx(values.sum().item(), abs=4.5 * error)
     assert likelihood.sampled_terms(3, T - 1, T - 1, generator).tolist() == [list(range(1, T))] * 3
+
+
+def test_the_table(tmp_path, monkeypatch, capsys):
+    tiny_pipeline(size=8, num_train_timesteps=20, defaults={"num_inference_steps": 2}).save_pretrained(tmp_path)
+    data = SpriteTensors(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), {"type": torch.tensor([[0, 18]] * 2)})
+    monkeypatch.setattr(likelihood, "load_images", lambda *_: SimpleNamespace(train=data, held_out=data))
+    monkeypatch.setattr("sys.argv", ["", str(tmp_path)])
+    monkeypatch.setattr(likelihood, "NUM_TIMESTEPS", 1)
+    likelihood.main()
+    header, _, training, held_out = capsys.readouterr().out.splitlines()
+    assert "| bound |" in header and "| training |" in training and "| held-out |" in held_out

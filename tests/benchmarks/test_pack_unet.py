@@ -22,6 +22,6 @@ def test_a_packed_network_predicts_half_of_minus_v_of_the_small_one_for_means_of
         with torch.no_grad():
             v = small.eval()(2 * nn.functional.avg_pool2d(sample[:, :3], 2), t, embedding).sample
             expected = -v.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3) / 2
-            found = packed(sample, t, embedding).sample
-            torch.testing.assert_close(found[:, :3], expected, rtol=1e-4, atol=1e-5)
-            assert (found[:, 3] == 0).all() and expected.std() > 0.1
+            prediction = packed(sample, t, embedding).sample
+            torch.testing.assert_close(prediction[:, :3], expected, rtol=1e-4, atol=1e-5)
+            assert (prediction[:, 3] == 0).all() and expected.std() > 0.1

@@ -6,6 +6,9 @@ import torch
 from PIL import Image
 
 from benchmarks import train_ranker
+from pokemon_ddpm.preprocessing import as_tensor
+from pokemon_ddpm.ranking import load_ranker
+from tests.tiny_models import ranking_student
 
 
 def test_the_regression_solves_its_normal_equations():
@@ -18,6 +21,29 @@ def test_the_regression_solves_its_normal_equations():
     left = z.T @ (weights[:, None] * z) + train_ranker.PENALTY * torch.eye(20, dtype=torch.float64)
     expected = torch.linalg.solve(left, z.T @ (weights[:, None] * (y - center)))
     torch.testing.assert_close((3 * x + 1) @ solution.T + bias, z @ expected + center, rtol=1e-5, atol=1e-8)
+
+
+def test_the_ranker_learns_what_readers_liked(tmp_path, monkeypatch):
+    """Readers like horizontal stripes, which no size nor color explains, and of vertical ones the backs."""
+    sprites = [np.zeros((64, 64, 4), np.uint8) for _ in range(50)]
+    for i, sprite in enumerate(sprites):
+        edge = 6 + i // 2 % 4  # so that there are more sprites than size and colors can explain
+        drawn = sprite[edge:-edge, edge:-edge]
+        drawn[::2] = ((255, 240, 230, 255), (20, 30, 40, 255))[i // 8 % 2]
+        drawn[:] = drawn if i % 2 else drawn.transpose(1, 0, 2).copy()
+    for name in ("sprites", "backs"):
+        Image.fromarray(np.hstack(sprites)).save(tmp_path / f"{name}-1.png")
+    rows = [f"{i},{i},ash,{i % 2},{2 + 2 * (i % 2)},,first" for i in range(50)]
+    (tmp_path / "verdicts.csv").write_text("\n".join(["sprite,seed,reader,face,quality,known,reading", *rows]))
+    rows = [f"{i},{i},{1 - i % 2},4,{3 + j}" for i in range(50) for j in (0, 1)]
+    (tmp_path / "backs.csv").write_text("\n".join(["sprite,front,behind,same,quality", *rows]))
+    assert train_ranker.read_backs(tmp_path)[1].back.tolist() == [3.75, 2.75] * 25
+    ranking_student(64).save_pretrained(tmp_path / "model")
+    monkeypatch.setattr(train_ranker, "PENALTY", 100.0)  # of few sprites
+    train_ranker.main(["--model", str(tmp_path / "model"), "--verdicts", str(tmp_path)])
+    ranker, images = load_ranker(str(tmp_path / "model")), as_tensor(sprites)
+    for good, scores in ((1, ranker.score(images)), (0, ranker.verdicts(images)[:, 3])):
+        assert (scores[good::2, None] > scores[None, 1 - good :: 2]).float().mean() > 0.95
 
 
 def test_verdicts_are_means_in_which_readers_differ_no_more(tmp_path):

@@ -84,12 +84,12 @@ def test_training_is_the_script(tmp_path: Path) -> None:
 def test_threads_wait_passively_unless_something_else_is_set(program, tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "torch.py").write_text("import os\nraise SystemExit(os.environ['OMP_WAIT_POLICY'])\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    for given, found in ((None, "passive"), ("active", "active")):
+    for given, policy in ((None, "passive"), ("active", "active")):
         monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
         if given:
             monkeypatch.setenv("OMP_WAIT_POLICY", given)
         done = subprocess.run([sys.executable, *program], capture_output=True, text=True, timeout=300)
-        assert done.stderr == f"{found}\n"
+        assert done.stderr == f"{policy}\n"
 
 
 def test_a_simple_mistake_does_not_wait_for_torch(tmp_path: Path) -> None:

@@ -33,14 +33,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
     """The arguments of each later call of the pipeline."""
-    found, call = [], creature.PokemonDDPMPipeline.__call__
+    calls, call = [], creature.PokemonDDPMPipeline.__call__
 
     def record(self: object, *types: object, **arguments: object) -> object:
-        found.append({"types": types, "conditioner": self.conditioner, **arguments})
+        calls.append({"types": types, "conditioner": self.conditioner, **arguments})
         return call(self, *types, **arguments)
 
     monkeypatch.setattr(creature.PokemonDDPMPipeline, "__call__", record)
-    return found
+    return calls
 
 
 def make(model: Path, folder: Path, *options: object) -> tuple[int, str]:
@@ -66,10 +66,10 @@ def test_a_set_is_complete_and_as_described(model: Path, tmp_path: Path, calls: 
     made = description["meta"]["creature"]
     assert made["license"] == {"license": "gpl-3.0"}
     assert made["seed"] == 7 and made["pokemon_type"] == "fire/flying" and made["guidance_scale"] == 2.0
-    frames = {Path(each["filename"]).stem: each for each in description["frames"]}
+    frames = {Path(frame["filename"]).stem: frame for frame in description["frames"]}
     assert list(frames) == [f"{name}{end}" for end in ("", "-idle") for name in NAMES] and sheet.size == (64, 64)
-    for name in (each for each in NAMES if each.endswith("shiny")):  # the same drawing in other colors
-        drawing, recolored = (pixels(tmp_path / f"{each}.png") for each in (name.removesuffix("-shiny"), name))
+    for name in (name for name in NAMES if name.endswith("shiny")):  # the same drawing in other colors
+        drawing, recolored = (pixels(tmp_path / f"{part}.png") for part in (name.removesuffix("-shiny"), name))
         assert np.array_equal(drawing[..., 3], recolored[..., 3]) and not np.array_equal(drawing, recolored)
         assert frames[name]["seed"] == frames[name.removesuffix("-shiny")]["seed"]
         assert np.array_equal(close_outline(Image.fromarray(recolored)), recolored)
@@ -154,8 +154,8 @@ def test_the_best_has_no_fault_and_the_highest_score(model: Path, monkeypatch: p
     monkeypatch.setattr(creature, "_processed", lambda sample, *_: sample)
 
     def chosen(faults: list[str | None], stage: int, stages: int, ranker: object) -> int:
-        found, given = iter(faults), {} if stage == 1 else {"1-front": sprites[3]}
-        monkeypatch.setattr(creature, "fault", lambda *_: next(found, None))
+        left, given = iter(faults), {} if stage == 1 else {"1-front": sprites[3]}
+        monkeypatch.setattr(creature, "fault", lambda *_: next(left, None))
         notes = generate_stage(pipeline, CreatureSettings("fire", 3, stages), stage, given, ranker)[1]
         return notes[f"{stage}-front"]["attempt"]
 

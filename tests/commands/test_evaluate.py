@@ -123,7 +123,7 @@ def test_own_classes_from_features_to_report(tmp_path: Path):
     numbers = report(tmp_path / "report")
     assert list(numbers["condition_accuracy"]) == ["type"] and numbers["about"]["data"] == "art"
     assert {"raw", "default output"} <= set(numbers["two_sample"]) and numbers["about"]["preprocessing"] == "pixel"
-    clear = {name: each["clear_background"]["value"] for name, each in numbers["pixel_statistics"].items()}
+    clear = {name: figures["clear_background"]["value"] for name, figures in numbers["pixel_statistics"].items()}
     assert clear["raw samples"] < 1 == clear["held-out"]
     text = (tmp_path / "report" / "report.md").read_text()
     assert "| class | 50 |" in text and "| conditions | class |" in text

@@ -1,6 +1,7 @@
 """`pokemon-ddpm generate`: every option, every output and every mistake."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -27,9 +28,9 @@ from tests.tiny_models import tiny_pipeline
 FIRE = SpriteRequest(0, "fire", number=0)
 
 
-def stems(found: Iterable[str]) -> set[str]:
+def stems(names: Iterable[str]) -> set[str]:
     """File names without digest and suffix."""
-    return {name.rsplit(".", 2)[0] for name in found}
+    return {name.rsplit(".", 2)[0] for name in names}
 
 
 def full_pipeline() -> PokemonDDPMPipeline:
@@ -40,7 +41,7 @@ def full_pipeline() -> PokemonDDPMPipeline:
 
 def images(*requests: SpriteRequest, **arguments: object) -> list[Image.Image]:
     made = generate_sprites(full_pipeline(), requests, chunk_size=min(len(requests), 8), **arguments)
-    return [to_sprite(each.sample) for each in made]
+    return [to_sprite(sprite.sample) for sprite in made]
 
 
 @pytest.fixture(autouse=True)
@@ -70,26 +71,26 @@ def files(model: Path, tmp_path: Path):
     def files(*arguments: object) -> dict[str, Image.Image]:
         folder = tmp_path / "files"
         code, output = run("generate", "--model", model, "--output-dir", folder, *arguments)
-        found = {path.name: read(path) for path in folder.iterdir()}
-        assert code == 0 and output.endswith(f"{len(found)} sprite{'s' * (len(found) > 1)} in {folder}"), output
-        return found
+        written = {path.name: read(path) for path in folder.iterdir()}
+        assert code == 0 and output.endswith(f"{len(written)} sprite{'s' * (len(written) > 1)} in {folder}"), output
+        return written
 
     return files
 
 
 def test_each_combination_of_values_is_a_row(files) -> None:
-    found = files("--type", "fire", "--type", "ice=1,bug=3", "--color", "red", "--color", "any", "--num-images", 2)
-    assert stems(found) == {
+    sprites = files("--type", "fire", "--type", "ice=1,bug=3", "--color", "red", "--color", "any", "--num-images", 2)
+    assert stems(sprites) == {
         *("fire_red_0-0", "fire_red_0-1", "fire_any_0-2", "fire_any_0-3"),
         *(f"ice1.0+bug3.0_{name}" for name in ("red_0-4", "red_0-5", "any_0-6", "any_0-7")),
     }
     (expected,) = images(SpriteRequest(0, {"ice": 1.0, "bug": 3.0}, {"color": "red"}, 5))
-    assert [found[name] for name in found if name.startswith("ice1.0+bug3.0_red_0-5.")] == [expected]
+    assert [sprites[name] for name in sprites if name.startswith("ice1.0+bug3.0_red_0-5.")] == [expected]
 
 
 def test_all_is_every_value_in_order_and_rows_can_have_the_same_seeds(files) -> None:
-    found = files("--size", "ALL", "--num-images", 2, "--seed", 2**63, "--same-seeds", "--num-inference-steps", 1)
-    assert stems(found) == {f"any_{value}_{2**63}-{i}" for value in SIZES for i in (0, 1)}
+    sprites = files("--size", "ALL", "--num-images", 2, "--seed", 2**63, "--same-seeds", "--num-inference-steps", 1)
+    assert stems(sprites) == {f"any_{value}_{2**63}-{i}" for value in SIZES for i in (0, 1)}
 
 
 def test_every_attribute_is_passed_on(files, tmp_path: Path) -> None:
@@ -169,8 +170,8 @@ def test_an_animation_shows_each_prediction_and_the_sprite(model: Path, tmp_path
     assert code == 0 and text.endswith(f"2 sprites in {output}")
     requests = [FIRE, SpriteRequest(0, "fire", number=1)]
     made = [*generate_sprites(full_pipeline(), requests, with_steps=True, num_inference_steps=5, chunk_size=2)]
-    *_, last = zip(*([to_sprite(step.pred_original_sample) for step in each.steps] for each in made), strict=True)
-    sprites = [to_sprite(each.sample) for each in made]
+    *_, last = zip(*([to_sprite(step.pred_original_sample) for step in sprite.steps] for sprite in made), strict=True)
+    sprites = [to_sprite(sprite.sample) for sprite in made]
     animation = Image.open(output)
     assert animation.n_frames in (5, 6)  # the last prediction is the sprite, but for rounding
     for place, expected in ((4, last), (animation.n_frames - 1, sprites)):
@@ -204,8 +205,8 @@ def test_processes_share_whole_rows_of_candidates(files, monkeypatch) -> None:
     monkeypatch.setattr(studio, "ranker_for", lambda _: SimpleNamespace(score=last))
     second = SimpleNamespace(process_index=1, num_processes=2, is_main_process=False, device=torch.device("cpu"))
     monkeypatch.setattr(generation, "processes", lambda: second)
-    found = files("--type", "fire", "--type", "ice", "--num-images", 2, "--candidates", 2)
-    assert stems(found) == {"ice_0-2_best-of-2", "ice_0-3_best-of-2"}
+    sprites = files("--type", "fire", "--type", "ice", "--num-images", 2, "--candidates", 2)
+    assert stems(sprites) == {"ice_0-2_best-of-2", "ice_0-3_best-of-2"}
 
 
 def test_no_sprite_replaces_another_one(tmp_path: Path) -> None:
@@ -254,6 +255,16 @@ MISTAKES = [
     (["--like", "foreign.png"], "foreign.png does not say how it was generated."),
 ]
 IMPOSSIBLE = {"transparent": False, "palette": None, "min_fragment": None, "scale": 10**6}
+
+
+@pytest.mark.parametrize(("replaced", "value", "expected"), [
+    ("pokemon_ddpm.postprocessing.MAX_OUTPUT_PIXELS", 32 * 32, "The enlargement must be a whole number from 1 to 2"),
+    ("os.access", lambda path, mode: mode != os.W_OK, "new cannot be written."),  # root may write everywhere
+])  # fmt: skip
+def test_what_cannot_be_written_is_refused_before_sampling(model, tmp_path, monkeypatch, replaced, value, expected):
+    monkeypatch.setattr(replaced, value)
+    code, output = run("generate", "--model", model, "--scale", 3, "--output-dir", tmp_path / "new")
+    assert code == 2 and expected in output and "Generating" not in output and not any((tmp_path / "new").iterdir())
 
 
 @pytest.mark.parametrize(("arguments", "expected"), MISTAKES)

@@ -28,9 +28,9 @@ def no_building(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_small_archive_is_labelled(small: Path, cache: Path) -> None:
-    found = {row["path"]: row for row in rows(load_sprites(small, "all", cache_dir=cache))}
-    assert sorted(found) == sorted(IMAGES)
-    assert found[SPEAROW] == {
+    by_path = {row["path"]: row for row in rows(load_sprites(small, "all", cache_dir=cache))}
+    assert sorted(by_path) == sorted(IMAGES)
+    assert by_path[SPEAROW] == {
         "split": "validation", "type1": "normal", "type2": "flying", "color": "brown", "shape": "wings",
         "body": "winged", "game": "gen4_dp", "view": "front", "finish": "normal", "form": "base", "frame": 2,
         "legendary": False, "height": 3, "weight": 20, "name": "Spearow", "dex_number": 21, "index": 33, "line": 8,
@@ -38,7 +38,7 @@ def test_a_small_archive_is_labelled(small: Path, cache: Path) -> None:
         "tags": "bird wings feathers beak crest claws stripes round two-legs baby fierce standing".split(),
     }  # fmt: skip
     parts = ("Gmax", "Alola", "/shiny/", "/back/")
-    gmax, alola, shiny, back = (next(found[path] for path in IMAGES if part in path) for part in parts)
+    gmax, alola, shiny, back = (next(by_path[path] for path in IMAGES if part in path) for part in parts)
     assert (gmax["form"], gmax["game"], gmax["weight"], gmax["color"]) == ("gmax", "gen8-mini", None, "green")
     assert (alola["form"], alola["color"], alola["split"]) == ("alola", "any", "validation")
     assert (shiny["finish"], shiny["color"]) == ("shiny", "any")
@@ -72,7 +72,7 @@ def test_images_are_stored_opaque_on_white_without_what_follows_them(small: Path
     write(small, BULBASAUR, (small / BULBASAUR).read_bytes() + bytes(10**6))
     sprites = load_sprites(small, cache_dir=cache)
     assert Image.open(io.BytesIO(encoded(sprites["test"])[0]["bytes"])).getcolors() == [(16, (233, 169, 153))]
-    assert all(len(each["bytes"]) < 100_000 and each["path"] is None for each in encoded(sprites["train"]))
+    assert all(len(image["bytes"]) < 100_000 and image["path"] is None for image in encoded(sprites["train"]))
     assert sprites["train"][0]["image"].mode == "RGB"
 
 
@@ -95,7 +95,7 @@ def test_changes_are_not_served_stale(zipped: bool, small: Path, tmp_path: Path,
     def load() -> dict[str, tuple[str, bytes]]:
         part = load_sprites(zip_of(small, tmp_path / "a.zip") if zipped else small, cache_dir=cache)["test"]
         labels = zip(part["type2"], encoded(part), strict=True)
-        return dict(zip(part["path"], ((vocabulary.TYPES[k], each["bytes"]) for k, each in labels), strict=True))
+        return dict(zip(part["path"], ((vocabulary.TYPES[k], image["bytes"]) for k, image in labels), strict=True))
 
     before, new, other = (small / PARAS).stat(), sprite(77), PARAS.replace("gen3_e", "gen5")
     assert load() == {PARAS: ("grass", (small / PARAS).read_bytes())} and len(new) == before.st_size
@@ -142,8 +142,8 @@ def test_excluding_faulty_and_repeated_images(config, counts, sprites_dir, sprit
 def test_exchanged_folders_are_labelled_by_what_they_show(all_rows: list[dict]) -> None:
     shown = {986: ("Necrozma Dusk", "steel", 38, 4600), 987: ("Necrozma Dawn", "ghost", 42, 3500)}
     shown |= {959: ("Mimikyu Disguised", "fairy", 2, 7), 960: ("Mimikyu Busted", "fairy", 2, 7)}
-    found = [row for row in all_rows if row["index"] in shown]
-    assert len({(row["index"], row["view"], row["finish"]) for row in found}) == len(found) == 16
-    for row in found:
+    shown_rows = [row for row in all_rows if row["index"] in shown]
+    assert len({(row["index"], row["view"], row["finish"]) for row in shown_rows}) == len(shown_rows) == 16
+    for row in shown_rows:
         assert (row["name"], row["type2"], row["height"], row["weight"]) == shown[row["index"]]
         assert row["name"] not in row["path"]

@@ -70,7 +70,11 @@ BAD_ARCHIVES: dict[str, tuple[Spoil, list[str]]] = {
         lambda folder: [edit_pokedex("77,Pa", "590,Pa")(folder), move(FOLDER, "sprites/0590-Paras-46")(folder)],
         ["sprites/0590-Paras-46: 590 does not belong to this data set"],
     ),
-    "a folder of another dex number": (move(FOLDER, "sprites/0077-X-47"), ["dex number 47, but pokedex.csv has 46"]),
+    "a folder of another dex number": (
+        move(FOLDER, "sprites/0077-X-47"),
+        ["0077-X-47: pokedex.csv has dex number 46"],
+    ),
+    "a folder of no row": (move(FOLDER, "sprites/9999-X-46"), ["pokedex.csv has no row with the id 9999; rename or"]),
     "a file of another dex number": (move(PARAS, PARAS.replace("46-gen3", "47-gen3")), ["47-gen3_e.png: expected fr"]),
     "an unknown view": (move(PARAS, PARAS.replace("/front/", "/side/")), ["expected front|back/normal|shiny/46-GAME"]),
     "a file of an unknown game": (move(PARAS, PARAS.replace("gen3_e", "gen9")), ["46-gen9.png: ", "one of gen3_e"]),
@@ -81,7 +85,7 @@ BAD_ARCHIVES: dict[str, tuple[Spoil, list[str]]] = {
 BAD_IN_ZIP = ("no pokedex", "no images", "huge pokedex", "garbage", "a huge file")  # read otherwise
 
 
-@pytest.mark.parametrize("name", [*BAD_ARCHIVES, *(f"{each}, as .zip" for each in BAD_IN_ZIP)])
+@pytest.mark.parametrize("name", [*BAD_ARCHIVES, *(f"{name}, as .zip" for name in BAD_IN_ZIP)])
 def test_bad_archives_are_refused(name: str, small: Path, tmp_path: Path, cache: Path) -> None:
     name, _, zipped = name.partition(", as ")
     spoil, parts = BAD_ARCHIVES[name]

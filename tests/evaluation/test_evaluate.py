@@ -35,24 +35,24 @@ def measured(images: torch.Tensor, types: list[str] | None = None, all_train: Sp
 
 def test_a_model_as_good_as_new_images_passes():
     new = blobs(150, 2)
-    found, _ = measured(new.images, type_names(new))
-    ours, floor = (row(found, name, "train") for name in ("all samples", "held-out"))
+    numbers, _ = measured(new.images, type_names(new))
+    ours, floor = (row(numbers, name, "train") for name in ("all samples", "held-out"))
     assert ours["kid"].low < 0 < ours["kid"].high and abs(floor["kid"].value) < floor["kid"].high
-    assert (floor["precision"].n, row(found, "samples", "held-out")["recall"].m) == (120, 120)
-    assert all(each["nearer"].value <= each["chance_high"] for each in found["memorization"].values())
-    accuracy = found["condition_accuracy"]["type"]
+    assert (floor["precision"].n, row(numbers, "samples", "held-out")["recall"].m) == (120, 120)
+    assert all(figures["nearer"].value <= figures["chance_high"] for figures in numbers["memorization"].values())
+    accuracy = numbers["condition_accuracy"]["type"]
     assert (accuracy["accuracy"].value, accuracy["accuracy"].n, accuracy["real"].value) == (1, 150, 1)
     assert accuracy["chance"] == pytest.approx(1 / 3, abs=0.01)
 
 
 def test_a_model_that_returns_training_images_is_found_by_memorization_alone():
     """Samples have no conditions; there can be more training images than those of the distances."""
-    found, _ = measured(TRAIN.images[:150].flip(-1))
-    mirrored = found["memorization"]
+    numbers, _ = measured(TRAIN.images[:150].flip(-1))
+    mirrored = numbers["memorization"]
     assert mirrored["pixels"]["nearer"].value == 1 and mirrored["pixels"]["identical"] == 150
     more = blobs(60, 8)
-    found, nearest = measured(more.images, all_train=more)
-    assert found["condition_accuracy"] == {} and row(found, "all samples", "train")["kid"].m == 240
+    numbers, nearest = measured(more.images, all_train=more)
+    assert numbers["condition_accuracy"] == {} and row(numbers, "all samples", "train")["kid"].m == 240
     assert torch.equal(nearest.index, torch.arange(60))
 
 
@@ -68,8 +68,10 @@ def test_raw_samples_and_the_default_output_are_compared_with_real_images_prepar
         samples.images[:, 3].clamp_(9, 250)  # as predicted
     monkeypatch.setattr(module, "two_sample_test", lambda *given: calls.append(given) or {})
     rows, tested = torch.arange(12).flip(0), as_samples(others.images)
-    found = evaluate_pixels(GeneratedSets(as_samples(samples.images), tested, tested, rows), train, held_out, 7, "cpu")
-    assert list(found["two_sample"]) == ["raw", "default output", "default output at 32 of 64 px"][: 2 + (side == 64)]
+    sets = GeneratedSets(as_samples(samples.images), tested, tested, rows)
+    numbers = evaluate_pixels(sets, train, held_out, 7, "cpu")
+    names = ["raw", "default output", "default output at 32 of 64 px"]
+    assert list(numbers["two_sample"]) == names[: 2 + (side == 64)]
     chosen = torch.randperm(30, generator=torch.Generator().manual_seed(7))[:20]
     given = train.images[chosen], samples.images, held_out.images, others.images
     for prepared, compared, images in zip(calls[1][0], calls[0][0], given, strict=True):
@@ -77,7 +79,7 @@ def test_raw_samples_and_the_default_output_are_compared_with_real_images_prepar
     assert torch.equal(calls[0][1], torch.cat([torch.arange(16), rows])) and calls[0][2] == 7
     if side == 64:
         assert all(images.shape[1:] == (4, 32, 32) for images in calls[2][0])
-    statistics = found["pixel_statistics"]
+    statistics = numbers["pixel_statistics"]
     assert statistics["raw samples"]["clear_background"]["value"] == (1 if kind == "RGB" else 0)
     assert statistics["default output"]["clear_background"]["value"] == 1
     assert statistics["default output"]["colors"]["value"] <= 16 < statistics["held-out"]["colors"]["value"]
@@ -86,8 +88,8 @@ def test_raw_samples_and_the_default_output_are_compared_with_real_images_prepar
 def test_samples_that_are_too_alike_stand_beside_as_many_training_images():
     samples = blobs(24, 1)
     alike = as_samples(samples.images[:3].repeat(8, 1, 1, 1), type_names(samples))
-    found, real = (evaluate_variety(alike, blobs(60, 0), 0)[name] for name in ("by type alone", "real"))
-    assert found["n"] == real["n"] == 24 and (found["near"]["value"], found["color"]["value"]) == (1, 0)
+    generated, real = (evaluate_variety(alike, blobs(60, 0), 0)[name] for name in ("by type alone", "real"))
+    assert generated["n"] == real["n"] == 24 and (generated["near"]["value"], generated["color"]["value"]) == (1, 0)
     assert real["near"]["n"] == 3 and real["near"]["value"] < 0.9
 
 

@@ -23,9 +23,9 @@ def square(side: int) -> torch.Tensor:
 
 def test_sprites_are_reduced_by_a_vote_and_small_ones_kept():
     images = as_rgba(square(24))
-    found = reduced(images, 16)  # 20 to 14 pixels
-    assert found.shape == (1, 4, 16, 16) and (found[0, 3] == 255).sum() == 14**2
-    assert set(found[0, :3].flatten(1).T.unique(dim=0).flatten().tolist()) == {10, 90, 170, 255}
+    smaller = reduced(images, 16)  # 20 to 14 pixels
+    assert smaller.shape == (1, 4, 16, 16) and (smaller[0, 3] == 255).sum() == 14**2
+    assert set(smaller[0, :3].flatten(1).T.unique(dim=0).flatten().tolist()) == {10, 90, 170, 255}
     small = torch.tensor([255, 255, 255, 0], dtype=torch.uint8).view(1, 4, 1, 1).repeat(1, 1, 24, 24)
     small[:, :, 3:7, 3:7] = images[:, :, 4:5, 4:5]
     kept = reduced(small, 16)
@@ -36,7 +36,7 @@ def test_sprites_are_reduced_by_a_vote_and_small_ones_kept():
 def test_images_are_mirrored_and_shifted_on_white(background: list[int]):
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 255, (40, len(background), 16, 16), dtype=torch.uint8, generator=generator)
-    found = set()
+    seen = set()
     for before, after in zip(images, module.flip_and_shift(images, torch.Generator().manual_seed(1), 3), strict=True):
         views = {}
         for mirrored in (False, True):
@@ -44,8 +44,8 @@ def test_images_are_mirrored_and_shifted_on_white(background: list[int]):
             padded[:, 3:-3, 3:-3] = before.flip(2) if mirrored else before
             views |= {(mirrored, y, x): padded[:, y : y + 16, x : x + 16] for y in range(7) for x in range(7)}
         (view,) = (key for key, image in views.items() if torch.equal(image, after))
-        found.add(view)
-    assert {view[0] for view in found} == {False, True} and len(found) > 20
+        seen.add(view)
+    assert {view[0] for view in seen} == {False, True} and len(seen) > 20
 
 
 VOCABULARY = {"type": TYPES, "color": COLORS}

@@ -40,19 +40,19 @@ def test_lines_are_resampled_as_a_whole():
 def test_the_input_shows_which_neighbors_are_equal():
     image = torch.tensor([255, 255, 255, 0], dtype=torch.uint8).view(1, 4, 1, 1).repeat(1, 1, 5, 5)
     image[0, :, 2, 2:4] = torch.tensor([[100, 104], [0, 0], [0, 0], [255, 255]], dtype=torch.uint8)
-    found = classifier_input(image)[0]
-    assert found[:4, 2, 2].tolist() == pytest.approx([155 / 255, 1, 1, 1]) and found.sum(dim=(1, 2))[3] == 2
-    right, below, below_right, below_left = found[4:]
+    channels = classifier_input(image)[0]
+    assert channels[:4, 2, 2].tolist() == pytest.approx([155 / 255, 1, 1, 1]) and channels.sum(dim=(1, 2))[3] == 2
+    right, below, below_right, below_left = channels[4:]
     assert right[2].tolist() == pytest.approx([0, 1, 0.5, 1, 0]) and right[[0, 1, 3, 4]].sum() == 0
     assert below[1:3].tolist() == [[0, 0, 1, 1, 0]] * 2 and below[[0, 3, 4]].sum() == 0
     assert below_right[1].tolist() == [0, 1, 1, 0, 0] and below_left[1].tolist() == [0, 0, 0, 1, 1]
-    assert torch.equal(classifier_input(image[:, :3])[0], found)
+    assert torch.equal(classifier_input(image[:, :3])[0], channels)
 
 
 def test_the_classifier_is_a_function_of_the_seed_and_scores_mirror_images_alike(monkeypatch):
     state, (real, generated) = torch.get_rng_state(), as_rgba(blobs(80, 0).images).split(40)
     classifiers = [two_sample.fit_classifier(real, generated, seed) for seed in (3, 3, 4)]
-    first, again, other = (classifier_logits(each, generated) for each in classifiers)
+    first, again, other = (classifier_logits(classifier, generated) for classifier in classifiers)
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.allclose(classifier_logits(classifiers[0], generated.flip(3)), first, atol=1e-5)
@@ -64,7 +64,7 @@ def test_blur_of_half_a_pixel_is_seen_and_unchanged_sprites_are_not():
     """A half of the starter sprites is treated as if a model had made it."""
     train, held_out = (load_tensors(None, split, 32, mode="pixel") for split in ("train", "validation"))
     generator = torch.Generator().manual_seed(0)
-    orders = (torch.randperm(len(each), generator=generator) for each in (train, held_out))
+    orders = (torch.randperm(len(images), generator=generator) for images in (train, held_out))
     (real, other), (held_real, held_other) = (order.tensor_split(2) for order in orders)
     lines = held_out.labels["line"][torch.cat([held_real, held_other])]
 

@@ -52,15 +52,15 @@ def test_the_id_of_a_value_is_its_position(conditioner):
 @pytest.mark.parametrize(("wrong", "message"), [
     ("fier", "Unknown type 'fier'. Did you mean 'fire'[?] Known: bug, dark, .*, water, none, any.$"),
     ("ELECT", "Did you mean 'electric'"),
-    *((each, "xxx[.]{3}xxx") for each in ("x" * 900_000, "fire/" * 3 + "x" * 900_000, ("x" * 900_000,))),
-    *(({"fire": each}, "positive sum, not {'fire': ") for each in ("x" * 900_000, -(10**4000))),
+    *((given, "xxx[.]{3}xxx") for given in ("x" * 900_000, "fire/" * 3 + "x" * 900_000, ("x" * 900_000,))),
+    *(({"fire": weight}, "positive sum, not {'fire': ") for weight in ("x" * 900_000, -(10**4000))),
     ([0] * 900_000, "takes names"),
     ("fire/", "Unknown type ''"),
-    *((each, "must be one type, two different ones, or one and 'none', not ") for each in (
+    *((given, "must be one type, two different ones, or one and 'none', not ") for given in (
         "fire/fire", ("fire", FIRE), "none", "any/none", "none/none", "fire/flying/water", ())),
-    *((each, "pokemon_type takes names, ids from 0 .bug. to 17 .water., pairs, a list of these or None, not ")
-      for each in (-1, (0, 18), True, torch.tensor(True), 1.0, ["fire"], (None,))),
-    *((each, "must be 0 or more with a positive sum, not {") for each in (
+    *((given, "pokemon_type takes names, ids from 0 .bug. to 17 .water., pairs, a list of these or None, not ")
+      for given in (-1, (0, 18), True, torch.tensor(True), 1.0, ["fire"], (None,))),
+    *((given, "must be 0 or more with a positive sum, not {") for given in (
         {}, {"fire": 0, "water": 0.0}, {"fire": 2, "water": -1}, {"fire": 1, "ice": math.nan}, {"ice": math.inf},
         {"fire": "1"})),
 ], ids=lambda value: str(value)[:30])  # fmt: skip
@@ -138,8 +138,8 @@ def test_a_blend_is_the_weighted_mean_of_its_parts(conditioner):
     expected = torch.stack([(parts[0] + 2 * parts[1] + parts[2]) / 4, parts[3], parts[4]])
     torch.testing.assert_close(conditioner.encode(blends, color=["red", "red", None]), expected)
     scaled = [{"fire": 0.7, "water": 0.3}, {"water": 3, "fire": 7}, {"fire": 7e-9, "water": 3e-9, "ice": 0}]
-    found = conditioner.encode(scaled)
-    torch.testing.assert_close(found, found[:1].expand_as(found))  # only the ratio of the weights matters
+    encoded = conditioner.encode(scaled)
+    torch.testing.assert_close(encoded, encoded[:1].expand_as(encoded))  # only the ratio of the weights matters
     assert torch.equal(*conditioner.encode([{"fire": 0.3}, "fire"]))
 
 
@@ -159,9 +159,9 @@ def test_the_augmentation_is_ignored_at_first_then_added_linearly(conditioner):
     assert new.tables["type_embedding"].weight.grad.any(dim=1).nonzero().flatten().tolist() == [3, FIRE, NONE, ANY]
     augmented = make(augmentation_dim=8)
     torch.nn.init.normal_(augmented.augmentation_embedding.weight)
-    plain, found = augmented(LABELS), augmented(LABELS, AUGMENTATION)
+    plain, changed = augmented(LABELS), augmented(LABELS, AUGMENTATION)
     assert torch.equal(augmented(LABELS, torch.zeros(2, 8)), plain)
-    torch.testing.assert_close(found, plain + AUGMENTATION @ augmented.augmentation_embedding.weight.T)
+    torch.testing.assert_close(changed, plain + AUGMENTATION @ augmented.augmentation_embedding.weight.T)
 
 
 THREE_COLORS, BODIES = ["red", "green", "blue"], ["ball", "fish", "wings"]

@@ -91,10 +91,10 @@ class TestSaving:
         pipeline = tiny_pipeline(channels=4)
         pipeline.unet = torch.compile(pipeline.unet)  # which is compiled at the first call
         pipeline.save_pretrained(tmp_path)
-        found = read(tmp_path)
-        assert names(found) == FILES | {"unet/sprite_unet.py"}
-        assert plain(json.loads(found[INDEX])["unet"][0]) == "sprite_unet"
-        for name, content in found.items():
+        files = read(tmp_path)
+        assert names(files) == FILES | {"unet/sprite_unet.py"}
+        assert plain(json.loads(files[INDEX])["unet"][0]) == "sprite_unet"
+        for name, content in files.items():
             if name.endswith(".py"):
                 assert sha256(content).hexdigest()[:8] == Path(name).stem[-8:]
                 # diffusers takes such lines for imports, also in strings

@@ -107,9 +107,9 @@ def test_colors_out_of_range_are_brought_back_and_others_stay(channels):
     colors = outside[0, :3].double().numpy()
     opaque = outside[0, 3].numpy() > 0 if channels == 4 else np.ones((20, 20), dtype=bool)
     white = np.quantile(np.abs(colors[:, opaque]), 0.9)
-    expected, found = colors * (1 + np.abs(colors) / white**2) / (1 + np.abs(colors)), compress_range(outside)
-    np.testing.assert_allclose(found[0, :3], expected, rtol=1e-5)
-    assert white > 2 and torch.equal(found[:, 3:], outside[:, 3:])
+    expected, compressed = colors * (1 + np.abs(colors) / white**2) / (1 + np.abs(colors)), compress_range(outside)
+    np.testing.assert_allclose(compressed[0, :3], expected, rtol=1e-5)
+    assert white > 2 and torch.equal(compressed[:, 3:], outside[:, 3:])
 
 
 @pytest.mark.parametrize(("defaults", "pokemon_type", "attributes", "expected"), [
@@ -140,9 +140,9 @@ def test_guidance(scale):
     """The network predicts the sample, so the only step returns the guided prediction."""
     one_step = with_scheduler("DDIMScheduler", {"clip_sample": False}, "sample")
     noise = noise_of(0, 1)
-    found = generate(one_step, ["fire"] * 2, 1, latents=noise, guidance_scale=scale)
+    samples = generate(one_step, ["fire"] * 2, 1, latents=noise, guidance_scale=scale)
     uncond, cond = (predict(one_step, noise, 999, slots).double() for slots in ((ANY, ANY), (FIRE, ANY)))
-    torch.testing.assert_close(found, (uncond + scale * (cond - uncond)).float(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(samples, (uncond + scale * (cond - uncond)).float(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("types", "scale", "rows"), [
@@ -152,9 +152,9 @@ def test_guidance(scale):
 ], ids=str)  # fmt: skip
 def test_the_cost_of_guidance(pipeline, types, scale, rows):
     calls = network_calls(pipeline)
-    found = generate(pipeline, types, generator=seeded(0, 1), guidance_scale=scale)
+    samples = generate(pipeline, types, generator=seeded(0, 1), guidance_scale=scale)
     assert [batch for batch, _ in calls] == [rows] * 3
-    assert torch.equal(found, generate(pipeline, types, generator=seeded(0, 1), guidance_scale=1)) == (rows == 2)
+    assert torch.equal(samples, generate(pipeline, types, generator=seeded(0, 1), guidance_scale=1)) == (rows == 2)
 
 
 @pytest.mark.parametrize("name", FIRST_ORDER)
@@ -162,9 +162,9 @@ def test_the_image_of_a_seed_is_the_same_in_any_batch(name):
     pipeline, fresh = with_sampler(name), seeded(7, 0)
     alone, next_one = (generate(pipeline, "ice", 5, "pt", generator=seeded(seed)) for seed in (7, 8))
     batches = [(fresh[0], 1, 0), (fresh[1], 9, 7), (seeded(*range(100, 108), 7), 9, 8)]
-    found = [generate(pipeline, "ice", 5, "pt", num_images_per_type=n, generator=each)[i] for each, n, i in batches]
-    found.append(generate(pipeline, ["fire"] * 6 + ["ice"], 5, "pt", generator=seeded(*range(6), 7))[6])
-    torch.testing.assert_close(torch.stack(found), alone.expand(4, *SHAPE), rtol=0, atol=1 / 255)
+    alike = [generate(pipeline, "ice", 5, "pt", num_images_per_type=n, generator=seeds)[i] for seeds, n, i in batches]
+    alike.append(generate(pipeline, ["fire"] * 6 + ["ice"], 5, "pt", generator=seeded(*range(6), 7))[6])
+    torch.testing.assert_close(torch.stack(alike), alone.expand(4, *SHAPE), rtol=0, atol=1 / 255)
     assert (alone - next_one).abs().max() > 0.2
 
 
@@ -183,8 +183,8 @@ def test_a_used_generator_gives_other_images(pipeline):
     calls = [generate(pipeline, "fire", num_images_per_type=2, generator=generator) for _ in range(2)]
     calls += [generate(pipeline, "fire", num_images_per_type=2, generator=generators) for _ in range(2)]
     calls += [generate(pipeline, "fire", num_images_per_type=2) for _ in range(2)]  # torch's default generator
-    found = torch.cat(calls).flatten(1)
-    assert (torch.cdist(found, found) + 100 * torch.eye(12)).min() > 1
+    noises = torch.cat(calls).flatten(1)
+    assert (torch.cdist(noises, noises) + 100 * torch.eye(12)).min() > 1
     torch.manual_seed(7)
     assert torch.equal(generate(pipeline, "fire", num_images_per_type=2, generator=seeded(40)[0]), calls[0])
     assert torch.equal(generate(pipeline, "fire", num_images_per_type=2), calls[4])
@@ -213,12 +213,12 @@ def test_a_callback_gets_the_latents_and_the_predicted_clean_sample_of_each_step
         steps.append((step, int(timestep), tensors["latents"].clone(), tensors["pred_original_sample"].double()))
         return {}
 
-    found = generate(
+    samples = generate(
         pipeline, "fire", 4, guidance_scale=3, generator=seeded(0), callback_on_step_end=callback,
         callback_on_step_end_tensor_inputs=["latents", "pred_original_sample"],
     )  # fmt: skip
     assert [step[:2] for step in steps] == [(0, 999), (1, 749), (2, 499), (3, 249)]
-    assert torch.equal(steps[-1][2], found)
+    assert torch.equal(steps[-1][2], samples)
     for (x, (uncond, cond)), (_, t, _, clean) in list(zip(predictions, steps, strict=True))[1:]:
         alpha, sigma = math.sqrt(ALPHA_BAR[t]), math.sqrt(1 - ALPHA_BAR[t])
         prediction = as_prediction(prediction_type, clean[0], x.double(), alpha, sigma)
@@ -233,8 +233,8 @@ def test_images_of_other_formats_are_converted():
     for color, box in (("black", (3, 2, 15, 14)), ("red", (4, 3, 14, 13)), ("white", (6, 5, 8, 7))):
         boxed.paste(color, box)
     for image in (boxed, boxed.resize((160, 144), Image.Resampling.NEAREST)):  # as for training
-        found = (transparent.prepare_image("image", image, 1)[0] + 1) * 127.5
-        assert np.array_equal(found.round().byte().permute(1, 2, 0), preprocess(image.convert("RGB"), 16))
+        pixels = (transparent.prepare_image("image", image, 1)[0] + 1) * 127.5
+        assert np.array_equal(pixels.round().byte().permute(1, 2, 0), preprocess(image.convert("RGB"), 16))
 
 
 @pytest.mark.parametrize("name", FIRST_ORDER)
@@ -253,11 +253,11 @@ def test_a_callback_can_interrupt_and_replace_the_latents(name):
 
     whole = generate(pipeline, "fire", 4, generator=seeded(0), callback_on_step_end=keep)
     inputs = network_inputs(pipeline)
-    found = generate(pipeline, "fire", 4, generator=seeded(0), callback_on_step_end=interrupt)
-    assert len(inputs) == 3 and torch.equal(found, states[2])
+    samples = generate(pipeline, "fire", 4, generator=seeded(0), callback_on_step_end=interrupt)
+    assert len(inputs) == 3 and torch.equal(samples, states[2])
     assert torch.equal(generate(pipeline, "fire", 4, generator=seeded(0)), whole)  # nothing of that call is left
-    found = generate(pipeline, "fire", 4, generator=seeded(0), callback_on_step_end=replace)
-    assert torch.equal(found, 2 * states[3]) and torch.equal(inputs[9][0][:1], 2 * states[1])
+    samples = generate(pipeline, "fire", 4, generator=seeded(0), callback_on_step_end=replace)
+    assert torch.equal(samples, 2 * states[3]) and torch.equal(inputs[9][0][:1], 2 * states[1])
 
 
 def test_the_corrector_does_not_undo_a_change_of_the_latents():
@@ -266,22 +266,22 @@ def test_the_corrector_does_not_undo_a_change_of_the_latents():
     def replace(_, step, t, tensors):
         return {"latents": tensors["latents"] + (step == 1)} if step == 1 else tensors
 
-    found = generate(pipeline, "fire", 4, generator=seeded(0), callback_on_step_end=replace)
+    samples = generate(pipeline, "fire", 4, generator=seeded(0), callback_on_step_end=replace)
     pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config, disable_corrector=[1])
-    assert torch.equal(generate(pipeline, "fire", 4, generator=seeded(0), callback_on_step_end=replace), found)
+    assert torch.equal(generate(pipeline, "fire", 4, generator=seeded(0), callback_on_step_end=replace), samples)
 
 
 def test_a_callback_can_set_the_guidance_scale(pipeline):
-    def found(scale: object, after: object) -> torch.Tensor:
+    def made(scale: object, after: object) -> torch.Tensor:
         def callback(pipeline, step, t, tensors):
             pipeline._guidance_scale = after
 
         given = {"generator": seeded(0), "guidance_scale": scale, "callback_on_step_end": callback}
         return generate(pipeline, "fire", 2, **given)
 
-    assert torch.equal(found(3.0, 0.0), found(3.0, 1.0)) and not torch.equal(found(3.0, 5.0), found(3.0, 3.0))
+    assert torch.equal(made(3.0, 0.0), made(3.0, 1.0)) and not torch.equal(made(3.0, 5.0), made(3.0, 3.0))
     with pytest.raises(ValueError, match="^guidance_scale must be a number"):
-        found(3.0, "x")
+        made(3.0, "x")
 
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
@@ -309,10 +309,10 @@ def test_sprites_with_transparency_are_varied():
     """Alpha becomes 0 or 255, and what is transparent white, as in training."""
     pixels = np.random.default_rng(1).integers(0, 256, (2, 16, 16, 4), dtype=np.uint8)
     expected = np.where(pixels[..., 3:] >= 128, pixels | [0, 0, 0, 255], (255, 255, 255, 0))
-    pipeline, images = tiny_pipeline(channels=4), [Image.fromarray(each) for each in pixels]
+    pipeline, images = tiny_pipeline(channels=4), [Image.fromarray(image) for image in pixels]
     inputs, arguments = network_inputs(pipeline), {"image": images, "generator": seeded(1, 2), "guidance_scale": 1}
     generate(pipeline, ["fire", "ice"], 10, strength=0.1, **arguments)
-    (sample, t, _), noise = inputs[0], torch.stack([torch.randn(4, 16, 16, generator=each) for each in seeded(1, 2)])
+    (sample, t, _), noise = inputs[0], torch.stack([torch.randn(4, 16, 16, generator=g) for g in seeded(1, 2)])
     clean = torch.from_numpy(expected).permute(0, 3, 1, 2) / 127.5 - 1
     start = math.sqrt(ALPHA_BAR[t]) * 0.5 * clean + math.sqrt(1 - ALPHA_BAR[t]) * noise
     torch.testing.assert_close(sample, start.float(), rtol=1e-3, atol=1e-3)
@@ -336,7 +336,7 @@ def test_ancestral_sampling_in_closed_form(prediction_type, variance_type, scale
     """
     settings = {"variance_type": variance_type, "rescale_betas_zero_snr": zero_snr}
     pipeline = tiny_pipeline(prediction_type, out_channels=6 if variance_type == "learned_range" else 3, **settings)
-    found = generate(pipeline, "fire", 4, generator=seeded(5), guidance_scale=scale)
+    samples = generate(pipeline, "fire", 4, generator=seeded(5), guidance_scale=scale)
     alpha_bar, (generator,) = zero_terminal(cosine_betas()) if zero_snr else ALPHA_BAR, seeded(5)
     x = torch.randn(1, *SHAPE, generator=generator)
     for t, following in ((999, 749), (749, 499), (499, 249), (249, None)):
@@ -354,7 +354,7 @@ def test_ancestral_sampling_in_closed_form(prediction_type, variance_type, scale
             std = beta ** (v / 2) * small ** ((1 - v) / 2)
             x = math.sqrt(before) * beta / (1 - bar) * clean + math.sqrt(bar / before) * (1 - before) / (1 - bar) * x
             x = (x + std * torch.randn((1, *SHAPE), generator=generator)).float()
-    torch.testing.assert_close(found.double(), clean, rtol=0, atol=2e-3)
+    torch.testing.assert_close(samples.double(), clean, rtol=0, atol=2e-3)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -387,7 +387,7 @@ SPRITE = SPRITES[0]
     ("generator", [42, [42], tuple(seeded(0))], "generator must be a torch.Generator"),
     ("latents", [torch.zeros(2, *SHAPE), torch.zeros(SHAPE), [[0.0]], np.zeros((1, *SHAPE))],
      r"latents must be a tensor of shape \(1, 3, 16, 16\)"),
-    ("latents", [torch.zeros(1, *SHAPE).to(each) for each in (torch.long, torch.cfloat)], "have finite floating"),
+    ("latents", [torch.zeros(1, *SHAPE).to(dtype) for dtype in (torch.long, torch.cfloat)], "have finite floating"),
     ("pokemon_type+class_embeddings", [torch.zeros(1, 32)], "class_embeddings replaces pokemon_type"),
     ("class_embeddings", [torch.zeros(2, 31), torch.zeros(32), torch.zeros(0, 32), torch.tensor(1.0), [[0.0]]],
      r"class_embeddings must be a tensor of shape \([12], 32\)"),
@@ -414,10 +414,10 @@ def test_wrong_arguments_are_refused_before_the_network_is_evaluated(name, value
     (["DDIM"], {"num_train_timesteps": 500}, "another noise schedule"),
     (["DDIM"], {"rescale_betas_zero_snr": True}, "another noise schedule"),
     (["DDIM"], {"prediction_type": "epsilon"}, "prediction_type 'epsilon', but .* with 'v_prediction'"),
-    *((["DDPM", "DDIM", "DPMSolverMultistep", "UniPCMultistep"], {"steps_offset": each, "timestep_spacing": "leading"},
-       "has timesteps from .*, outside 999 to 0; change its steps_offset") for each in (500, -500)),
-    *((["DDPM"], {"variance_type": each}, f"has variance_type {each!r}, not one of fixed_small")
-      for each in ("learned", "learned_range", "fixed_large_log")),
+    *((["DDPM", "DDIM", "DPMSolverMultistep", "UniPCMultistep"], {"steps_offset": n, "timestep_spacing": "leading"},
+       "has timesteps from .*, outside 999 to 0; change its steps_offset") for n in (500, -500)),
+    *((["DDPM"], {"variance_type": kind}, f"has variance_type {kind!r}, not one of fixed_small")
+      for kind in ("learned", "learned_range", "fixed_large_log")),
 ])  # fmt: skip
 def test_schedulers_that_cannot_work_are_refused(names, settings, message):
     for name in names:
@@ -452,12 +452,12 @@ def test_infinite_samples_are_refused():
 def test_each_image_draws_what_is_not_given_from_its_own_seed():
     drawing, kinds, given = drawing_pipeline(), ["fire", "water", None], [None, "any", "red"]
     drawn = [drawing.conditioner.draw(kinds[i], {"color": given[i]}, 11 + i) for i in range(3)]
-    assert [set(each) for each in drawn] == [{"color", "shape"}, {"shape"}, {"shape"}]
-    colors, shapes = [drawn[0]["color"], "any", "red"], [each["shape"] for each in drawn]
-    found = generate(drawing, kinds, color=given, generator=seeded(11, 12, 13))
-    assert torch.equal(found, generate(drawing, kinds, color=colors, shape=shapes, generator=seeded(11)[0]))
+    assert [set(attributes) for attributes in drawn] == [{"color", "shape"}, {"shape"}, {"shape"}]
+    colors, shapes = [drawn[0]["color"], "any", "red"], [attributes["shape"] for attributes in drawn]
+    samples = generate(drawing, kinds, color=given, generator=seeded(11, 12, 13))
+    assert torch.equal(samples, generate(drawing, kinds, color=colors, shape=shapes, generator=seeded(11)[0]))
     averaged = generate(drawing, kinds, color="any", shape="any", generator=seeded(11)[0])
-    assert not torch.isclose(found, averaged).flatten(1).all(dim=1).any()
+    assert not torch.isclose(samples, averaged).flatten(1).all(dim=1).any()
     given = {"image": Image.new("RGBA", (16, 16), "red")}  # for which nothing is drawn
-    found = generate(drawing, "fire", generator=seeded(3), **given)
-    assert torch.equal(found, generate(drawing, "fire", generator=seeded(3), color="any", shape="any", **given))
+    samples = generate(drawing, "fire", generator=seeded(3), **given)
+    assert torch.equal(samples, generate(drawing, "fire", generator=seeded(3), color="any", shape="any", **given))

@@ -41,9 +41,9 @@ def test_it_is_a_plain_network_on_packed_pixels(patch_size, out_channels):
     coefficients = plain.time_embedding(plain.time_proj(T)) @ weight.T + bias
     skip, scale = coefficients.repeat_interleave(pixels, dim=1)[:, :, None, None].tensor_split([4 * pixels], dim=1)
     sample = torch.randn(2, 4, 16, 16)
-    packed, found = pack(sample, patch_size), unet(sample, T, EMBEDDING).sample
-    assert found.shape == (2, out_channels, 16, 16)
+    packed, prediction = pack(sample, patch_size), unet(sample, T, EMBEDDING).sample
+    assert prediction.shape == (2, out_channels, 16, 16)
     expected = scale * plain(packed, T, EMBEDDING).sample
     expected[:, : 4 * pixels] += skip * packed
-    torch.testing.assert_close(pack(found, patch_size), expected, rtol=1e-5, atol=1e-4)
-    assert torch.equal(unet(sample, T, class_labels=EMBEDDING, return_dict=False)[0], found)
+    torch.testing.assert_close(pack(prediction, patch_size), expected, rtol=1e-5, atol=1e-4)
+    assert torch.equal(unet(sample, T, class_labels=EMBEDDING, return_dict=False)[0], prediction)

@@ -35,7 +35,7 @@ def folder(pipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_file(path: Path, **inputs: np.ndarray | torch.Tensor) -> list[np.ndarray]:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return session.run(None, {name: np.asarray(each) for name, each in inputs.items()})
+    return session.run(None, {name: np.asarray(values) for name, values in inputs.items()})
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5, 65])
@@ -79,10 +79,10 @@ def test_the_conditioner(pipeline, folder):
     assert list(vocabulary) == ["number", "type", "view"] and vocabulary["type"][fire] == "fire"
     none, anything = len(TYPES), len(TYPES) + 1
     ids = [[fire, flying, 1, 0], [fire, anything, 40, 1], [anything, anything, 40, 2], [fire, none, 0, 0]]
-    (found,) = run_file(folder / CONDITIONER_FILE, ids=np.array(ids, dtype=np.int32))
+    (embeddings,) = run_file(folder / CONDITIONER_FILE, ids=np.array(ids, dtype=np.int32))
     given = {"number": ["1", None, None, "0"], "view": [VIEWS[0], VIEWS[1], None, VIEWS[0]]}
     expected = pipeline.conditioner.encode(["fire/flying", "fire", None, "fire/none"], **given)
-    np.testing.assert_allclose(found, expected.detach().numpy(), atol=1e-4)
+    np.testing.assert_allclose(embeddings, expected.detach().numpy(), atol=1e-4)
 
 
 def test_the_json_has_the_steps_of_the_student(folder):
@@ -108,8 +108,8 @@ def test_another_network_is_found_out(pipeline, folder):
 
 def test_names_of_a_foreign_model_run_nothing(folder, tmp_path, monkeypatch):
     """torch.fx writes the names of modules into source and runs it; this one ran a command."""
-    tables = {each.name for each in onnx.load(folder / CONDITIONER_FILE).graph.initializer}
-    assert {each for each in tables if not re.fullmatch(r"tables\.\d\.weight(_float16)?|val_\d+", each)} == set()
+    tables = {tensor.name for tensor in onnx.load(folder / CONDITIONER_FILE).graph.initializer}
+    assert {name for name in tables if not re.fullmatch(r"tables\.\d\.weight(_float16)?|val_\d+", name)} == set()
     monkeypatch.chdir(tmp_path)
     name = 'a")\rgetattr(__import__("os"),"system")("touch canary")\rdef g(self):\r    pass #'
     with monkeypatch.context() as patch:

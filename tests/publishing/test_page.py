@@ -260,6 +260,44 @@ def test_a_card_is_shown_shared_and_saved(visit, url, weights):
         assert sorted(page.evaluate("requests.map(({ seed }) => seed)")) == sorted([5, back, *stages])
 
 
+def test_a_challenge_is_a_duel_that_ends_and_challenges_back(visit, url, weights):
+    with visit("?type=water&seed=5&duel=type%3Dfire%26seed%3D6%26called%3DMia") as page:
+        field, said, moves = (
+            page.locator(each) for each in ("#duel-field li", "#duel [role=status]", "#duel-choices button")
+        )
+        expect(moves.first).to_be_focused()
+        expect(field.last).to_have_text(re.compile(r"^Mia.*fire(\d+) of \1 HP$"))
+        name, strong = field.first.locator("b").inner_text(), moves.nth(1)
+        expect(strong).to_contain_text(re.compile(r"water \d0 ×2$"))
+        strong.press("Enter")
+        expect(said).to_have_text("A strong move needs another one before it.")
+        for turn in range(20):
+            if page.locator("#duel-end").is_visible():
+                break
+            moves.nth(turn % 2).press("Enter")
+        expect(page.locator("#duel-share")).to_be_focused()
+        assert "0 of" in field.last.inner_text() and f"{name} wins!" == page.locator("#duel-title").inner_text()
+        click(page, "Share result")
+        expect(said).to_have_text("The result is copied, with a link to challenge you back.")
+        text = page.evaluate("navigator.clipboard.readText()")
+        line, link = text.rsplit(" ", 1)
+        assert re.fullmatch(rf"⚔️ {name} beat Mia in \d turns, \d+ of \d+ HP left [🟢🔴⚪]+", line)
+        mine = f"type%3Dwater%26seed%3D5%26w%3D{weights[:8]}"
+        assert link == f"{url}?type=fire&seed=6&called=Mia&w={weights[:8]}&duel={mine}"
+        click(page, "Another opponent")
+        page.get_by_label("Link of an opponent").fill("https://example.org/?type=plastic")
+        click(page, "Use link")
+        expect(said).to_have_text("This link names no opponent. Choose one here.")
+        page.get_by_label("Link of an opponent").fill(text)
+        page.get_by_label("Link of an opponent").press("Enter")
+        page.get_by_label("Auto").check(force=True)
+        expect(page.locator("#duel-title")).to_have_text(re.compile("wins"))
+        expect(field.last).to_contain_text(name)  # it met itself
+        page.keyboard.press("Escape")
+        expect(page.locator("#duel-open")).to_be_focused()
+        assert titles(page) == ["water 5"]
+
+
 def test_fuse_and_doodle(visit, url, pipeline, weights):
     """A fused creature is between two, with the types of both; a drawing becomes one."""
     with visit("?type=water/ice&seed=5") as page:
@@ -322,6 +360,19 @@ def test_my_dex_the_day_and_starters(visit, url, tmp_path):
         ready(page)
         expect(page.locator("#status")).to_have_text("The creature of 2026-01-02, the same for everybody.")
         (day,) = titles(page)
+        click(page, "Today")
+        expect(page.locator("#egg")).to_have_text("An egg: it hatches tomorrow")
+        expect(page.locator("#quests li").first).to_have_text(re.compile(r"^○ Each of 18 types: [12] of 18$"))
+        page.keyboard.press("Escape")
+        egg = "localStorage[Object.keys(localStorage)[0]]"
+        page.evaluate(f"{egg} = {egg}.replace(/20\\d\\d-\\d\\d-\\d\\d/, '2025-01-01')")
+        click(page, "Today")
+        click(page, "Hatch the egg")
+        expect(page.locator("#status")).to_contain_text("hatched of the egg.")
+        click(page, "Today")
+        expect(page.locator("#egg")).to_be_disabled()
+        page.keyboard.press("Escape")
+        click(page, "Delete")
         click(page, "Starter trio")
         expect(page.locator("#status")).to_contain_text("Choose your starter!")
         trio = titles(page)[:3]

@@ -27,8 +27,8 @@ def test_a_seed_is_the_beginning_of_the_sha256_of_its_key():
     """It must never change, because runs could not be resumed exactly."""
     assert derive_seed(2**63 - 1, 5) == int(hashlib.sha256(b"(9223372036854775807, 5)").hexdigest()[:16], 16) // 2
     assert derive_seed(7, 1, 3) == 282382800626693288
-    found, expected = batches.generator_for("cpu", 7, 1, 3), torch.Generator().manual_seed(282382800626693288)
-    assert torch.equal(torch.rand(3, generator=found), torch.rand(3, generator=expected))
+    generator, expected = batches.generator_for("cpu", 7, 1, 3), torch.Generator().manual_seed(282382800626693288)
+    assert torch.equal(torch.rand(3, generator=generator), torch.rand(3, generator=expected))
 
 
 @pytest.mark.parametrize(("size", "batch_size"), [(12, 4), (7, 3), (3, 8), (1, 4)])
@@ -50,15 +50,15 @@ def test_images_of_rare_classes_come_up_more_often(balance):
     share = classes[chosen].bincount() / len(epochs)
     expected = torch.tensor([36.0, 4, 1]) ** (1 - balance)
     torch.testing.assert_close(share, expected / expected.sum(), rtol=0.01, atol=0)
-    each = chosen.bincount(minlength=41)
-    assert each.min() > 0 and (each[:36].float() / each[:36].sum() * 36 - 1).abs().max() < 0.25
+    counts = chosen.bincount(minlength=41)
+    assert counts.min() > 0 and (counts[:36].float() / counts[:36].sum() * 36 - 1).abs().max() < 0.25
     if not balance:
         assert torch.equal(chosen, epochs)
     # The factors of two kinds of classes are multiplied: of the 36 images, 4 have a rare body.
     bodies = torch.tensor([0] * 32 + [1] * 4 + [0] * 5)
-    found = batches.balance_classes(epochs, [classes, bodies], balance, torch.Generator().manual_seed(0)).bincount()
+    counts = batches.balance_classes(epochs, [classes, bodies], balance, torch.Generator().manual_seed(0)).bincount()
     expected = torch.tensor([36.0, 4, 1])[classes] ** -balance * torch.tensor([37.0, 4])[bodies] ** -balance
-    torch.testing.assert_close(found / len(epochs), expected / expected.sum(), rtol=0.15, atol=0)
+    torch.testing.assert_close(counts / len(epochs), expected / expected.sum(), rtol=0.15, atol=0)
 
 
 def test_a_batch_has_the_classes_of_class_balance(data):
@@ -87,9 +87,9 @@ def sampled(data: SpriteTensors, step: int = 2, size: int = 24, **settings: obje
 
 
 def tensors_of(batch: Batch) -> dict[str, torch.Tensor]:
-    found = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
-    labels = {f"labels.{name}": ids for name, ids in found.pop("labels").items()}
-    return labels | {name: tensor for name, tensor in found.items() if tensor is not None}
+    tensors = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
+    labels = {f"labels.{name}": ids for name, ids in tensors.pop("labels").items()}
+    return labels | {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
 
 def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
@@ -113,15 +113,15 @@ def test_what_a_batch_contains(data):
 def test_a_batch_is_a_function_of_seed_and_step_and_can_be_sliced(data):
     settings = {"random_flip": True, **AUGMENTED}
     before = torch.get_rng_state()
-    found = [tensors_of(sampled(data, step, seed=5, **settings)) for step in range(3)]
+    steps = [tensors_of(sampled(data, step, seed=5, **settings)) for step in range(3)]
     assert torch.equal(torch.get_rng_state(), before)
     again = sampled(data, 2, seed=5, **settings)
-    assert_equal(tensors_of(again), found[2])
+    assert_equal(tensors_of(again), steps[2])
     for count in (1, 3, 8, 12):
         parts = [tensors_of(again.rows(slice(start, start + count))) for start in range(0, 24, count)]
-        assert_equal({name: torch.cat([part[name] for part in parts]) for name in parts[0]}, found[2])
-    for other in (found[1], tensors_of(sampled(data, 2, seed=6, **settings))):
-        assert not [name for name in other if torch.equal(other[name], found[2][name])]
+        assert_equal({name: torch.cat([part[name] for part in parts]) for name in parts[0]}, steps[2])
+    for other in (steps[1], tensors_of(sampled(data, 2, seed=6, **settings))):
+        assert not [name for name in other if torch.equal(other[name], steps[2][name])]
 
 
 def test_augmentation_changes_the_images_and_the_color_of_those_with_another_hue(data):
@@ -145,12 +145,12 @@ def outcomes(types: tuple[int, int], attributes: tuple[str, ...], nothing: float
     for default, parts in kinds.items():
         share = nothing if default == 0.1 else default / 0.9 * (1 - nothing)
         for part, drops_one, slot in itertools.product(parts, (False, True), (0, 1)):
-            found = list(types)
+            outcome = list(types)
             if drops_one and default != 0.2:  # where not all attributes are kept
-                found[types.index(NONE) if NONE in types else slot] = ANY
-            found = found if "type" in part else [ANY, ANY]
-            found += [name in part for name in ("color", "view") if name in attributes]
-            shares[tuple(found)] += share / len(parts) / 4
+                outcome[types.index(NONE) if NONE in types else slot] = ANY
+            outcome = outcome if "type" in part else [ANY, ANY]
+            outcome += [name in part for name in ("color", "view") if name in attributes]
+            shares[tuple(outcome)] += share / len(parts) / 4
     return +shares
 
 
@@ -165,8 +165,8 @@ def test_condition_dropout_has_the_shares_of_a_count(types, attributes, nothing)
     dropped = batches.drop_conditions(labels, conditioner, nothing, torch.Generator().manual_seed(0))
     assert_equal(labels, before)
     kept = [dropped[name] != conditioner.any_ids[name] for name in ("color", "view") if name in attributes]
-    found = Counter(zip(*(column.tolist() for column in (*dropped["type"].T, *kept)), strict=True))
+    counts = Counter(zip(*(column.tolist() for column in (*dropped["type"].T, *kept)), strict=True))
     expected = outcomes(types, attributes, nothing)
-    assert sum(expected.values()) == pytest.approx(1) and found.keys() == expected.keys()
+    assert sum(expected.values()) == pytest.approx(1) and counts.keys() == expected.keys()
     for outcome, share in expected.items():
-        assert found[outcome] == pytest.approx(COUNT * share, abs=4.5 * (COUNT * share * (1 - share)) ** 0.5)
+        assert counts[outcome] == pytest.approx(COUNT * share, abs=4.5 * (COUNT * share * (1 - share)) ** 0.5)

@@ -64,7 +64,7 @@ class Run:
 
 
 def equal(one: Run | dict, other: Run | dict) -> bool:
-    one, other = (each.all() if isinstance(each, Run) else each for each in (one, other))
+    one, other = (run.all() if isinstance(run, Run) else run for run in (one, other))
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
@@ -216,15 +216,15 @@ def forged(folder: Path, name: str, what: object, value: object = None) -> None:
     elif "." in name:
         file.unlink(), what(file)
     else:
-        tensors = {key: each.clone() for key, each in (load_file(file) | {what: value}).items() if each is not None}
+        tensors = {key: data.clone() for key, data in (load_file(file) | {what: value}).items() if data is not None}
         save_file(tensors, file), change_manifest(folder, lambda _: None)
 
 
-FORGED = [*(("state", *each) for each in FORGED_STATES), *FORGED_TENSORS, *FORGED_FILES]
-FORGED += [("files", each) for each in (None, "x", {"model.safetensors": [1]})]
+FORGED = [*(("state", *forgery) for forgery in FORGED_STATES), *FORGED_TENSORS, *FORGED_FILES]
+FORGED += [("files", forgery) for forgery in (None, "x", {"model.safetensors": [1]})]
 
 
-@pytest.mark.parametrize("forgery", FORGED, ids=lambda each: " ".join(str(part)[:20] for part in each))
+@pytest.mark.parametrize("forgery", FORGED, ids=lambda forgery: " ".join(str(part)[:20] for part in forgery))
 def test_what_is_forged_is_refused_before_anything_is_restored(tmp_path, forgery):
     folder, run = Run().train(1).save(tmp_path), Run(1).train(1)
     before = run.all()

@@ -87,10 +87,10 @@ def test_a_probe_measures_each_image_twice_the_same_way_each_time():
 
 
 def test_a_run_measures_its_ema_weights_on_held_out_images(tmp_path):
-    flags, found = [*tiny_flags(tmp_path), "--validation_steps=1", "--overwrite_output_dir"], []
+    flags, losses = [*tiny_flags(tmp_path), "--validation_steps=1", "--overwrite_output_dir"], []
     for more in (["--train_batch_size=3", *AUGMENTED], []):
         with trainer([*flags, *more]) as run:
-            found.append(run.validate())
+            losses.append(run.validate())
             for _ in range(3):
                 run.train_step()
             metrics = run.validate()
@@ -101,4 +101,4 @@ def test_a_run_measures_its_ema_weights_on_held_out_images(tmp_path):
             run.tensors.ema.copy_to(model.parameters())
             averaged = probe.measure(run.losses, model, run.accelerator)
             assert metrics["validation_loss"] == averaged != plain and trained.training
-    assert found[0] == found[1] and found[0]["validation_loss"] != found[0]["train_split_loss"]
+    assert losses[0] == losses[1] and losses[0]["validation_loss"] != losses[0]["train_split_loss"]

@@ -42,8 +42,8 @@ def test_presets(name, resolution, channels, count, attentions, groups, activati
     with torch.device("meta"):
         unet = build_unet(unet_config(name), resolution, channels)
     assert sum(p.numel() for p in [*unet.parameters(), *build_conditioner(unet).parameters()]) == count
-    found = [module for module in unet.modules() if isinstance(module, Attention)]
-    assert len(found) == attentions and (name[:6] != "thesis" or {module.heads for module in found} <= {1})
+    layers = [module for module in unet.modules() if isinstance(module, Attention)]
+    assert len(layers) == attentions and (name[:6] != "thesis" or {module.heads for module in layers} <= {1})
     assert {module.num_groups for module in unet.modules() if isinstance(module, nn.GroupNorm)} == {groups}
     assert {module.p for module in unet.down_blocks[0].modules() if isinstance(module, nn.Dropout)} == {dropout}
     assert isinstance(unet.mid_block.resnets[0].nonlinearity, activation)
@@ -116,15 +116,15 @@ def test_with_other_classes_a_conditioner_begins_where_the_trained_one_knows_not
     for parameter in trained.parameters():
         nn.init.normal_(parameter)
     values = {**CONDITIONS, "type": ("cat", "dog", "fire"), "view": ("back", "front", "side"), "mood": ("glad", "sad")}
-    found = build_conditioner(tiny(), ["type", "view", "mood"], trained, values)
-    assert found.vocabulary == {name: list(values[name]) for name in ("mood", "type", "view")}
-    assert found.config.has_types is False
+    own = build_conditioner(tiny(), ["type", "view", "mood"], trained, values)
+    assert own.vocabulary == {name: list(values[name]) for name in ("mood", "type", "view")}
+    assert own.config.has_types is False
     augmentation, fire = torch.randn(3, AUGMENTATION_DIM), TYPES.index("fire")
     given = {"type": torch.tensor([[2, 3], [2, 4], [4, 4]]), "view": torch.tensor([0, 1, 3])}
     same = {"type": torch.tensor([[fire, 18], [fire, 19], [19, 19]]), "view": torch.tensor([1, 0, 2])}
     same |= {"finish": torch.zeros(3).long(), "color": torch.full((3,), 10)}  # normal, any
-    torch.testing.assert_close(found(given, augmentation), trained(same, augmentation))
-    (cat, dog), old = found.tables["type_embedding"].weight[:2], trained.tables["type_embedding"].weight[:18]
+    torch.testing.assert_close(own(given, augmentation), trained(same, augmentation))
+    (cat, dog), old = own.tables["type_embedding"].weight[:2], trained.tables["type_embedding"].weight[:18]
     lost = (trained.tables["finish_embedding"].weight[0] + trained.tables["color_embedding"].weight[10]) / 2
     assert 0.5 < (cat - lost - old.mean(dim=0)).std() / old.std(dim=0).mean() < 2 and (cat - dog).norm() > 1
 
@@ -148,9 +148,9 @@ def test_any_labels_give_conditions_that_a_conditioner_takes(monkeypatch):
     types, shape = torch.tensor([[6, 18]]).repeat(5, 1), torch.arange(5)
     tensors = {"type": types, "shape": shape, "line": torch.tensor([7, -1, -1, 8, 8]), "view": torch.ones(5).long()}
     data = SpriteTensors(torch.zeros(5, 4, 8, 8), tensors)  # without a front, some without a line
-    found = training_conditions(data, ["type", "shape"])
-    assert sorted(found["rows"]) == ["10 6 18 2", "7 6 18 0", "8 6 18 3", "8 6 18 4", "9 6 18 1"]
-    SpriteConditioner(dict(CONDITIONS), 16, training_conditions=found)
+    table = training_conditions(data, ["type", "shape"])
+    assert sorted(table["rows"]) == ["10 6 18 2", "7 6 18 0", "8 6 18 3", "8 6 18 4", "9 6 18 1"]
+    SpriteConditioner(dict(CONDITIONS), 16, training_conditions=table)
 
     monkeypatch.setattr(networks, "MAX_ROWS", 2)
     assert len(training_conditions(data, ["type", "shape"])["rows"]) == 2

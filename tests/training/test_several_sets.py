@@ -25,12 +25,12 @@ def numbered(count: int, names: tuple[str, ...] = TYPES, **labels: torch.Tensor)
 
 
 def test_each_set_has_its_share_of_every_batch():
-    found = [positions(SETS, step, 8) for step in range(50)]
+    batches = [positions(SETS, step, 8) for step in range(50)]
     for number, expected in enumerate((220, 100, 80)):
-        parts = [batch[number] for batch in found]
+        parts = [batch[number] for batch in batches]
         assert parts[0][0] == 0 and parts[-1][1] == expected
         assert all(one[1] == other[0] for one, other in zip(parts, parts[1:], strict=False))
-    assert {sum(end - start for start, end in batch) for batch in found} == {8}
+    assert {sum(end - start for start, end in batch) for batch in batches} == {8}
 
 
 def test_a_batch_has_images_of_each_set_at_its_timesteps():
@@ -40,8 +40,8 @@ def test_a_batch_has_images_of_each_set_at_its_timesteps():
     numbers = torch.cat([batch.images[:, 0, 0, 0] for batch in batches])
     timesteps = torch.cat([batch.timesteps for batch in batches])
     # Of 280 images 154, 70 and 56 are of the three sets; each image comes up equally often, but for a begun epoch.
-    for each, count in zip(SETS, (154, 70, 56), strict=True):
-        seen = numbers.long().bincount(minlength=21)[each.first : each.first + each.count]
+    for images, count in zip(SETS, (154, 70, 56), strict=True):
+        seen = numbers.long().bincount(minlength=21)[images.first : images.first + images.count]
         assert seen.sum() == count and seen.max() - seen.min() <= 1
     last = numbers >= 14
     assert timesteps[last].min() >= 400 and timesteps[last].max() < 1000 and timesteps[~last].min() < 30
