@@ -133,12 +133,15 @@ def test_what_fails_can_be_tried_again(browser, url, monkeypatch):
         click(page, "Try again")
         expect(page.locator("#status")).to_have_text(re.compile("^Loading"))
         expect(page.locator("#status")).to_have_text(message)
-        context.unroute("**/runtime/ort.wasm.min.mjs")
-        stub = "Object.defineProperty(navigator, 'gpu', { value: { requestAdapter: async () => ({ info: ADAPTER }) } });"
-        stub = stub.replace("ADAPTER", "{ isFallbackAdapter: true }")  # a processor that imitates a graphics card
+        for pattern in ("**/runtime/ort.wasm.min.mjs", "**/config.json"):
+            context.unroute(pattern)
+        adapter = "{ info: { isFallbackAdapter: true } }"  # a processor that imitates a graphics card
+        gpu = f"{{ value: {{ requestAdapter: async () => ({adapter}) }} }}"
+        stub = f"Object.defineProperty(navigator, 'gpu', {gpu});"
         code = context.request.get(f"{url}worker.js").text()
-        context.route("**/worker.js", lambda route: route.fulfill(body=code + stub, content_type="text/javascript"))
-        click(page, "Try again")
+        script = {"body": code + stub, "content_type": "text/javascript", "headers": ISOLATED}
+        context.route("**/worker.js", lambda route: route.fulfill(**script))
+        page.goto(url)
         ready(page)  # with WebAssembly
         expect(page.locator("#generate")).to_be_enabled()
         context.route("**/unet.onnx", lambda route: route.fulfill(body=b"no model"))
