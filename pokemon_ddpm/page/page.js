@@ -5,7 +5,7 @@ import "./doodle-dialog.js";
 import "./fuse.js";
 import "./today-dialog.js";
 import { openCard, triesOf } from "./card-dialog.js";
-import { addConditions, choose, chooseByHand, readWish, restoreChoices } from "./choices.js";
+import { addConditions, chooseByHand, readWish, restoreChoices } from "./choices.js";
 import { cry } from "./cry.js";
 import { creatureOfTheDay, haveStarters, starters } from "./daily.js";
 import { gone, refresh } from "./dex.js";
@@ -14,7 +14,7 @@ import { openDuel } from "./duel-dialog.js";
 import { restore } from "./list.js";
 import { cancel, generateChosen, makeOf, spriteOf, surprise, work } from "./making.js";
 import { keepFiles, load } from "./model.js";
-import { ANY, givenName, isDay, isOfModel, recipeOf } from "./recipe.js";
+import { givenName, isDay, isOfModel, recipeOf } from "./recipe.js";
 import { canShare, save, shareSprite } from "./saving.js";
 import { follow, open, showName } from "./stage.js";
 import { find, page } from "./state.js";
@@ -46,7 +46,6 @@ async function start() {
     addConditions();
     const parameters = new URLSearchParams(location.search), recipe = recipeOf(parameters, page.config);
     if (history.state?.choices) restoreChoices(history.state.choices);
-    else if (recipe) choose("type", recipe.conditions.type?.split("/")[0] ?? ANY);
     readWish();
     if (recipe) {
       showName({ recipe, name: givenName(parameters.get("called")) });
@@ -137,6 +136,8 @@ $("cry").onclick = () => cry(page.shown);
 $("link").textContent = canShare ? "Share" : "Copy link";
 $("link").onclick = shareSprite;
 addEventListener("popstate", () => {
+  const dialog = document.querySelector("dialog[open]");
+  if (dialog) return dialog.close(), history.forward(); // Back closes it, and changes nothing behind it
   page.followed = null; // the address is there already
   if (!$("generate").disabled && location.search) fromLink(new URLSearchParams(location.search));
 });
