@@ -5,7 +5,7 @@ import "./doodle-dialog.js";
 import "./fuse.js";
 import "./today-dialog.js";
 import { openCard, triesOf } from "./card-dialog.js";
-import { addConditions, choose, chooseByHand, readWish, restoreChoices } from "./choices.js";
+import { addConditions, chooseByHand, readWish, restoreChoices } from "./choices.js";
 import { cry } from "./cry.js";
 import { creatureOfTheDay, haveStarters, starters } from "./daily.js";
 import { gone, refresh } from "./dex.js";
@@ -14,7 +14,7 @@ import { openDuel } from "./duel-dialog.js";
 import { restore } from "./list.js";
 import { cancel, generateChosen, makeOf, spriteOf, surprise, work } from "./making.js";
 import { keepFiles, load } from "./model.js";
-import { ANY, givenName, isDay, isOfModel, recipeOf } from "./recipe.js";
+import { givenName, isDay, isOfModel, recipeOf } from "./recipe.js";
 import { canShare, save, shareSprite } from "./saving.js";
 import { follow, open, showName } from "./stage.js";
 import { find, page } from "./state.js";
@@ -30,7 +30,9 @@ newVersion.then(() => $("loaded").hidden || location.reload()); // it would load
 
 /** Shows the types at once, and the name of a linked sprite, then loads the model. */
 async function start() {
-  [$("retry").hidden, downloads] = [true, {}];
+  removeEventListener("error", broken, true); // see index.html
+  clearTimeout(waiting);
+  [$("retry").hidden, $("retry").onclick, downloads] = [true, start, {}];
   navigator.serviceWorker?.register("service-worker.js").catch(() => {}); // plain http has none
   say("Loading the model");
   let reason = "config.json cannot be downloaded. Check the connection.";
@@ -44,7 +46,6 @@ async function start() {
     addConditions();
     const parameters = new URLSearchParams(location.search), recipe = recipeOf(parameters, page.config);
     if (history.state?.choices) restoreChoices(history.state.choices);
-    else if (recipe) choose("type", recipe.conditions.type?.split("/")[0] ?? ANY);
     readWish();
     if (recipe) {
       showName({ recipe, name: givenName(parameters.get("called")) });
@@ -131,11 +132,12 @@ $("wish").onkeydown = ({ key }) => {
 };
 for (const id of ["types", "attributes"]) $(id).addEventListener("change", chooseByHand);
 for (const [id, kind] of [["types", "change"], ["attributes", "change"], ["chips", "click"]]) $(id).addEventListener(kind, () => follow(page.shown));
-$("retry").onclick = start;
 $("cry").onclick = () => cry(page.shown);
 $("link").textContent = canShare ? "Share" : "Copy link";
 $("link").onclick = shareSprite;
 addEventListener("popstate", () => {
+  const dialog = document.querySelector("dialog[open]");
+  if (dialog) return dialog.close(), history.forward(); // Back closes it, and changes nothing behind it
   page.followed = null; // the address is there already
   if (!$("generate").disabled && location.search) fromLink(new URLSearchParams(location.search));
 });

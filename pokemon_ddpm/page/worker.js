@@ -21,11 +21,11 @@ function patiently(promise) {
 const nameOf = (file) => String(file).split("/").at(-1);
 
 /** The bytes of a file, with the progress of its download; a broken one is tried again. */
-async function download(file) {
+async function download(file, integrity) {
   const name = nameOf(file);
   for (let attempt = 1; ; attempt++) {
     try {
-      const response = await patiently(fetch(file));
+      const response = await patiently(fetch(file, { integrity }));
       if (!response.ok) throw new Error(`status ${response.status}`);
       const isPacked = response.headers.get("content-encoding"), total = isPacked ? 0 : Number(response.headers.get("content-length"));
       const parts = [];
@@ -62,34 +62,40 @@ async function network(ort, name, file, providers) {
   };
 }
 
+/** Whether the browser has a graphics card for it: what imitates one takes minutes for a sprite. */
+async function hasGraphics() {
+  const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
+  return Boolean(adapter) && !(adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter);
+}
+
+const moduleOf = (bytes) => URL.createObjectURL(new Blob([bytes], { type: "text/javascript" }));
+
 async function load(config) {
-  const adapter = await navigator.gpu?.requestAdapter().catch(() => null), runtime = new URL(config.runtime, self.location);
-  const module = new URL(adapter ? "ort.webgpu.min.mjs" : "ort.wasm.min.mjs", runtime);
-  const binaries = adapter ? [] : [new URL("ort-wasm-simd-threaded.wasm", runtime)]; // that of WebGPU is left to the runtime
-  const wanted = ["unet.onnx", "conditioner.onnx", ...binaries];
+  const isFast = await hasGraphics(), folder = new URL(config.runtime, self.location), part = `ort-wasm-simd-threaded${isFast ? ".asyncify" : ""}`;
+  const runtime = [`ort.${isFast ? "webgpu" : "wasm"}.min.mjs`, `${part}.mjs`, `${part}.wasm`].map((name) => new URL(name, folder));
+  const wanted = ["unet.onnx", "conditioner.onnx", ...runtime];
   for (const file of wanted) postMessage({ name: nameOf(file) }); // before the size of one of them is known
-  const files = wanted.map(download);
+  const files = wanted.map((file) => download(file, config.integrity[nameOf(file)]));
   for (const file of files) file.catch(() => {}); // it fails where it is awaited
-  const ort = await patiently(import(module)).catch(() => {
-    throw new Error(`The runtime cannot be loaded from ${module.host}. Check the connection and try again.`);
+  const [main, glue, binary] = await Promise.all(files.slice(2)).catch(() => {
+    throw new Error(`The runtime cannot be loaded from ${folder.host}, or is another one. Check the connection and try again.`);
   });
-  ort.env.wasm.wasmPaths = runtime.href;
-  ort.env.wasm.wasmBinary = await files[2];
+  const ort = await import(moduleOf(main));
+  Object.assign(ort.env.wasm, { wasmPaths: { mjs: moduleOf(glue) }, wasmBinary: binary });
   ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(8, navigator.hardwareConcurrency) : 1;
   const conditioner = await network(ort, wanted[1], files[1], ["wasm"]); // the runtime begins while the larger file is loaded
-  const unet = await network(ort, wanted[0], files[0], adapter ? ["webgpu", "wasm"] : ["wasm"]);
+  const unet = await network(ort, wanted[0], files[0], isFast ? ["webgpu", "wasm"] : ["wasm"]);
   if (self.caches) loaded = await Promise.all(wanted.map(async (file, i) => [file, await files[i]]));
   const threads = ort.env.wasm.numThreads; // the runtime sets it to 1 where it cannot start more
-  postMessage({ backend: adapter ? "WebGPU" : `WebAssembly, threads: ${threads}` });
+  postMessage({ backend: isFast ? "WebGPU" : `WebAssembly, threads: ${threads}` });
   return new Sampler(config, unet, conditioner);
 }
 
 /** Puts what was loaded into the cache of the service worker of a scope, which keeps only what it has fetched itself. */
 async function keep(scope) {
   const name = (await caches.keys()).find((each) => each.startsWith(`pokemon-ddpm ${scope} `)), cache = await caches.open(name);
-  const runtime = performance.getEntriesByType("resource").filter(({ name }) => nameOf(name).startsWith("ort")).map(({ name }) => [name]);
-  for (const [url, bytes] of [...loaded.splice(0), ...runtime]) {
-    if (!(await cache.match(url))) await (bytes ? cache.put(url, new Response(bytes)) : cache.add(url)).catch(() => {}); // without room for it
+  for (const [url, bytes] of loaded.splice(0)) {
+    if (!(await cache.match(url))) await cache.put(url, new Response(bytes)).catch(() => {}); // without room for it
   }
 }
 

@@ -1,5 +1,6 @@
 """The page that generates in the browser: a folder for any web server."""
 
+import base64
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -27,12 +28,16 @@ from pokemon_ddpm.vocabulary import TYPE_COLORS
 
 SOURCE = Path(__file__).parents[1] / "page"
 RUNTIME = "https://cdn.jsdelivr.net/npm/onnxruntime-web@1.30.0/dist/"
-RUNTIME_FILES = [
-    *("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"),
-    *("ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify.mjs", "ort-wasm-simd-threaded.asyncify.wasm"),
-]
+RUNTIME_FILES = {  # and their SHA-256: the page runs no other ones from there
+    "ort.wasm.min.mjs": "sha256-IZ5qH8ipk4Jo0Y78o8kdMQvS9KWbvRN0TfWyt/xs7js=",
+    "ort-wasm-simd-threaded.mjs": "sha256-4T9/lPxRtMpysS+use6V9Kzm37yJObxxiqvcCifEKZs=",
+    "ort-wasm-simd-threaded.wasm": "sha256-M5jBDQfSKb2Rs2RUjhMODlGo5XBLiMfAg+u+t4hC3uI=",
+    "ort.webgpu.min.mjs": "sha256-Pf//cYEbwTo6PZWRxXyl7lc1uPXz6veJUQsCuwQK46A=",
+    "ort-wasm-simd-threaded.asyncify.mjs": "sha256-PRyFmVNku2QzAvxv2Hegw7pa5yQBgV4PJIKKU9kZHig=",
+    "ort-wasm-simd-threaded.asyncify.wasm": "sha256-OfnwiU1HiABIftn32+kmGEmNsyDPVcjj2Jrf+NzmWNo=",
+}
 SIDES = (16, 32, 64)  # of sprites; the page shows them in multiples of 64 pixels
-PAGE, SERVICE_WORKER, STYLE = "index.html", "service-worker.js", "style.css"
+PAGE, SERVICE_WORKER, STYLE, MANIFEST = "index.html", "service-worker.js", "style.css", "manifest.json"
 PALETTES = "SLACK COST BLACK BLACK_COST DARK DARKEST LEAST LIGHT SHADING SAME_AREA MIN_AREA SHINY_DRAWS SHINY_CHANGE"
 DESCRIPTION = "LONGEST PLURALS LEFT_OUT MISTAKES SHORTEST_PART USUAL EYE SKETCH_STRENGTH DRAWN_STRENGTH"
 # The numbers of the rules that stand in Python and in the page, see docs/development.md.
@@ -53,7 +58,7 @@ RULES["palettes"]["shinies"] = likeness.shiny_table()
 RULES["creature"]["view_scale"] = 4
 SEED = 4  # of the sprites in the files
 INTRO_FILE, INTRO_TYPE, INTRO_COLORS = "intro.png", "fire", 32
-ICON_FILE, ICON_SIZE = "icon.png", 64
+ICON_FILE, ICON_SIZE = "icon.png", 512
 PREVIEW_FILE, PREVIEW_SIZE, PREVIEW_COLUMNS, PREVIEW_COLORS = "preview.png", (1200, 630), 6, 256
 PREVIEW_COUNT = 18
 
@@ -131,19 +136,30 @@ def _write_page(
     if url:
         save_image(preview(pipeline, ranker).quantize(PREVIEW_COLORS), folder / PREVIEW_FILE)
     width, height = PREVIEW_SIZE
-    values = {"own": own, "links": links, "host": urlsplit(runtime).hostname, "url": url and f"{url.rstrip('/')}/"}
+    host, origin = urlsplit(runtime).hostname, "/".join(runtime.split("/")[:3]) if "://" in runtime else ""
+    title = "New sprites of any class" if own else "New Pokémon of any type"
+    values = {"own": own, "title": title, "links": links, "host": host, "origin": origin}
+    values["url"] = url and f"{url.rstrip('/')}/"
     values["modules"] = sorted(path.name for path in SOURCE.glob("*.js") if not path.stem.endswith("worker"))
     values["preview"] = {"file": PREVIEW_FILE, "width": width, "height": height}
     _render(folder / PAGE, **values, **(_about(name, folder) if own else {}))
     _render(folder / STYLE, frames=intro.width // intro.height)
+    _render(folder / MANIFEST, title=title, icon=ICON_SIZE)
     save_image(intro.quantize(INTRO_COLORS), folder / INTRO_FILE)
     # A color for each class, of the lightness of the types' colors.
     colors = {kind: TYPE_COLORS.get(kind, f"oklch(53% 0.12 {360 * i // len(types)})") for i, kind in enumerate(types)}
-    entries = {"type_colors": colors, "rules": RULES, "own_classes": own}
-    name = Path(name).resolve().name if Path(name).is_dir() else name  # without a path on this machine
     runtime = runtime.removesuffix("/") + "/"
+    copied = [path for path in (folder / runtime).glob("*") if path.name in RUNTIME_FILES]
+    digests = RUNTIME_FILES if runtime == RUNTIME else {each.name: integrity(each.read_bytes()) for each in copied}
+    entries = {"type_colors": colors, "rules": RULES, "own_classes": own, "integrity": digests}
+    name = Path(name).resolve().name if Path(name).is_dir() else name  # without a path on this machine
     export_onnx(pipeline, folder, name, ranker, runtime=runtime, **entries)
     _write_service_worker(folder, runtime)
+
+
+def integrity(content: bytes) -> str:
+    """The digest of a file or a script, as pages name it (W3C Subresource Integrity)."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(content).digest()).decode()}"
 
 
 def _write_service_worker(folder: Path, runtime: str) -> None:
@@ -161,6 +177,7 @@ def _render(path: Path, **values: Any) -> None:
     """Writes a file of the page, whose source is a template; its HTML has values escaped, its JavaScript as JSON."""
     options = {"keep_trailing_newline": True, "lstrip_blocks": True, "trim_blocks": True}
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, **options)
+    environment.filters["integrity"] = lambda text: integrity(text.encode())
     source = (SOURCE / path.name).read_text(encoding="utf-8")
     write_file(path, environment.from_string(source).render(values))
 

@@ -106,6 +106,7 @@ def test_a_link_makes_the_sprite_of_the_pipeline_and_what_follows_from_it(visit,
     """And the address names what is shown; nothing is made twice, and nothing evolves past its third stage."""
     with visit("?type=water&seed=5") as page:
         expect_sprite(page, "water 5")
+        expect(page.get_by_role("radio", name="any")).to_be_checked()  # a link chooses nothing for what is made later
         image = pipeline("water", generator=seeded(5)).images[0]
         assert_made_by_pipeline(page, image)
         sprite = to_sprite(image)
@@ -123,6 +124,11 @@ def test_a_link_makes_the_sprite_of_the_pipeline_and_what_follows_from_it(visit,
             assert_same(pixels_of(page, "#large"), expected)
         page.locator("#made button[title='water 5 back']").click()
         click(page, "Evolve")  # the next stage of the front
+        expect_sprite(page, "water 5 evolve")
+        click(page, "Today")
+        page.evaluate("history.back()")
+        expect(page.locator("#today")).to_be_hidden()
+        page.wait_for_url("**&make=evolve&*")  # Back closes a dialog, and nothing else
         expect_sprite(page, "water 5 evolve")
         for step, name in (("back", "water 5 back"), ("forward", "water 5 evolve")):
             page.evaluate(f"history.{step}()")
@@ -321,6 +327,7 @@ def test_fuse_and_doodle(visit, url, pipeline, weights):
         assert_made_by_pipeline(page, made, exactly=False)
         link = f"{url}?type=fire&seed=6&to-type=water%2Fice&to-seed=5&share=0.55&make=vary-"
         assert copied_link(page).startswith(link)
+        page.get_by_role("radio", name="fire").check(force=True)
         click(page, "Doodle one")
         page.evaluate("() => { Math.random = () => 0.3; }")
         expect(page.get_by_role("button", name="Bring to life")).to_be_disabled()

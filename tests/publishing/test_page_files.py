@@ -39,7 +39,15 @@ def test_a_link_to_the_page_has_a_preview_and_the_page_says_what_it_needs(writte
     assert Image.open(image).size == (int(tags["og:image:width"]), int(tags["og:image:height"])) == (1200, 630)
     assert image.stat().st_size < 80_000
     assert f'content="{tags["og:url"]}units/"' in (tmp_path / "units" / "index.html").read_text(encoding="utf-8")
-    assert Image.open(tmp_path / "icon.png").size == (64, 64) and 'href="icon.png"' in html
+    assert Image.open(tmp_path / "icon.png").size == (512, 512) and 'href="icon.png"' in html
+    manifest = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
+    assert 'href="manifest.json"' in html and manifest["icons"][0]["sizes"] == "512x512"  # it can be installed
+    assert manifest["display"] == "standalone" and manifest["name"] == "New Pokémon of any type"
+    assert '<meta name="description" content="A small diffusion model' in html
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', html)[1]
+    script = re.search(r"<script>(.*?)</script>", html, re.DOTALL)[1]
+    assert page.integrity(script.encode()) in policy and "'unsafe-inline'" not in policy
+    assert "connect-src 'self' https://cdn.jsdelivr.net;" in policy
     monkeypatch.setattr(page, "RUNTIME_FILES", ["page.js"])
     assert "It gets the runtime" not in written(str(SOURCE))
 

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from pokemon_ddpm.generation import SpriteRequest
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.publishing.hub import ISOLATED
-from pokemon_ddpm.publishing.page import write_pages
+from pokemon_ddpm.publishing.page import RUNTIME_FILES, write_pages
 from pokemon_ddpm.ranking import RANKER_FILE, SpriteRanker
 from pokemon_ddpm.studio import generate_sprites
 from pokemon_ddpm.vocabulary import TYPES
@@ -60,8 +60,8 @@ def test_it_is_accessible_and_fits(visit, url, tmp_path):
                 assert not page.evaluate(small)
             if name:
                 page.keyboard.press("Escape")
-        wish(page, "")
-        ready(page)
+        wish(page, "legendary small red fire water dragon with wings, horns, tail, claws, quux, corge, grault and garply")
+        ready(page)  # the chips scroll in themselves
         for width, height, side, *names in (
             *((360, 640, 192, "#types"), (320, 568, 192), (640, 360, 128), (390, 844, 320, "#types")),
             (1280, 900, 450, "#types", "#actions", "#made"),
@@ -76,13 +76,30 @@ def test_it_is_accessible_and_fits(visit, url, tmp_path):
 
 
 def test_what_fails_can_be_tried_again(browser, url, monkeypatch):
-    """A damaged configuration, a download that breaks off, and the runtime, of another origin; where it cannot be
-    reached, this is the last word. It has threads, and attributes have any name.
+    """A file of the page, a damaged configuration, a download that breaks off, and the runtime, of another origin;
+    where it cannot be reached, or is another one, this is the last word. It has threads, and attributes have any name.
     """
     monkeypatch.setattr(Handler, "extra_headers", ISOLATED)
-    Handler.broken[:] = ["/unet.onnx"]
     with browser.new_context(service_workers="block") as context:
         config = context.request.get(f"{url}config.json").json()
+        assert config["integrity"] == RUNTIME_FILES
+        page = context.new_page()
+        page.clock.install()
+        for file, answer in {
+            "page.js": lambda route: route.abort(),
+            "random.js": lambda route: route.fulfill(status=404),
+            "pixels.js": lambda route: route.fulfill(body="export {}", content_type="text/javascript"),  # older
+            "recipe.js": lambda _: None,  # the server does not answer
+        }.items():
+            context.route(f"**/{file}", answer)
+            page.goto(url, wait_until="commit")
+            expect(page.locator("#wish")).to_be_visible()
+            page.clock.fast_forward(31_000)
+            expect(page.locator("#status")).to_contain_text("A part of the page cannot be loaded.")
+            expect(page.get_by_role("button", name="Try again")).to_be_visible()
+            context.unroute(f"**/{file}")
+        page.close()
+        Handler.broken[:] = ["/unet.onnx"]
         config["runtime"] = f"{url.replace('127.0.0.1', 'localhost')}runtime/"
         names = {"status": ["new"], "generate": ["now"], "second": ["one"], "seed": ["pea"], "make": ["ford"]}
         answers = [{**config["vocabulary"], **names}, {"type": ["fire"], "color": None}, None]
@@ -112,8 +129,20 @@ def test_what_fails_can_be_tried_again(browser, url, monkeypatch):
         page.wait_for_timeout(2500)  # other downloads go on, and are tried again after a second
         expect(page.locator("#status")).to_have_text(message)
         context.unroute("**/runtime/*")
+        context.route("**/runtime/ort.wasm.min.mjs", lambda route: route.fulfill(body="export {}"))  # no such digest
         click(page, "Try again")
-        ready(page)
+        expect(page.locator("#status")).to_have_text(re.compile("^Loading"))
+        expect(page.locator("#status")).to_have_text(message)
+        for pattern in ("**/runtime/ort.wasm.min.mjs", "**/config.json"):
+            context.unroute(pattern)
+        adapter = "{ info: { isFallbackAdapter: true } }"  # a processor that imitates a graphics card
+        gpu = f"{{ value: {{ requestAdapter: async () => ({adapter}) }} }}"
+        stub = f"Object.defineProperty(navigator, 'gpu', {gpu});"
+        code = context.request.get(f"{url}worker.js").text()
+        script = {"body": code + stub, "content_type": "text/javascript", "headers": ISOLATED}
+        context.route("**/worker.js", lambda route: route.fulfill(**script))
+        page.goto(url)
+        ready(page)  # with WebAssembly
         expect(page.locator("#generate")).to_be_enabled()
         context.route("**/unet.onnx", lambda route: route.fulfill(body=b"no model"))
         page.goto(url)
