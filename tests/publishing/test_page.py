@@ -345,11 +345,15 @@ def test_fuse_and_doodle(visit, url, pipeline, weights):
         for x, y in ((0.1, 0.2), (-0.2, 0.1), (0.2, -0.2), (-0.1, -0.2)):
             page.mouse.move(middle[0] + x * side, middle[1] + y * side, steps=4)
         page.mouse.up()
+        page.get_by_role("checkbox", name="fine").check(force=True)
+        page.get_by_role("radio", name="white").check(force=True)
+        page.mouse.click(*middle)
         drawn = pixels_of(page, "#doodle-canvas")
         click(page, "Clear")
         expect(page.get_by_role("button", name="Bring to life")).to_be_disabled()
         click(page, "Undo")
-        assert drawn[32, 32].tolist() == [72, 152, 80, 255] and 0.05 < (drawn[..., 3] > 0).mean() < 0.5
+        assert drawn[32, 32].tolist() == [248] * 3 + [255] and drawn[32, 36].tolist() == [72, 152, 80, 255]
+        assert 0.05 < (drawn[..., 3] > 0).mean() < 0.5
         click(page, "Bring to life")
         expect(page.locator("#title")).to_have_attribute("title", re.compile(r"^fire green \d+ doodle-\d+$"))
         ready(page)
