@@ -7,6 +7,7 @@ import { page, styleOf } from "./state.js";
 
 const EXTRAS = { view: ["back", "from behind"], finish: ["shiny", "shiny"] }; // what a sprite is made into, and its chip
 const LEFT_OUT = ["view", "finish", "pose", "tags"]; // no conditions that are chosen from a list
+const ASKED = { sketch: "drawn like", game: "style of", form: "special form" }; // names that say what is chosen
 export const CALLED = { legendary: { yes: "legendary", no: "not legendary" } };
 
 let wish = ""; // the description that was read last
@@ -31,7 +32,7 @@ export function addConditions() {
 /** An attribute has no id, since it can have any name. */
 function addSelect(text, values, properties) {
   const select = element("select", properties, ...[ANY, ...values].map((value) => new Option(value)));
-  $("attributes").append(element("label", {}, text, select));
+  $("attributes").append(element("label", {}, ASKED[text] ?? text, select));
 }
 
 const radios = () => [...$("types").querySelectorAll("input")];

@@ -1,7 +1,7 @@
 // My Dex: the whole collection, its progress over the types, a team as one image, and everything as one file.
 
 import { draw, enlarged } from "./canvas.js";
-import { $, download, element, say } from "./dom.js";
+import { $, download, element, rove, say } from "./dom.js";
 import { exported, forget, imported } from "./list.js";
 import { pngFile, share } from "./saving.js";
 import { open, toggleHeart } from "./stage.js";
@@ -12,6 +12,7 @@ const TEAM = 6, TEAM_SIDE = 256, NAME_HEIGHT = 40;
 function show() {
   showProgress();
   $("dex-list").replaceChildren(...finished().map(entry));
+  for (const [i, button] of document.querySelectorAll("#dex-list button").entries()) button.tabIndex = i ? -1 : 0;
   for (const button of document.querySelectorAll("#dex .some")) button.disabled = !finished().length;
 }
 
@@ -93,6 +94,7 @@ async function team() {
   return pngFile(canvas, "my-team");
 }
 
+for (const id of ["made", "dex-list"]) rove($(id));
 $("dex-open").onclick = () => {
   show();
   $("dex").showModal();

@@ -37,6 +37,22 @@ export function download(file) {
   say(`Saved as ${file.name}.`, undone);
 }
 
+/** Of the buttons of a grid, one is in the order of the Tab key, and the arrow keys go to the others. */
+export function rove(grid) {
+  const all = () => [...grid.querySelectorAll("button:enabled")];
+  grid.addEventListener("focusin", ({ target }) => {
+    if (target !== grid) all().forEach((each) => (each.tabIndex = each === target ? 0 : -1)); // what scrolls gets the focus, too
+  });
+  grid.addEventListener("keydown", (event) => {
+    const buttons = all(), place = buttons.indexOf(event.target), each = grid.firstChild.querySelectorAll("button").length;
+    const row = each * getComputedStyle(grid).gridTemplateColumns.split(" ").length, last = buttons.length - 1;
+    const next = { ArrowLeft: place - 1, ArrowRight: place + 1, ArrowUp: place - row, ArrowDown: place + row, Home: 0, End: last }[event.key];
+    if (next === undefined) return;
+    event.preventDefault(); // it would scroll
+    buttons[next]?.focus();
+  });
+}
+
 // A dialog closes where its button or the ground beside it is pressed.
 for (const dialog of document.querySelectorAll("dialog")) {
   dialog.querySelector(".close").onclick = () => dialog.close();

@@ -7,18 +7,19 @@ import { DOODLE_COLORS, DOODLE_SIDE, doodleOf, doodlePixels, mainColor, valuesOf
 import { generateRow, seedsOf } from "./making.js";
 import { randomSeed, page } from "./state.js";
 
-const BRUSH = 5; // pixels around the finger
+const BROAD = 5, FINE = 2; // pixels around the finger
 
 let values = Array(DOODLE_SIDE ** 2).fill(0), color = 1, last = null;
 const canvas = $("doodle-canvas"), before = []; // the drawing before each stroke
 
 function paint({ offsetX, offsetY }) {
   const [x, y] = [offsetX, offsetY].map((each) => (each * DOODLE_SIDE) / canvas.clientWidth);
+  const brush = $("doodle-fine").checked ? FINE : BROAD;
   const from = last ?? { x, y }, steps = Math.max(1, Math.ceil(Math.hypot(x - from.x, y - from.y)));
   for (let step = 0; step <= steps; step++) {
     const [middle, height] = [from.x + ((x - from.x) * step) / steps, from.y + ((y - from.y) * step) / steps];
     for (let i = 0; i < values.length; i++) {
-      if (Math.hypot((i % DOODLE_SIDE) + 0.5 - middle, Math.floor(i / DOODLE_SIDE) + 0.5 - height) < BRUSH) values[i] = color;
+      if (Math.hypot((i % DOODLE_SIDE) + 0.5 - middle, Math.floor(i / DOODLE_SIDE) + 0.5 - height) < brush) values[i] = color;
     }
   }
   last = { x, y };

@@ -1,18 +1,20 @@
-// A doodle in a recipe: 64x64 pixels of at most four colors as runs, such as "a200b12": a is the background, b to e are colors.
+// A doodle in a recipe: 64x64 pixels of at most six colors as runs, such as "a200b12": a is the background, b to g are colors.
 
 import { squareOf } from "./pixels.js";
 
-export const DOODLE_COLORS = { red: [208, 64, 56], yellow: [240, 192, 72], green: [72, 152, 80], blue: [72, 112, 200] };
+export const DOODLE_COLORS = {
+  red: [208, 64, 56], yellow: [240, 192, 72], green: [72, 152, 80], blue: [72, 112, 200], black: [32, 32, 40], white: [248, 248, 248],
+};
 export const DOODLE_SIDE = 64;
-const LETTERS = "abcde", LONGEST = 4000;
+const LETTERS = "abcdefg", LONGEST = 4000;
 
 /** @param {number[]} values Of each pixel 0 for the background, or 1 and more for the colors. */
 export const doodleOf = (values) => values.map((value) => LETTERS[value]).join("").replace(/(.)\1*/g, (run) => run[0] + run.length);
 
 /** The values of a doodle, or null if it is none. */
 export function valuesOf(doodle) {
-  if (typeof doodle !== "string" || doodle.length > LONGEST || !/^([a-e][1-9]\d{0,3})+$/.test(doodle)) return null;
-  const runs = [...doodle.matchAll(/([a-e])(\d+)/g)].map(([, letter, length]) => [LETTERS.indexOf(letter), Number(length)]);
+  if (typeof doodle !== "string" || doodle.length > LONGEST || !/^([a-g][1-9]\d{0,3})+$/.test(doodle)) return null;
+  const runs = [...doodle.matchAll(/([a-g])(\d+)/g)].map(([, letter, length]) => [LETTERS.indexOf(letter), Number(length)]);
   if (runs.reduce((sum, [, length]) => sum + length, 0) !== DOODLE_SIDE ** 2) return null; // before a link fills the memory
   const values = runs.flatMap(([value, length]) => Array(length).fill(value));
   return values.some(Boolean) ? values : null;

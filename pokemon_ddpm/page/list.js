@@ -18,7 +18,7 @@ export const addSprite = (recipe, time = Date.now()) => insert({ recipe, frames:
 function insert(sprite) {
   page.made = [...page.made, sprite].sort((one, other) => other.time - one.time);
   sprite.canvas = element("canvas", { width: 64, height: 64 });
-  sprite.item = element("li", {}, element("button", { disabled: true, onclick: () => onOpen(sprite) }, sprite.canvas, element("span")));
+  sprite.item = element("li", {}, element("button", { disabled: true, tabIndex: -1, onclick: () => onOpen(sprite) }, sprite.canvas, element("span")));
   label(sprite);
   $("made").insertBefore(sprite.item, $("made").children[page.made.indexOf(sprite)] ?? null);
   count();

@@ -117,6 +117,7 @@ async function fromLink(parameters) {
   newVersion.then(() => location.reload()); // it may have that model
 }
 
+$("skip").onclick = () => $("surprise").focus();
 $("generate").onclick = generateChosen;
 $("surprise").onclick = () => surprise();
 $("cancel").onclick = cancel;

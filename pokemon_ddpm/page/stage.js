@@ -18,7 +18,7 @@ export function open(sprite, isHatching = false) {
   page.shown = sprite;
   showName(sprite);
   $("actions").disabled = $("link").disabled = $("heart").disabled = !sprite.pixels;
-  for (const each of page.made) each.item.firstChild.ariaCurrent = each === sprite;
+  for (const each of page.made) Object.assign(each.item.firstChild, { ariaCurrent: each === sprite, tabIndex: each === sprite ? 0 : -1 });
   const isAbove = $("title").getBoundingClientRect().top < 0; // what makes a new one can be far below it
   if (isAbove && (isHatching || !sprite.pixels)) scrollTo({ top: 0, behavior: still.matches ? "auto" : "smooth" });
   const isNew = !sprite.recipe.makes.length || sprite.recipe.to;

@@ -134,6 +134,10 @@ def test_a_link_makes_the_sprite_of_the_pipeline_and_what_follows_from_it(visit,
             page.evaluate(f"history.{step}()")
             expect_sprite(page, name)
         expect(page.locator("#made button")).to_have_count(4)
+        page.locator("#made [tabindex='0']").press("End")  # one stop of the Tab key, however many there are
+        expect(page.locator("#made button").last).to_be_focused()
+        page.keyboard.press("Tab")
+        expect(page.locator("#surprise")).to_be_focused()
         assert copied_link(page) == page.url == f"{url}?type=water&seed=5&make=evolve&w={weights[:8]}"
         page.reload()
         ready(page)
@@ -339,11 +343,15 @@ def test_fuse_and_doodle(visit, url, pipeline, weights):
         for x, y in ((0.1, 0.2), (-0.2, 0.1), (0.2, -0.2), (-0.1, -0.2)):
             page.mouse.move(middle[0] + x * side, middle[1] + y * side, steps=4)
         page.mouse.up()
+        page.get_by_role("checkbox", name="fine").check(force=True)
+        page.get_by_role("radio", name="white").check(force=True)
+        page.mouse.click(*middle)
         drawn = pixels_of(page, "#doodle-canvas")
         click(page, "Clear")
         expect(page.get_by_role("button", name="Bring to life")).to_be_disabled()
         click(page, "Undo")
-        assert drawn[32, 32].tolist() == [72, 152, 80, 255] and 0.05 < (drawn[..., 3] > 0).mean() < 0.5
+        assert drawn[32, 32].tolist() == [248] * 3 + [255] and drawn[32, 36].tolist() == [72, 152, 80, 255]
+        assert 0.05 < (drawn[..., 3] > 0).mean() < 0.5
         click(page, "Bring to life")
         expect(page.locator("#title")).to_have_attribute("title", re.compile(r"^fire green \d+ doodle-\d+$"))
         ready(page)
@@ -385,7 +393,17 @@ def test_my_dex_the_day_and_starters(visit, url, tmp_path):
         click(page, "Copy the trio's link")
         expect(page.locator("#status")).to_have_text("The link is copied.")
         link = page.evaluate("navigator.clipboard.readText()")
+        page.locator("#skip").press("Enter")
+        expect(page.locator("#surprise")).to_be_focused()
         page.get_by_role("button", name="My Dex").click()
+        page.locator("#dex-list [tabindex='0']").press("ArrowRight")
+        expect(page.locator("#dex-list .heart").first).to_be_focused()
+        page.keyboard.press("ArrowDown")
+        expect(page.locator("#dex-list .heart").nth(2)).to_be_focused()  # a row is two sprites
+        page.emulate_media(forced_colors="active")
+        outline = "getComputedStyle(document.querySelector('#types :checked + span')).outlineStyle"
+        assert page.evaluate(outline) == "solid"
+        page.emulate_media(forced_colors="none")
         expect(page.locator("#progress-text")).to_have_text(re.compile(r"of 18 types, 4 sprites, 0 with a heart"))
         heart = page.get_by_role("button", name=re.compile("^Heart for")).last
         heart.click()
