@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pokemon_ddpm.postprocessing import to_sprite
-from tests.app.test_browser import Page, expect, pytestmark
+from tests.app.test_browser import TIMEOUT_MS, Page, expect, pytestmark
 from tests.publishing.page_runs import assert_same, pixels_of
 
 SHARE = """
@@ -50,6 +50,15 @@ def forget(page: Page) -> None:
     page.evaluate("indexedDB.databases().then((all) => all.forEach(({ name }) => indexedDB.deleteDatabase(name)))")
 
 
+def until(page: Page, code: str) -> None:
+    """Waits until an expression holds. `wait_for_function` needs eval, which the page's policy forbids."""
+    for _ in range(TIMEOUT_MS // 100):
+        if page.evaluate(code):
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError(f"{code} does not hold.")
+
+
 def wait_until_kept(page: Page) -> None:
     """Waits until the service worker has all that the page needs without a connection."""
     code = """async () => {
@@ -57,7 +66,7 @@ def wait_until_kept(page: Page) -> None:
         const urls = (await (await caches.open(name)).keys()).map(({ url }) => url);
         return ["unet.onnx", ".wasm", "ort.wasm.min.mjs"].every((end) => urls.some((url) => url.endsWith(end)));
     }"""
-    page.wait_for_function(code)
+    until(page, code)
 
 
 def wish(page: Page, text: str) -> None:

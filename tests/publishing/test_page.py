@@ -33,6 +33,7 @@ from tests.publishing.page_visits import (
     ready,
     saved,
     titles,
+    until,
     wait_until_kept,
     wish,
 )
@@ -215,7 +216,7 @@ def test_a_card_is_shown_shared_and_saved(visit, url, weights):
         expect_sprite(page, "water/fairy small 5")
         link = f"{url}?type=water%2Ffairy&size=small&seed=5&w={weights[:8]}"
         click(page, "Share")
-        page.wait_for_function("window.shared")
+        until(page, "Boolean(window.shared)")
         assert page.evaluate("[shared.url, shared.files[0].type]") == [link, "image/png"]
         page.get_by_role("button", name="Card").press("Enter")
         expect(page.locator("#save-card")).to_be_enabled()
