@@ -12,13 +12,16 @@ const STARTERS = ["grass", "fire", "water"];
 
 export const today = () => new Date().toISOString().slice(0, 10);
 
-/** The recipe of the creature of a date, else of today in UTC: the best of its candidates. */
-export async function recipeOfDay(date = today(), signal) {
-  const { seed, type } = ofDay(date, page.config.vocabulary.type), [{ candidates }] = rowOf([{ type }], seed);
+/** The recipe of the best candidate of a type and a seed. */
+export async function bestOf({ type, seed }, signal) {
+  const [{ candidates }] = rowOf([{ type }], seed);
   const samples = candidates.map((each) => sample({ ...each, asked: {}, ...startOf(each, page.config) }, undefined, signal));
   const scores = (await Promise.all(samples)).map(({ score }) => Math.round(10 * score)); // processors differ in the last digits
   return { ...candidates[scores.indexOf(Math.max(...scores))], makes: [] };
 }
+
+/** The recipe of the creature of a date, else of today in UTC. */
+export const recipeOfDay = (date = today(), signal) => bestOf(ofDay(date, page.config.vocabulary.type), signal);
 
 /** Shows the creature of a date, the same for everybody. */
 export async function creatureOfTheDay(date = today()) {

@@ -3,17 +3,17 @@
 import { draw } from "./canvas.js";
 import { part } from "./card-dialog.js";
 import { cry } from "./cry.js";
-import { recipeOfDay } from "./daily.js";
+import { bestOf, recipeOfDay } from "./daily.js";
 import { $, element, say, still } from "./dom.js";
 import { choiceOf, duelOf, effectOf, fighterOf, GUARD, resultOf, STRONG, textOf, turnOf, winnerOf } from "./duel.js";
-import { rowOf, someTypes, work } from "./making.js";
+import { someTypes, work } from "./making.js";
 import { cardRecipes, givenName, identity, queryOf, recipeOf, stageOf } from "./recipe.js";
 import { copy } from "./saving.js";
-import { idleOf, linkOf } from "./stage.js";
+import { IDLE_MS, idleOf, linkOf } from "./stage.js";
 import { finished, isOwn, nameOf, page, randomSeed, styleOf, typesOf } from "./state.js";
 import { cardOf } from "./trading.js";
 
-const PAUSE_MS = 1200, IDLE_MS = 500, FLASH_MS = 350, MOST_SHOWN = 22;
+const PAUSE_MS = 1200, FLASH_MS = 350, MOST_SHOWN = 22;
 const PARTS = { choice: ["duel-choice"], moves: ["duel-field", "duel-moves"], end: ["duel-field", "duel-end"] };
 
 let own = null, foe = null, views = [], beat = 0; // both sprites, what shows them, and in which frame
@@ -44,7 +44,7 @@ function show(part, title) {
 
 const unlisted = async (recipe, signal, called) => ({ ...(await part(recipe, {}, signal)), called });
 const ofDay = async (signal) => unlisted(await recipeOfDay(undefined, signal), signal);
-const wildOne = (signal) => unlisted({ ...rowOf([{ type: someTypes(1)[0] }], randomSeed())[0].candidates[0], makes: [] }, signal);
+const wildOne = async (signal) => unlisted(await bestOf({ type: someTypes(1)[0], seed: randomSeed() }, signal), signal);
 
 /** The opponent of a link, or of a text with one: of a challenge it is the creature that challenges. */
 function meetLink(text) {

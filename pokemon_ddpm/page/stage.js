@@ -8,7 +8,7 @@ import { canMake, conditionsOf, isRecipe, LAST_STAGE, queryOf, stageOf, title } 
 import { squash } from "./sheet.js";
 import { find, idOf, isOwn, nameOf, page, randomSeed, styleOf, typesOf } from "./state.js";
 
-const IDLE_MS = 500;
+export const IDLE_MS = 500; // of each frame
 const IMPOSSIBLE = { shiny: "It is shiny already.", back: "This is its back.", set: "Choose its first sprite for this." };
 const SET = [["shiny"], ["back"], ["back", "shiny"]];
 

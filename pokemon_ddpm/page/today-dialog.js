@@ -1,8 +1,8 @@
 // The dialog of the day, with the quests; what a visitor has done is kept in this browser.
 
-import { creatureOfTheDay, today } from "./daily.js";
+import { bestOf, creatureOfTheDay, today } from "./daily.js";
 import { $, element, say } from "./dom.js";
-import { generate, rowOf, spriteOf, work } from "./making.js";
+import { generate, spriteOf, work } from "./making.js";
 import { sample } from "./model.js";
 import { canMake, cardRecipes, RARE } from "./recipe.js";
 import { finished, nameOf, page, randomSeed, typesOf } from "./state.js";
@@ -51,9 +51,10 @@ const judge = () => work("", async (signal) => {
 });
 
 async function hatch() {
-  const { seed } = kept.egg, types = page.config.vocabulary.type, [{ candidates: [first] }] = rowOf([{ type: types[seed % types.length] }], seed);
+  const { seed } = kept.egg, types = page.config.vocabulary.type, type = types[seed % types.length];
   const isShiny = isShinyEgg(seed, streakOf(kept, today())) && canMake("shiny", page.config);
-  const sprite = await work("The egg is about to hatch", (signal) => spriteOf({ ...first, makes: isShiny ? ["shiny"] : [] }, signal));
+  const sprite = await work("The egg is about to hatch", async (signal) =>
+    spriteOf({ ...(await bestOf({ type, seed }, signal)), makes: isShiny ? ["shiny"] : [] }, signal));
   if (!sprite) return;
   keep({ egg: null });
   say(`${nameOf(sprite)} hatched of the egg.${isShiny ? " It is a shiny!" : ""}`);
