@@ -1,4 +1,4 @@
-"""The page of a tiny model and a browser, once for each file of tests."""
+"""The page of a tiny model, once for all tests, and a browser for each file of them."""
 
 from contextlib import contextmanager
 
@@ -15,14 +15,14 @@ PHONE = {"viewport": {"width": 360, "height": 640}, "color_scheme": "dark", "red
 FAST = "--js-flags=--liftoff-only"  # the runtime of each page is compiled once, not optimized
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def pipeline():
     pipeline = tiny_student(SIDE, CONDITIONS)
     pipeline.register_to_config(default_conditions=USUAL)
     return pipeline
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def folder(pipeline, tmp_path_factory: pytest.TempPathFactory):
     """The page with its runtime, which npm serves."""
     folder = tmp_path_factory.mktemp("page")
@@ -31,12 +31,12 @@ def folder(pipeline, tmp_path_factory: pytest.TempPathFactory):
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def weights(pipeline) -> str:
     return weights_digest(pipeline.unet, pipeline.conditioner)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def url(folder):
     with served(folder) as address:
         yield address

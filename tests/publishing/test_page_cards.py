@@ -1,0 +1,124 @@
+"""Cards and duels by link, in Chromium."""
+
+import io
+import json
+import re
+
+import numpy as np
+from PIL import Image
+
+from pokemon_ddpm.sheets import sheet_description, squash
+from pokemon_ddpm.studio import sample_seed
+from tests.publishing.page_runs import SIDE, equal_pixels
+from tests.publishing.page_visits import (
+    PAGE_MARKS,
+    SHARE,
+    click,
+    expect,
+    expect_sprite,
+    ready,
+    saved,
+    titles,
+    until,
+)
+
+pytestmark = PAGE_MARKS
+
+
+def test_a_card_is_shown_shared_and_saved(visit, url, weights):
+    with visit(None) as page:
+        page.add_init_script(SHARE)
+        page.goto(f"{url}?type=water/fairy&size=small&seed=5")
+        expect_sprite(page, "water/fairy small 5")
+        link = f"{url}?type=water%2Ffairy&size=small&seed=5&w={weights[:8]}"
+        click(page, "Share")
+        until(page, "Boolean(window.shared)")
+        assert page.evaluate("[shared.url, shared.files[0].type]") == [link, "image/png"]
+        page.get_by_role("button", name="Card").press("Enter")
+        expect(page.locator("#save-card")).to_be_enabled()
+        assert titles(page) == ["water/fairy small 5"]  # its parts are in no list
+        requests = page.evaluate("requests.map(({ seed }) => seed)")
+        assert requests.count(5) == 1
+        label = re.compile(
+            "^The card of Brinobit, water and fairy, 70 HP. Moves: Teacup Tsunami, 30; Ribbon Snap, 60. "
+        )
+        expect(page.locator("#card-image")).to_have_attribute("aria-label", label)
+        before = page.locator("#card-image").evaluate("each => each.toDataURL()")
+        page.locator("#share").click()
+        link, kind = page.evaluate("[shared.url, shared.files[0].type]")
+        best = re.fullmatch(r".*&card=1-back-(\d)\.2-front-(\d+)\.3-front-(\d+)", link)
+        assert best and kind == "image/png"
+        page.locator("#card-link").click()
+        expect(page.locator("#card [role=status]")).to_have_text("The link is copied.")
+        assert page.evaluate("navigator.clipboard.readText()") == link
+        with page.expect_download(lambda file: file.suggested_filename.endswith("png")) as image:
+            with page.expect_download(lambda file: file.suggested_filename.endswith("json")) as text:
+                page.get_by_role("button", name="Game sheet").click()
+        image, text = image.value, text.value
+        description, sheet = json.loads(text.path().read_text()), Image.open(image.path()).convert("RGBA")
+        parts = {"1-front": [], "1-front-shiny": ["shiny"], "1-back": ["back"], "2-front": ["evolve"]}
+        parts["3-front"] = ["evolve", "evolve"]
+        names = [f"{part}{end}.png" for end in ("", "-idle") for part in parts]
+        conditions = {"type": "water/fairy", "size": "small"}
+        recipes = [{"conditions": conditions, "seed": 5, "makes": makes} for makes in parts.values()]
+        about = {"model": "tiny", "weights": weights, "link": link}
+        assert description == sheet_description(image.suggested_filename, (SIDE, SIDE), 5, names, 2 * recipes, **about)
+        assert sheet.size == (5 * SIDE, 2 * SIDE)
+        for i in range(5):
+            sprite, idle = (sheet.crop((i * SIDE, y, (i + 1) * SIDE, y + SIDE)) for y in (0, SIDE))
+            assert equal_pixels(np.asarray(idle), squash(sprite)) == 1
+        page.get_by_label("Name").fill("Mia/<b>")
+        page.get_by_label("Name").press("Enter")
+        expect(page.locator("#title")).to_have_text("Mia/<b>")
+        name, image = saved(page, "Save card")
+        assert Image.open(io.BytesIO(image)).size == (1200, 1720) and name == "Mia-b-card.png"
+        page.keyboard.press("Escape")
+        page.reload()
+        ready(page)
+        expect(page.locator("#title")).to_have_text("Mia/<b>")
+    with visit(None) as page:  # only the best attempts are made
+        page.add_init_script(SHARE)
+        page.goto(link)
+        expect(page.locator("#save-card")).to_be_enabled()
+        assert page.locator("#card-image").evaluate("each => each.toDataURL()") == before
+        names = ("1-back", "2-front", "3-front")
+        back, *stages = (sample_seed(5, name, int(each)) for name, each in zip(names, best.groups(), strict=True))
+        assert sorted(page.evaluate("requests.map(({ seed }) => seed)")) == sorted([5, back, *stages])
+
+
+def test_a_challenge_is_a_duel_that_ends_and_challenges_back(visit, url, weights):
+    with visit("?type=water&seed=5&duel=type%3Dfire%26seed%3D6%26called%3DMia") as page:
+        field, said, moves = (
+            page.locator(each) for each in ("#duel-field li", "#duel [role=status]", "#duel-choices button")
+        )
+        expect(moves.first).to_be_focused()
+        expect(field.last).to_have_text(re.compile(r"^Mia.*fire(\d+) of \1 HP$"))
+        name, strong = field.first.locator("b").inner_text(), moves.nth(1)
+        expect(strong).to_contain_text(re.compile(r"water \d0 ×2$"))
+        strong.press("Enter")
+        expect(said).to_have_text("A strong move needs another one before it.")
+        for turn in range(20):
+            if page.locator("#duel-end").is_visible():
+                break
+            moves.nth(turn % 2).press("Enter")
+        expect(page.locator("#duel-share")).to_be_focused()
+        assert "0 of" in field.last.inner_text() and f"{name} wins!" == page.locator("#duel-title").inner_text()
+        click(page, "Share result")
+        expect(said).to_have_text("The result is copied, with a link to challenge you back.")
+        text = page.evaluate("navigator.clipboard.readText()")
+        line, link = text.rsplit(" ", 1)
+        assert re.fullmatch(rf"⚔️ {name} beat Mia in \d turns, \d+ of \d+ HP left [🟢🔴⚪]+", line)
+        mine = f"type%3Dwater%26seed%3D5%26w%3D{weights[:8]}"
+        assert link == f"{url}?type=fire&seed=6&called=Mia&w={weights[:8]}&duel={mine}"
+        click(page, "Another opponent")
+        page.get_by_label("Link of an opponent").fill("https://example.org/?type=plastic")
+        click(page, "Use link")
+        expect(said).to_have_text("This link names no opponent. Choose one here.")
+        page.get_by_label("Link of an opponent").fill(text)
+        page.get_by_label("Link of an opponent").press("Enter")
+        page.get_by_label("Auto").check(force=True)
+        expect(page.locator("#duel-title")).to_have_text(re.compile("wins"))
+        expect(field.last).to_contain_text(name)  # it met itself
+        page.keyboard.press("Escape")
+        expect(page.locator("#duel-open")).to_be_focused()
+        assert titles(page) == ["water 5"]

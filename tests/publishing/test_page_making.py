@@ -1,0 +1,129 @@
+"""What a visitor asks the page for, fuses and draws, in Chromium."""
+
+import math
+import re
+
+import numpy as np
+from PIL import Image
+
+from pokemon_ddpm.description import SKETCH_STRENGTH, sketch_image
+from pokemon_ddpm.postprocessing import to_sprite
+from pokemon_ddpm.studio import sample_seed
+from tests.publishing.page_runs import SIDE, joined, pixels_of
+from tests.publishing.page_visits import (
+    PAGE_MARKS,
+    assert_made_by_pipeline,
+    click,
+    copied_link,
+    expect,
+    expect_sprite,
+    forget,
+    ready,
+    titles,
+    wish,
+)
+from tests.tiny_models import seeded
+
+pytestmark = PAGE_MARKS
+
+
+def test_what_is_asked_for(visit, pipeline):
+    with visit() as page:
+        ready(page)
+        page.evaluate("let last = 0; Math.random = () => (last = (last + 0.37) % 1)")  # of which no seed is a shiny
+        field, chips = page.get_by_label("Description"), page.locator("#chips button")
+        wish(page, "a small blue jellyfish and shoes, legendary")
+        expect(page.locator("#chips")).to_contain_text("Not understood: shoes")
+        expect(chips).to_have_text(["water ×", "blue ×", "legendary ×", "tentacles ×", "small ×", "jellyfish ×"])
+        wish(page, "green snake")  # while the first row is made
+        ready(page)
+        expect(page.locator("#title")).to_have_attribute("title", re.compile("^any green squiggle large snake "))
+        expect(chips).to_have_text(["green ×", "squiggle ×", "large ×", "snake ×"])
+        assert all(title.startswith("any green squiggle large snake ") for title in titles(page)[:4])
+        assert not [title for title in titles(page) if title.startswith("water") and title.count("blue") > 1]
+        *kept, seed = page.locator("#title").get_attribute("title").split()
+        conditions = dict(zip(("color", "shape", "size"), kept[1:], strict=False))
+        sketch = sketch_image("snake", conditions, SIDE, int(seed))
+        given = {"image": sketch, "strength": SKETCH_STRENGTH, "generator": seeded(int(seed)), **conditions}
+        assert_made_by_pipeline(page, pipeline("any", **given).images[0])
+        assert "&sketch=snake&" in page.url
+        for word in ("squiggle", "large", "snake"):
+            page.get_by_role("button", name=f"Remove {word}").click()
+        expect(field).to_be_focused()
+        field.press("Enter")  # the same description again does not bring it back
+        ready(page)
+        expect(chips).to_have_text(["green ×"])
+        wish(page, "shiny water dragon from behind")
+        expect(chips).to_have_text(["water ×", "dragon ×", "shiny ×", "from behind ×"])
+        ready(page)
+        assert all(title.startswith("water/dragon ") for title in titles(page)[:4])
+        assert all({"back", "shiny"} <= {*title.split()} for title in titles(page)[:4])
+        page.get_by_role("radio", name="ghost").check(force=True)  # by hand: it does not go with the description
+        expect(chips).to_have_text(["dragon ×", "shiny ×", "from behind ×"])
+        field.fill("")
+        field.press("Tab")
+        expect(chips).to_have_count(0)
+        click(page, "Surprise me")  # of the chosen type
+        ready(page)
+        assert all(title.startswith("ghost ") for title in titles(page)[:4])
+
+
+def test_fuse_and_doodle(visit, url, pipeline, weights):
+    """A fused creature has the head of one and the body of another, and the types of both; a drawing becomes one."""
+    with visit("?type=water/ice&seed=5") as page:
+        expect_sprite(page, "water/ice 5")
+        one = page.locator("#title").inner_text()
+        page.goto(f"{url}?type=fire&seed=6")
+        expect_sprite(page, "fire 6")
+        two = page.locator("#title").inner_text()
+        page.get_by_label("Partner").select_option(index=1)
+        click(page, "Fuse")
+        name = re.compile(r"^fire 6 to water/ice 5 0\.55 vary-\d+$")
+        expect(page.locator("#title")).to_have_attribute("title", name)
+        ready(page)
+        expect(page.locator("#title")).to_have_text(two[: math.ceil(len(two) / 2)] + one[len(one) // 2 :])
+        head, body = (
+            to_sprite(pipeline(kind, generator=seeded(i)).images[0]) for kind, i in (("fire", 6), ("water/ice", 5))
+        )
+        middle = joined(head, body, 0.55)
+        seed = sample_seed(6, "fused-5")
+        assert page.locator("#title").get_attribute("title").endswith(f"vary-{seed}")
+        made = pipeline("fire/water", generator=seeded(seed), image=middle).images[0]
+        assert_made_by_pipeline(page, made, exactly=False)
+        link = f"{url}?type=fire&seed=6&to-type=water%2Fice&to-seed=5&share=0.55&make=vary-"
+        assert copied_link(page).startswith(link)
+        page.get_by_role("radio", name="fire").check(force=True)
+        click(page, "Doodle one")
+        page.evaluate("() => { Math.random = () => 0.3; }")
+        expect(page.get_by_role("button", name="Bring to life")).to_be_disabled()
+        page.get_by_role("radio", name="green").check(force=True)
+        box = page.locator("#doodle-canvas").bounding_box()
+        middle, side = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2), box["width"]
+        page.mouse.move(*middle)
+        page.mouse.down()
+        for x, y in ((0.1, 0.2), (-0.2, 0.1), (0.2, -0.2), (-0.1, -0.2)):
+            page.mouse.move(middle[0] + x * side, middle[1] + y * side, steps=4)
+        page.mouse.up()
+        page.get_by_role("checkbox", name="fine").check(force=True)
+        page.get_by_role("radio", name="white").check(force=True)
+        page.mouse.click(*middle)
+        drawn = pixels_of(page, "#doodle-canvas")
+        click(page, "Clear")
+        expect(page.get_by_role("button", name="Bring to life")).to_be_disabled()
+        click(page, "Undo")
+        assert drawn[32, 32].tolist() == [248] * 3 + [255] and drawn[32, 36].tolist() == [72, 152, 80, 255]
+        assert 0.05 < (drawn[..., 3] > 0).mean() < 0.5
+        click(page, "Bring to life")
+        expect(page.locator("#title")).to_have_attribute("title", re.compile(r"^fire green \d+ doodle-\d+$"))
+        ready(page)
+        seed = int(page.locator("#title").get_attribute("title").split()[2])
+        image = Image.fromarray(np.where(drawn[..., 3:] > 0, drawn, [255, 255, 255, 0]).astype(np.uint8))
+        made = pipeline("fire", color="green", generator=seeded(seed), image=image, strength=0.75).images[0]
+        assert_made_by_pipeline(page, made, exactly=False)
+        shown, link = pixels_of(page, "#large"), copied_link(page)
+        assert len(link) < 2000
+        name = page.locator("#title").get_attribute("title")
+        forget(page)
+        page.goto(link)
+        expect_sprite(page, name)
+        assert np.array_equal(pixels_of(page, "#large"), shown)
