@@ -27,7 +27,7 @@ from pokemon_ddpm import RELEASED_FAST_MODEL
 from pokemon_ddpm.app import launch
 from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.publishing.hub import ISOLATED
-from pokemon_ddpm.publishing.page import RUNTIME, write_pages
+from pokemon_ddpm.publishing.page import GIF_ENCODER, RUNTIME, write_pages
 
 AT_ONCE = 4  # both pages generate four sprites at first
 
@@ -35,10 +35,10 @@ AT_ONCE = 4  # both pages generate four sprites at first
 def make_page(folder: Path) -> None:
     """The page with its runtime beside it, which a CDN would serve."""
     version = RUNTIME.split("@")[1].split("/")[0]
-    subprocess.run(
-        ["npm", "pack", "--silent", f"onnxruntime-web@{version}"], cwd=folder, check=True, stdout=subprocess.DEVNULL
-    )
-    shutil.unpack_archive(next(folder.glob("*.tgz")), folder)
+    packages = f"onnxruntime-web@{version}", GIF_ENCODER.split("/")[4]
+    subprocess.run(["npm", "pack", "--silent", *packages], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    for package in folder.glob("*.tgz"):
+        shutil.unpack_archive(package, folder)
     pipeline = GenerationSettings(RELEASED_FAST_MODEL).load("cpu")
     write_pages({RELEASED_FAST_MODEL: pipeline}, folder, print, str(folder / "package" / "dist"))
 

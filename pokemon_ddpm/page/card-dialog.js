@@ -1,7 +1,7 @@
 // The dialog of a creature's card: shown at once, while what it still lacks is made.
 
 import { drawCard } from "./card.js";
-import { $, download, say } from "./dom.js";
+import { $, download, openDialog, say } from "./dom.js";
 import { keep, label } from "./list.js";
 import { sampleRecipe, work } from "./making.js";
 import { cardRecipes, givenName, identity } from "./recipe.js";
@@ -45,7 +45,7 @@ export async function openCard(tries) {
       say(count < names.length ? `Making the card: sprite ${count + 1} of ${names.length}` : "");
     };
     await add("1-front");
-    $("card").showModal();
+    openDialog($("card"));
     const next = add("2-front");
     await Promise.all([next, add("3-front", next), add("1-front-shiny"), add("1-back")]);
     await complete(own);

@@ -9,7 +9,7 @@ const FOIL = ["#ff9db5", "#ffe08a", "#a8f0b8", "#8fd8ff", "#d5b3ff"], isKnown = 
 const font = (size, weight = 400, style = "") => `${style} ${weight} ${size}px system-ui, sans-serif`;
 
 /** Of a card as of cardOf with notes, lines; parts are {large, small: [[text, pixels]], stages: [[text, pixels]]}, perhaps without pixels yet. */
-export function drawCard(canvas, { name, number, hp, types, moves, weakness, rare, text, notes }, colorOf, { large, small, stages }) {
+export function drawCard(canvas, { name, number, hp, types, moves, weaknesses, rare, text, notes }, colorOf, { large, small, stages }) {
   [canvas.width, canvas.height] = [SCALE * WIDTH, SCALE * HEIGHT];
   const context = canvas.getContext("2d"), colors = types.map(colorOf);
   context.scale(SCALE, SCALE);
@@ -23,7 +23,7 @@ export function drawCard(canvas, { name, number, hp, types, moves, weakness, rar
   small.forEach(([label, pixels], i) => drawSprite(context, pixels, LEFT + 352, 130 + 160 * i, width - 352, small.length > 1 ? 152 : height, label));
   stages.forEach(([label, pixels], i) => drawSprite(context, pixels, LEFT + i * (width / 2 + 6), 452, width / 2 - 6, 152, label, false, true));
   moves.forEach((move, i) => drawMove(context, move, 641 + 44 * i, colorOf));
-  write(context, weakness ? `Weak against ${weakness}` : "", LEFT, 717, { size: 19, color: MUTED });
+  write(context, weaknesses.length ? `Weak against ${weaknesses.join(", ")}` : "", LEFT, 717, { size: 19, color: MUTED });
   wrapped(context, text, 20, width).slice(0, 3).forEach((line, i) => write(context, line, LEFT, 745 + 25 * i, { size: 20, style: "italic" }));
   notes.forEach((note, i) => write(context, note, LEFT, 817 + 17 * i, { size: 13, color: MUTED }));
 }

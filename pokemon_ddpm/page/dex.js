@@ -1,7 +1,7 @@
 // My Dex: the whole collection, its progress over the types, a team as one image, and everything as one file.
 
 import { draw, enlarged } from "./canvas.js";
-import { $, download, element, rove, say } from "./dom.js";
+import { $, download, element, openDialog, rove, say } from "./dom.js";
 import { exported, forget, imported } from "./list.js";
 import { pngFile, share } from "./saving.js";
 import { open, toggleHeart } from "./stage.js";
@@ -97,7 +97,7 @@ async function team() {
 for (const id of ["made", "dex-list"]) rove($(id));
 $("dex-open").onclick = () => {
   show();
-  $("dex").showModal();
+  openDialog($("dex"));
 };
 $("export").onclick = () => download(new File([exported()], "my-dex.json", { type: "application/json" }));
 $("import").onchange = async () => {

@@ -1,5 +1,7 @@
 // Small things of the document that every part of the page uses.
 
+import { page } from "./state.js";
+
 export const $ = (id) => document.getElementById(id);
 export const still = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -51,6 +53,14 @@ export function rove(grid) {
     event.preventDefault(); // it would scroll
     buttons[next]?.focus();
   });
+}
+
+/** Opens a dialog as a step of the history, which Back takes; once it is closed, the next step takes its place. */
+export function openDialog(dialog) {
+  if (dialog.open) return;
+  if (!page.isSpare) history.pushState({ ...history.state, isSpare: true }, "");
+  page.isSpare = true;
+  dialog.showModal();
 }
 
 // A dialog closes where its button or the ground beside it is pressed.

@@ -2,7 +2,7 @@
 
 import { draw } from "./canvas.js";
 import { chosen } from "./choices.js";
-import { $, element } from "./dom.js";
+import { $, element, openDialog } from "./dom.js";
 import { DOODLE_COLORS, DOODLE_SIDE, doodleOf, doodlePixels, mainColor, valuesOf } from "./doodle.js";
 import { generateRow, seedsOf } from "./making.js";
 import { randomSeed, page } from "./state.js";
@@ -65,5 +65,5 @@ $("doodle-make").onclick = () => {
 };
 $("doodle-open").onclick = () => {
   show();
-  $("doodle").showModal();
+  openDialog($("doodle"));
 };

@@ -4,12 +4,12 @@ import { draw } from "./canvas.js";
 import { part } from "./card-dialog.js";
 import { cry } from "./cry.js";
 import { bestOf, recipeOfDay } from "./daily.js";
-import { $, element, say, still } from "./dom.js";
+import { $, element, openDialog, say, still } from "./dom.js";
 import { choiceOf, duelOf, effectOf, fighterOf, GUARD, resultOf, STRONG, textOf, turnOf, winnerOf } from "./duel.js";
 import { someTypes, work } from "./making.js";
 import { cardRecipes, givenName, identity, queryOf, recipeOf, stageOf } from "./recipe.js";
 import { copy } from "./saving.js";
-import { IDLE_MS, idleOf, linkOf } from "./stage.js";
+import { follow, IDLE_MS, idleOf, linkOf } from "./stage.js";
 import { finished, isOwn, nameOf, page, randomSeed, styleOf, typesOf } from "./state.js";
 import { cardOf } from "./trading.js";
 
@@ -26,9 +26,11 @@ export function openDuel(query) {
   const tiles = others.slice(0, MOST_SHOWN).map((each) => tile(nameOf(each), () => each, each));
   $("duel-list").replaceChildren(tile("Creature of the day", ofDay), tile("A wild one", wildOne), ...tiles);
   show("choice", `An opponent for ${nameOf(own)}`);
-  if (!$("duel").open) $("duel").showModal();
+  openDialog($("duel"));
   say("");
-  if (query) meetLink(query);
+  if (!query) return;
+  history.replaceState(history.state, "", `${linkOf(own)}&duel=${encodeURIComponent(query)}`); // for a reload, until it ends
+  meetLink(query);
 }
 
 function tile(name, find, sprite) {
@@ -121,6 +123,7 @@ async function takeTurn(choice = choiceOf(duel, 0, page.cards.chart)) {
   const winner = winnerOf(duel);
   if (winner === undefined) return $("duel-auto").checked && takeTurn();
   $("duel-result").textContent = resultOf(duel);
+  follow(own);
   show("end", winner === null ? "Nobody wins" : `${duel.sides[winner].name} wins!`);
 }
 
@@ -142,6 +145,7 @@ $("duel-share").onclick = shareResult;
 $("duel-again").onclick = begin;
 $("duel").onclose = () => {
   duel = wanted = null;
+  follow(page.shown);
   $("duel-open").focus({ preventScroll: true });
 };
 

@@ -136,9 +136,12 @@ for (const [id, kind] of [["types", "change"], ["attributes", "change"], ["chips
 $("cry").onclick = () => cry(page.shown);
 $("link").textContent = canShare ? "Share" : "Copy link";
 $("link").onclick = shareSprite;
-addEventListener("popstate", () => {
-  const dialog = document.querySelector("dialog[open]");
-  if (dialog) return dialog.close(), history.forward(); // Back closes it, and changes nothing behind it
+page.isSpare = Boolean(history.state?.isSpare);
+addEventListener("popstate", ({ state }) => {
+  const dialog = document.querySelector("dialog[open]"), { isSpare } = page;
+  page.isSpare = Boolean(state?.isSpare);
+  if (dialog) return dialog.close(), follow(page.shown); // Back closes it, and changes nothing behind it
+  if (isSpare) return history.back(); // its dialog is closed already
   page.followed = null; // the address is there already
   if (!$("generate").disabled && location.search) fromLink(new URLSearchParams(location.search));
 });

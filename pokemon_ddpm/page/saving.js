@@ -21,7 +21,9 @@ export async function save(kind) {
   const sprite = page.shown, name = fileName(sprite);
   if (kind !== "gif") return download(await pngFile(enlarged(sprite.pixels, Number(kind)), kind > 1 ? `${name}-x${kind}` : name));
   await addSteps(sprite);
-  download(new File([encodeGif(animation(sprite), 4, 25)], `${name}.gif`, { type: "image/gif" }));
+  const bytes = await encodeGif(animation(sprite), 4, 250, page.config).catch(() => null);
+  if (bytes) download(new File([bytes], `${name}.gif`, { type: "image/gif" }));
+  else say("What makes GIFs cannot be loaded. Check the connection.");
 }
 
 /** The denoising; an evolution begins with the stage before, which flashes in the color of its type. */

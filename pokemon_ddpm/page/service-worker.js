@@ -1,10 +1,10 @@
 // Keeps the page, the model and the runtime, so that the page works offline after the first visit.
 
-const { version, files, runtime } = {{ page | tojson }};
+const { version, files, runtime, gif } = {{ page | tojson }};
 const OWN = `pokemon-ddpm ${self.registration.scope} `; // other pages on the same host have caches of their own
 const CACHE = `${OWN}${version}`, address = (file) => new URL(file, self.registration.scope).href;
 const PAGE = files.map(address); // what the page has loaded before there was a service worker
-const MODEL = ["unet.onnx", "conditioner.onnx"].map(address), ORT = address(runtime);
+const MODEL = ["unet.onnx", "conditioner.onnx", gif].map(address), ORT = address(runtime);
 const MAX_WAIT = 60_000; // in milliseconds
 const FRESH = { cache: "no-cache" }; // the browser's own cache may have files of an earlier version
 

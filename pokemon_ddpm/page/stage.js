@@ -108,8 +108,10 @@ export function linkOf({ recipe, name, called }) {
 
 /** The address names the chosen creature, and a reload brings back the choices; another creature is a step of the history. */
 export function follow(sprite) {
-  const link = sprite?.pixels && linkOf(sprite), isStep = link && page.followed !== sprite && page.made.includes(page.followed);
-  history[isStep ? "pushState" : "replaceState"]({ choices: choices() }, "", link);
+  const link = sprite?.pixels && linkOf(sprite), isOther = link && page.followed !== sprite && page.made.includes(page.followed);
+  const step = isOther && !page.isSpare ? "pushState" : "replaceState";
+  page.isSpare &&= !isOther;
+  history[step]({ choices: choices(), isSpare: page.isSpare }, "", link);
   if (link) page.followed = sprite;
 }
 

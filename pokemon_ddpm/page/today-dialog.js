@@ -1,7 +1,7 @@
 // The dialog of the day, with the quests; what a visitor has done is kept in this browser.
 
 import { bestOf, creatureOfTheDay, today } from "./daily.js";
-import { $, element, say } from "./dom.js";
+import { $, element, openDialog, say } from "./dom.js";
 import { generate, spriteOf, work } from "./making.js";
 import { sample } from "./model.js";
 import { canMake, cardRecipes, RARE } from "./recipe.js";
@@ -64,7 +64,7 @@ $("today-open").onclick = () => {
   keep({});
   show();
   say("");
-  $("today").showModal();
+  openDialog($("today"));
 };
 $("challenge-show").onclick = judge;
 $("challenge-make").onclick = () => generate(Array(4).fill(challengeOf(today(), page.config)), "Four for the challenge are about to hatch");

@@ -28,13 +28,16 @@ from pokemon_ddpm.vocabulary import TYPE_COLORS
 
 SOURCE = Path(__file__).parents[1] / "page"
 RUNTIME = "https://cdn.jsdelivr.net/npm/onnxruntime-web@1.30.0/dist/"
-RUNTIME_FILES = {  # and their SHA-256: the page runs no other ones from there
+GIF_FILE = "gifenc.esm.js"
+GIF_ENCODER = f"https://cdn.jsdelivr.net/npm/gifenc@1.0.3/dist/{GIF_FILE}"
+RUNTIME_FILES = {  # and their SHA-256: the page runs no other ones
     "ort.wasm.min.mjs": "sha256-IZ5qH8ipk4Jo0Y78o8kdMQvS9KWbvRN0TfWyt/xs7js=",
     "ort-wasm-simd-threaded.mjs": "sha256-4T9/lPxRtMpysS+use6V9Kzm37yJObxxiqvcCifEKZs=",
     "ort-wasm-simd-threaded.wasm": "sha256-M5jBDQfSKb2Rs2RUjhMODlGo5XBLiMfAg+u+t4hC3uI=",
     "ort.webgpu.min.mjs": "sha256-Pf//cYEbwTo6PZWRxXyl7lc1uPXz6veJUQsCuwQK46A=",
     "ort-wasm-simd-threaded.asyncify.mjs": "sha256-PRyFmVNku2QzAvxv2Hegw7pa5yQBgV4PJIKKU9kZHig=",
     "ort-wasm-simd-threaded.asyncify.wasm": "sha256-OfnwiU1HiABIftn32+kmGEmNsyDPVcjj2Jrf+NzmWNo=",
+    GIF_FILE: "sha256-IXdhJEN5JTulgVUQ0wSKT7H0xNvp+1Glz7/ibzTuwJM=",
 }
 SIDES = (16, 32, 64)  # of sprites; the page shows them in multiples of 64 pixels
 PAGE, SERVICE_WORKER, STYLE, MANIFEST = "index.html", "service-worker.js", "style.css", "manifest.json"
@@ -75,7 +78,8 @@ def write_pages(
         pipelines: By name or folder, distilled models for RGBA sprites with a side of `SIDES`, in float32, on the CPU.
         folder: It exists. The first page is in it, those of the other models are in folders of their names in it.
         report: As of `check_export`.
-        runtime: The dist folder of onnxruntime-web: a URL, or a folder here, of which the page gets its part (41 MB).
+        runtime: The dist folder of onnxruntime-web: a URL, or a folder here, with `GIF_FILE` in it, of which the page
+            gets its part (41 MB).
         url: The public address of the page, for the previews that other sites show of a link to it.
     """
     copied, rankers = runtime_files(runtime), {}
@@ -103,9 +107,9 @@ def write_pages(
 def runtime_files(runtime: str) -> list[Path]:
     """The files that a page copies from a runtime folder, none from a URL; raises ValueError if it is neither."""
     files = [] if "://" in runtime else [Path(runtime, name) for name in RUNTIME_FILES]
-    wanted = "neither a URL nor the dist folder of onnxruntime-web"
+    wanted = f"neither a URL nor the dist folder of onnxruntime-web with {GIF_FILE} of gifenc in it"
     for path in files:
-        require(path.is_file(), f"The runtime {runtime} is {wanted}, which has {path.name}.")
+        require(path.is_file(), f"The runtime {runtime} is {wanted}: it has no {path.name}.")
     return files
 
 
@@ -153,8 +157,12 @@ def _write_page(
     digests = RUNTIME_FILES if runtime == RUNTIME else {each.name: integrity(each.read_bytes()) for each in copied}
     entries = {"type_colors": colors, "rules": RULES, "own_classes": own, "integrity": digests}
     name = Path(name).resolve().name if Path(name).is_dir() else name  # without a path on this machine
-    export_onnx(pipeline, folder, name, ranker, runtime=runtime, **entries)
+    export_onnx(pipeline, folder, name, ranker, **_addresses(runtime), **entries)
     _write_service_worker(folder, runtime)
+
+
+def _addresses(runtime: str) -> dict[str, str]:
+    return {"runtime": runtime, "gif": GIF_ENCODER if runtime == RUNTIME else runtime + GIF_FILE}
 
 
 def integrity(content: bytes) -> str:
@@ -169,7 +177,7 @@ def _write_service_worker(folder: Path, runtime: str) -> None:
     copied = sorted(path for path in (folder / runtime).glob("*") if path.name in RUNTIME_FILES)
     for path in (*(folder / name for name in (*page, UNET_FILE, CONDITIONER_FILE)), *copied):
         version.update(path.read_bytes())
-    kept = {"version": version.hexdigest()[:16], "files": ["./", *page], "runtime": runtime}
+    kept = {"version": version.hexdigest()[:16], "files": ["./", *page], **_addresses(runtime)}
     _render(folder / SERVICE_WORKER, page=kept)
 
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import pytest
 
 from pokemon_ddpm.models import weights_digest
-from pokemon_ddpm.publishing.page import write_pages
+from pokemon_ddpm.publishing.page import GIF_ENCODER, write_pages
 from pokemon_ddpm.vocabulary import CONDITIONS, USUAL
 from tests.app.test_browser import CHROMIUM, sync_playwright, visitor
 from tests.publishing.page_runs import SIDE, VERSION, npm_package, served
@@ -26,7 +26,9 @@ def pipeline():
 def folder(pipeline, tmp_path_factory: pytest.TempPathFactory):
     """The page with its runtime, which npm serves."""
     folder = tmp_path_factory.mktemp("page")
-    package = npm_package(f"onnxruntime-web@{VERSION}", tmp_path_factory.mktemp("npm"))
+    npm = tmp_path_factory.mktemp("npm")
+    for name in (f"onnxruntime-web@{VERSION}", GIF_ENCODER.split("/")[4]):
+        package = npm_package(name, npm)
     write_pages({"tiny": pipeline}, folder, print, str(package / "dist"))
     return folder
 

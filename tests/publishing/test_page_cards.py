@@ -88,6 +88,7 @@ def test_a_card_is_shown_shared_and_saved(visit, url, weights):
 
 def test_a_challenge_is_a_duel_that_ends_and_challenges_back(visit, url, weights):
     with visit("?type=water&seed=5&duel=type%3Dfire%26seed%3D6%26called%3DMia") as page:
+        page.reload()  # a challenge stays until its end
         field, said, moves = (
             page.locator(each) for each in ("#duel-field li", "#duel [role=status]", "#duel-choices button")
         )
@@ -102,6 +103,8 @@ def test_a_challenge_is_a_duel_that_ends_and_challenges_back(visit, url, weights
                 break
             moves.nth(turn % 2).press("Enter")
         expect(page.locator("#duel-share")).to_be_focused()
+        own = f"{url}?type=water&seed=5&w={weights[:8]}"
+        page.wait_for_url(own)
         assert "0 of" in field.last.inner_text() and f"{name} wins!" == page.locator("#duel-title").inner_text()
         click(page, "Share result")
         expect(said).to_have_text("The result is copied, with a link to challenge you back.")
@@ -119,6 +122,10 @@ def test_a_challenge_is_a_duel_that_ends_and_challenges_back(visit, url, weights
         page.get_by_label("Auto").check(force=True)
         expect(page.locator("#duel-title")).to_have_text(re.compile("wins"))
         expect(field.last).to_contain_text(name)  # it met itself
-        page.keyboard.press("Escape")
+        page.evaluate("history.back()")  # at the first step of the history, too
         expect(page.locator("#duel-open")).to_be_focused()
-        assert titles(page) == ["water 5"]
+        assert titles(page) == ["water 5"] and page.url == own
+        click(page, "Today")
+        page.keyboard.press("Escape")
+        page.evaluate("history.back()")
+        page.wait_for_url("about:blank")  # what is closed already is no step

@@ -24,6 +24,7 @@ from tests.publishing.page_visits import (
     expect_sprite,
     forget,
     ready,
+    saved,
     titles,
     wait_until_kept,
     wish,
@@ -144,6 +145,11 @@ def test_what_fails_can_be_tried_again(browser, url, monkeypatch):
         page.goto(url)
         ready(page)  # with WebAssembly
         expect(page.locator("#generate")).to_be_enabled()
+        context.route("**/gifenc.esm.js", lambda route: route.fulfill(body="export {}"))  # no such digest
+        click(page, "GIF")
+        expect(page.locator("#status")).to_have_text("What makes GIFs cannot be loaded. Check the connection.")
+        context.unroute("**/gifenc.esm.js")
+        saved(page, "GIF")
         context.route("**/unet.onnx", lambda route: route.fulfill(body=b"no model"))
         page.goto(url)
         expect(page.locator("#status")).to_contain_text("unet.onnx is damaged, or this browser")

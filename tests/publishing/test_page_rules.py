@@ -168,7 +168,9 @@ def test_names_and_cards_read_well(run):
     assert len(set(texts)) > 0.9 * len(texts) and max(map(len, texts)) < 130
     for one, two in (card["moves"] for card in found):
         assert one["name"] != two["name"] and two["damage"] > one["damage"]
-    assert not any(card["weakness"] in card["types"][:1] for card in found)
+    weaknesses = {tuple(card["types"]): card["weaknesses"] for card in found}
+    assert weaknesses["water",] == ["electric", "grass"] and weaknesses["orcs",] == []
+    assert weaknesses["ground", "flying"] == ["ice"] and weaknesses["dragon", "water"] == ["dragon", "fairy"]
     assert all(re.match(r"[A-Z][^,;]+, it [^,;]+; [^,;]+\.$", text) for text in texts)
 
 
