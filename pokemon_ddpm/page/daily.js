@@ -6,7 +6,8 @@ import { generate, rowOf, spriteOf, work } from "./making.js";
 import { sample } from "./model.js";
 import { ofDay } from "./recipe.js";
 import { copy } from "./saving.js";
-import { page, randomSeed } from "./state.js";
+import { toggleHeart } from "./stage.js";
+import { nameOf, page, randomSeed } from "./state.js";
 
 const STARTERS = ["grass", "fire", "water"];
 
@@ -36,9 +37,20 @@ export async function starters(seed = randomSeed()) {
   const { size = [] } = page.config.vocabulary, small = size.includes("small") ? { size: "small" } : {};
   const made = await generate(STARTERS.map((type) => ({ type, ...small })), "Three starters are about to hatch", seed);
   if (!made) return;
-  say("Choose your starter!");
-  for (const each of made) each.trio = seed;
+  say("Choose your starter! Tap one of the three.");
+  const choice = new AbortController();
+  for (const each of made) {
+    each.trio = seed;
+    each.item.addEventListener("click", () => choose(each, choice), { signal: choice.signal });
+  }
   $("trio-link").hidden = !made.includes(page.shown);
+}
+
+/** The first one of a trio that a visitor opens is theirs. */
+function choose(sprite, choice) {
+  choice.abort();
+  if (!sprite.heart) toggleHeart(sprite);
+  say(`${nameOf(sprite)} is your starter. Its heart keeps it.`);
 }
 
 export const haveStarters = () => STARTERS.every((type) => page.config.vocabulary.type.includes(type));

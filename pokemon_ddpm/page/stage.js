@@ -25,7 +25,9 @@ export function open(sprite, isHatching = false) {
   $("large").className = sprite.pixels ? (isHatching && isNew ? "hatch" : "") : (isNew ? "egg" : "flash");
   if (!sprite.pixels) $("large").getContext("2d").clearRect(0, 0, 64, 64);
   $("steps").replaceChildren(...sprite.frames.map((frame) => draw(element("canvas"), frame)));
-  showParents(sprite);
+  const properties = (name) => ({ role: "img", title: `Out of ${name}`, ariaLabel: `Out of ${name}` });
+  const { parents = [] } = sprite;
+  $("parents").replaceChildren(...parents.map(({ name, pixels }) => draw(element("canvas", properties(name)), pixels)));
   $("trio-link").hidden = sprite.trio === undefined;
   $("heart").ariaPressed = Boolean(sprite.heart);
   if (!sprite.pixels) return;
@@ -56,11 +58,6 @@ export function drawFrame(sprite, frame) {
 function drawLarge(pixels) {
   $("intro").hidden = true;
   draw($("large"), pixels);
-}
-
-function showParents({ parents = [] }) {
-  const pictures = parents.map(({ name, pixels }) => draw(element("canvas", { role: "img", ariaLabel: name }), pixels));
-  $("parents").replaceChildren(...parents.map(({ name }, i) => element("span", {}, pictures[i], `${i ? "and" : "Out of"} ${name}`)));
 }
 
 /** Shows what the model can make, and why not of this sprite; and the others as partners. */

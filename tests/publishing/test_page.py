@@ -188,3 +188,9 @@ def test_a_sprite_lives_where_nothing_can_be_kept(visit, url, weights):
         expect(page.get_by_role("button", name="Cancel")).to_be_hidden()
         click(page, "Copy link")
         expect(page.locator("#status")).to_have_text(f"{url}?type=water&seed=5&w={weights[:8]}")
+        page.evaluate("delay = 500")
+        click(page, "Generate")
+        page.locator("#made button[title='water 5']").click()
+        click(page, "Delete")  # while others are made
+        expect(page.locator("#status")).to_have_text(BATCH)
+        assert len(titles(page)) == 4 and "water 5" not in titles(page)

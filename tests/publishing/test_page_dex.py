@@ -40,7 +40,7 @@ def test_my_dex_the_day_and_starters(visit, url, tmp_path):
         page.keyboard.press("Escape")
         click(page, "Delete")
         click(page, "Starter trio")
-        expect(page.locator("#status")).to_contain_text("Choose your starter!")
+        expect(page.locator("#status")).to_have_text("Choose your starter! Tap one of the three.")
         trio = titles(page)[:3]
         assert [title.split()[:2] for title in trio] == [["grass", "small"], ["fire", "small"], ["water", "small"]]
         click(page, "Copy the trio's link")
@@ -94,6 +94,10 @@ def test_my_dex_the_day_and_starters(visit, url, tmp_path):
     with visit(link.removeprefix(url)) as page:
         ready(page)
         assert titles(page) == trio
+        for place in (1, 2):  # the first choice counts
+            page.locator("#made button").nth(place).click()
+            expect(page.locator("#status")).to_have_text(re.compile("is your starter. Its heart keeps it.$"))
+            expect(page.locator("#made .heart button")).to_have_attribute("title", trio[1])
         page.goto(f"{url}?day=2026-01-02")
         expect(page.locator("#title")).to_have_attribute("title", day)
 
@@ -139,7 +143,7 @@ def test_sprites_of_earlier_visits_stay_and_links_name_them_for_a_view(visit, ur
         expect(page.locator("#unkept")).to_be_visible()
 
 
-def test_a_heart_is_in_all_tabs(visit):
+def test_two_tabs_have_one_dex(visit):
     with visit("?type=water&seed=5") as page:
         expect_sprite(page, "water 5")
         with page.context.expect_page() as other:
@@ -150,3 +154,6 @@ def test_a_heart_is_in_all_tabs(visit):
         page.get_by_role("button", name="Heart", exact=True).click()
         expect(other.locator("#dex-list .heart[aria-pressed=true]")).to_have_count(1)
         expect(other.locator("#heart")).to_have_attribute("aria-pressed", "true")
+        other.get_by_role("button", name=re.compile("^Delete (?!all)")).click()
+        expect(page.locator("#made button")).to_have_count(0)
+        expect(page.locator("#title")).to_have_text("Out of noise")
