@@ -92,7 +92,7 @@ $("card-name").onchange = async () => {
   if (page.shown === sprite) open(sprite);
 };
 $("share").hidden = !canShare;
-$("share").onclick = () => share(card);
+$("share").onclick = () => share({ files: [card.file], url: card.link, title: card.title });
 $("save-card").onclick = () => download(card.file);
 $("card-link").onclick = () => copy(card.link);
 $("save-sheet").onclick = () => saveSheet(card);

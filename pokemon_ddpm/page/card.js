@@ -88,11 +88,7 @@ function drawSprite(context, pixels, x, y, width, height, label, rare = false, i
     context.drawImage(image, x + Math.round(width - shown) / 2, y + Math.round(room - shown) / 2, shown, shown);
   }
   if (label) write(context, label, x + 10, y + height - 8, { size: 16, color: MUTED, width: width - 20 });
-  if (!isNext) return;
-  context.fillStyle = MUTED;
-  context.beginPath(); // the arrow from the stage before
-  for (const [dx, dy] of [[-8, -9], [8, 0], [-8, 9]]) context.lineTo(x + 16 + dx, y + 24 + dy);
-  context.fill();
+  if (isNext) write(context, "→", x + 8, y + 30, { size: 22, color: MUTED }); // from the stage before
 }
 
 function fillRounded(context, color, ...box) {

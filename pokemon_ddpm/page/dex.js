@@ -114,8 +114,7 @@ $("import").onchange = async () => {
 };
 $("team").onclick = async () => {
   const file = await team();
-  if (navigator.canShare?.({ files: [file] })) share({ file, link: location.href.split("?")[0], title: "My team" });
-  else download(file);
+  share({ files: [file], url: location.href.split("?")[0], title: "My team" }, () => download(file));
 };
 $("clear").onclick = () => {
   if (!confirm("Delete all sprites from this browser?")) return;

@@ -55,7 +55,7 @@ export function rove(grid) {
   });
 }
 
-/** Opens a dialog as a step of the history, which Back takes; once it is closed, the next step takes its place. */
+/** Opens a dialog as a step of the history for Back; once it is closed, page.isSpare, the next step takes its place. */
 export function openDialog(dialog) {
   if (dialog.open) return;
   if (!page.isSpare) history.pushState({ ...history.state, isSpare: true }, "");

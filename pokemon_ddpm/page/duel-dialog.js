@@ -8,15 +8,15 @@ import { $, element, openDialog, say, still } from "./dom.js";
 import { choiceOf, duelOf, effectOf, fighterOf, GUARD, resultOf, STRONG, textOf, turnOf, winnerOf } from "./duel.js";
 import { someTypes, work } from "./making.js";
 import { cardRecipes, givenName, identity, queryOf, recipeOf, stageOf } from "./recipe.js";
-import { copy } from "./saving.js";
-import { follow, IDLE_MS, idleOf, linkOf } from "./stage.js";
+import { copy, share } from "./saving.js";
+import { animate, drawIdle, follow, linkOf } from "./stage.js";
 import { finished, isOwn, nameOf, page, randomSeed, styleOf, typesOf } from "./state.js";
 import { cardOf } from "./trading.js";
 
 const PAUSE_MS = 1200, FLASH_MS = 350, MOST_SHOWN = 22;
 const PARTS = { choice: ["duel-choice"], moves: ["duel-field", "duel-moves"], end: ["duel-field", "duel-end"] };
 
-let own = null, foe = null, views = [], beat = 0; // both sprites, what shows them, and in which frame
+let own = null, foe = null, views = []; // both sprites, and what shows them
 let wanted = null, duel = null, isBusy = false; // what finds the opponent; the duel; whether a turn is being shown
 
 /** Opens the choice of an opponent for the sprite that is shown, or a duel with that of a link's query. */
@@ -29,7 +29,8 @@ export function openDuel(query) {
   openDialog($("duel"));
   say("");
   if (!query) return;
-  history.replaceState(history.state, "", `${linkOf(own)}&duel=${encodeURIComponent(query)}`); // for a reload, until it ends
+  // A reload begins it again, until it ends.
+  history.replaceState(history.state, "", `${linkOf(own)}&duel=${encodeURIComponent(query)}`);
   meetLink(query);
 }
 
@@ -128,12 +129,11 @@ async function takeTurn(choice = choiceOf(duel, 0, page.cards.chart)) {
 }
 
 /** The result in a line, with a link to the same duel from the other side. */
-async function shareResult() {
+function shareResult() {
   const link = new URL(linkOf(foe));
   link.searchParams.set("duel", queryOf(own.recipe, page.config.weights, own.name || own.called));
   const text = `${resultOf(duel)} ${link}`;
-  if (!navigator.canShare?.({ text })) return copy(text, "The result is copied, with a link to challenge you back.");
-  await navigator.share({ text }).catch(() => {}); // the visitor changed their mind
+  share({ text }, () => copy(text, "The result is copied, with a link to challenge you back."));
 }
 
 $("duel-open").onclick = $("duel-other").onclick = () => openDuel();
@@ -149,8 +149,4 @@ $("duel").onclose = () => {
   $("duel-open").focus({ preventScroll: true });
 };
 
-setInterval(() => { // the idle animation
-  if (!duel || still.matches || document.hidden) return;
-  [own, foe].forEach((each, side) => draw(views[side].canvas, beat === side ? idleOf(each) : each.pixels));
-  beat = 1 - beat;
-}, IDLE_MS);
+animate((frame) => duel && [own, foe].forEach((each, side) => drawIdle(views[side].canvas, each, frame === side)));

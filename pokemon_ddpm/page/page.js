@@ -55,11 +55,7 @@ async function start() {
     document.querySelectorAll("#types label, #attributes label").forEach((label) => label.remove());
     return fail(reason);
   }
-  try {
-    ready(await load(page.config, progress));
-  } catch (error) {
-    fail(error.message);
-  }
+  load(page.config, progress).then(ready, (error) => fail(error.message));
 }
 
 /** The bar moves once the sizes of all files are known. */

@@ -7,16 +7,10 @@ function mersenneTwister(seed) {
   const state = new Uint32Array(N);
   state[0] = seed;
   for (let i = 1; i < N; i++) state[i] = Math.imul(1812433253, state[i - 1] ^ (state[i - 1] >>> 30)) + i;
-  let next = N;
+  let next = 0;
   return () => {
-    if (next === N) {
-      for (let i = 0; i < N; i++) {
-        const y = (state[i] & 0x80000000) | (state[(i + 1) % N] & 0x7fffffff);
-        state[i] = state[(i + M) % N] ^ (y >>> 1) ^ (y & 1 ? 0x9908b0df : 0);
-      }
-      next = 0;
-    }
-    let y = state[next++];
+    const i = next++ % N, both = (state[i] & 0x80000000) | (state[(i + 1) % N] & 0x7fffffff);
+    let y = (state[i] = state[(i + M) % N] ^ (both >>> 1) ^ (both & 1 ? 0x9908b0df : 0));
     y ^= y >>> 11;
     y ^= (y << 7) & 0x9d2c5680;
     y ^= (y << 15) & 0xefc60000;

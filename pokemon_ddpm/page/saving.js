@@ -42,16 +42,15 @@ export async function copy(text, said = "The link is copied.") {
   say(isCopied ? said : text);
 }
 
-/** Shares an image and its link by the system's dialog, or else copies the link. */
-export async function share({ file, link, title }) {
-  const shared = { files: [file], url: link, title };
-  if (!navigator.canShare?.(shared)) return copy(link);
+/** Shares by the system's dialog, or else does something in its place. */
+export async function share(shared, otherwise = () => copy(shared.url)) {
+  if (!navigator.canShare?.(shared)) return otherwise();
   await navigator.share(shared).catch(() => {}); // the visitor changed their mind
 }
 
 export async function shareSprite() {
-  const { shown } = page;
-  share({ file: await pngFile(enlarged(shown.pixels, 8), fileName(shown)), link: linkOf(shown), title: nameOf(shown) });
+  const { shown } = page, file = await pngFile(enlarged(shown.pixels, 8), fileName(shown));
+  share({ files: [file], url: linkOf(shown), title: nameOf(shown) });
 }
 
 /** Saves the sprites of a card for a game engine, each with the second frame of an idle animation, and what describes them. */

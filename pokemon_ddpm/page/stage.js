@@ -8,7 +8,7 @@ import { canMake, conditionsOf, isRecipe, LAST_STAGE, queryOf, stageOf, title } 
 import { squash } from "./sheet.js";
 import { find, idOf, isOwn, nameOf, page, randomSeed, styleOf, typesOf } from "./state.js";
 
-export const IDLE_MS = 500; // of each frame
+const IDLE_MS = 500; // of each frame
 const IMPOSSIBLE = { shiny: "It is shiny already.", back: "This is its back.", set: "Choose its first sprite for this." };
 const SET = [["shiny"], ["back"], ["back", "shiny"]];
 
@@ -105,7 +105,8 @@ export function linkOf({ recipe, name, called }) {
 
 /** The address names the chosen creature, and a reload brings back the choices; another creature is a step of the history. */
 export function follow(sprite) {
-  const link = sprite?.pixels && linkOf(sprite), isOther = link && page.followed !== sprite && page.made.includes(page.followed);
+  const link = sprite?.pixels && linkOf(sprite);
+  const isOther = link && page.followed !== sprite && page.made.includes(page.followed);
   const step = isOther && !page.isSpare ? "pushState" : "replaceState";
   page.isSpare &&= !isOther;
   history[step]({ choices: choices(), isSpare: page.isSpare }, "", link);
@@ -119,13 +120,16 @@ export function toggleHeart(sprite) {
   keep(sprite);
 }
 
-/** The second frame of its idle animation. */
-export const idleOf = (sprite) => (sprite.idle ??= squash(sprite.pixels, page.config.rules.sheets));
+/** Shows the first or the second frame of the idle animation of a sprite. */
+export function drawIdle(canvas, sprite, frame) {
+  sprite.idle ??= squash(sprite.pixels, page.config.rules.sheets);
+  draw(canvas, frame ? sprite.idle : sprite.pixels);
+}
 
-let beat = 0;
-setInterval(() => { // the idle animation
-  const { shown } = page;
-  beat = 1 - beat;
-  if (!shown?.pixels || still.matches || document.hidden) return;
-  if (find(shown.recipe) === shown) draw($("large"), beat ? idleOf(shown) : shown.pixels);
-}, IDLE_MS);
+/** Calls what shows the frames 0 and 1 of idle animations, in turn. */
+export function animate(show) {
+  let frame = 0;
+  setInterval(() => still.matches || document.hidden || show((frame = 1 - frame)), IDLE_MS);
+}
+
+animate((frame) => page.shown?.pixels && find(page.shown.recipe) === page.shown && drawIdle($("large"), page.shown, frame));

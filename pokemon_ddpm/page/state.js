@@ -4,11 +4,8 @@ import { ANY, conditionsOf, identity, nameFor, NONE } from "./recipe.js";
 
 export const GRAY = "#55536b";
 
-/**
- * The files, the sprites of the list, the newest first, the large one that is shown, and the one that the address names; whether
- * this step of the history is that of a dialog.
- */
-export const page = { config: null, words: null, names: null, cards: null, made: [], shown: null, followed: null, isSpare: false };
+/** The files, the sprites of the list, the newest first, the large one that is shown, and the one that the address names. */
+export const page = { config: null, words: null, names: null, cards: null, made: [], shown: null, followed: null };
 
 export const randomSeed = () => Math.floor(Math.random() * 2 ** 32);
 /** Its name; an egg has none, nor has a first candidate that another one may replace. */

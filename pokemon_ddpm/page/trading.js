@@ -10,14 +10,16 @@ export function cardOf(recipe, cards, names) {
   return { name: nameFor(recipe, names), ...rulesOf(own?.slice(5) ?? recipe.seed, type.split("/"), { size, legendary }, cards) };
 }
 
-export function rulesOf(seed, types, { size, legendary }, { numbers, rare, hp, damage, chart, moves, habits, openings, quirks }) {
+export function rulesOf(seed, types, { size, legendary }, cards) {
+  const { numbers, rare, hp, damage, chart, moves, habits, openings, quirks } = cards;
   const number = (part, count) => sampleSeed(seed, `card-${part}`, 0) % count;
   const pick = (part, list) => list[number(part, list.length)];
   const of = (table, type) => (Object.hasOwn(table, type) ? table[type] : table.any);
   const known = types.filter((each) => each !== "none"), [first, second = first] = known, isLegendary = legendary === "yes";
   const move = pick("move", of(moves, first)), others = of(moves, second).filter((each) => each !== move);
   const strength = (part) => damage.least + damage.step * number(part, damage.steps);
-  const attacks = Object.keys(chart.strong), effects = attacks.map((each) => effectOf(each, known, chart)), most = Math.max(...effects);
+  const attacks = Object.keys(chart.strong), effects = attacks.map((type) => effectOf(type, known, chart));
+  const most = Math.max(...effects); // in quarters
   const found = [
     { name: move, type: first, damage: strength("damage") },
     { name: pick("other-move", others), type: second, damage: damage.step * damage.steps + strength("other-damage") },

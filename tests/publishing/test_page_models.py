@@ -93,13 +93,12 @@ def test_what_fails_can_be_tried_again(browser, url, monkeypatch):
         for pattern in ("**/runtime/ort.wasm.min.mjs", "**/config.json"):
             context.unroute(pattern)
         code = context.request.get(f"{url}worker.js").text()
+        script = {"content_type": "text/javascript", "headers": ISOLATED}
         for is_fallback, runtime in ((False, "webgpu"), (True, "wasm")):  # a processor may imitate a graphics card
             adapter = json.dumps({"info": {"isFallbackAdapter": is_fallback}})
             gpu = f"{{ value: {{ requestAdapter: async () => ({adapter}) }} }}"
-            stub = {"body": f"{code}Object.defineProperty(navigator, 'gpu', {gpu});", "headers": ISOLATED}
-            context.route(
-                "**/worker.js", lambda route, stub=stub: route.fulfill(content_type="text/javascript", **stub)
-            )
+            script["body"] = f"{code}Object.defineProperty(navigator, 'gpu', {gpu});"
+            context.route("**/worker.js", lambda route: route.fulfill(**script))
             with page.expect_request(f"**/ort.{runtime}.min.mjs"):
                 page.goto(url)
         ready(page)  # with WebAssembly
