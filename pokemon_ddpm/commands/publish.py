@@ -45,7 +45,10 @@ def page(
     ] = None,
     runtime: Annotated[
         str | None,
-        typer.Option(help="dist folder of onnxruntime-web: a URL, or a folder to copy.", show_default="a public CDN"),
+        typer.Option(
+            help="dist folder of onnxruntime-web with gifenc.esm.js: a URL, or a folder to copy.",
+            show_default="a public CDN",
+        ),
     ] = None,
     url: Annotated[str | None, typer.Option(help="Public address of the page, for previews of links to it.")] = None,
 ) -> None:
