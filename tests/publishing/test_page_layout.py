@@ -25,6 +25,7 @@ def test_it_is_accessible_and_fits(visit, url, tmp_path):
         page.add_init_script(SHARE)
         page.goto(f"{url}?type=water&seed=5")
         expect_sprite(page, "water 5")
+        expect(page.locator("#chips")).to_be_hidden()  # without any
         wish(page, "small red dragon")
         ready(page)
         page.evaluate((npm_package("axe-core@4.14.1", tmp_path) / "axe.min.js").read_text(encoding="utf-8"))
@@ -42,15 +43,14 @@ def test_it_is_accessible_and_fits(visit, url, tmp_path):
                 assert not page.evaluate(small)
                 names = ("#card-image", "#card-name", "#share", "#card .close") if name == "Card" else ()
                 boxes = [page.locator(each).bounding_box() for each in names]
-                assert all(0 <= box["y"] <= height - box["height"] for box in boxes) and (
-                    not boxes or boxes[0]["width"] > 280
-                )
+                assert all(0 <= box["y"] <= height - box["height"] for box in boxes)
+                assert not boxes or boxes[0]["width"] > 280
             if name:
                 page.keyboard.press("Escape")
         wish(page, "legendary small red fire water dragon with wings, horns, tail, claws, quux, corge and grault")
         ready(page)  # the chips scroll in themselves
         for width, height, side, *names in (
-            *((360, 640, 192, "#types"), (320, 568, 192), (640, 360, 128), (390, 844, 320, "#types")),
+            *((360, 640, 192, "#types"), (320, 568, 192), (640, 360, 128), (390, 844, 320, "#types :text('any')")),
             (1280, 900, 450, "#types", "#actions", "#made"),
         ):
             page.set_viewport_size({"width": width, "height": height})
@@ -60,3 +60,4 @@ def test_it_is_accessible_and_fits(visit, url, tmp_path):
             ]
             assert boxes[0]["width"] >= side
             assert all(0 <= box["y"] <= height - box["height"] for box in boxes), (width, boxes)
+            assert all(0 <= box["x"] <= width - box["width"] for box in boxes), (width, boxes)

@@ -82,6 +82,8 @@ def test_fuse_and_doodle(visit, url, pipeline, weights):
         expect(page.locator("#title")).to_have_attribute("title", name)
         ready(page)
         expect(page.locator("#title")).to_have_text(two[: math.ceil(len(two) / 2)] + one[len(one) // 2 :])
+        large, parent = (page.locator(each).bounding_box() for each in ("#large", "#parents canvas >> nth=1"))
+        assert parent["y"] >= large["y"] + large["height"]  # they cover no head
         head, body = (
             to_sprite(pipeline(kind, generator=seeded(i)).images[0]) for kind, i in (("fire", 6), ("water/ice", 5))
         )
