@@ -1,7 +1,6 @@
 // The image of a creature's card, 600x860 units of two pixels.
 
-import { enlarged } from "./canvas.js";
-import { centered } from "./pixels.js";
+import { centered, enlarged, sideOf } from "./pixels.js";
 
 const WIDTH = 600, HEIGHT = 860, FRAME = 14, LEFT = 36, RIGHT = WIDTH - LEFT, SCALE = 2;
 const TEXT = "#1c1b29", MUTED = "#55536b", GROUND = "#eeedf5";
@@ -82,7 +81,7 @@ function drawSprite(context, pixels, x, y, width, height, label, rare = false, i
   fillRounded(context, ground, x, y, width, height, 14);
   if (pixels) {
     const room = label ? height - 22 : height; // the label is below it
-    const side = Math.sqrt(pixels.length / 4), scale = Math.max(1, Math.floor((SCALE * Math.min(width, room)) / side));
+    const side = sideOf(pixels), scale = Math.max(1, Math.floor((SCALE * Math.min(width, room)) / side));
     const shown = (scale * side) / SCALE, image = enlarged(centered(pixels), scale);
     context.imageSmoothingEnabled = false;
     context.drawImage(image, x + Math.round(width - shown) / 2, y + Math.round(room - shown) / 2, shown, shown);

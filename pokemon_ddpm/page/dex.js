@@ -1,8 +1,8 @@
 // My Dex: the whole collection, its progress over the types, a team as one image, and everything as one file.
 
-import { draw, enlarged } from "./canvas.js";
 import { $, download, element, openDialog, rove, say } from "./dom.js";
 import { exported, forget, imported } from "./list.js";
+import { draw, enlarged, sideOf } from "./pixels.js";
 import { pngFile, share } from "./saving.js";
 import { open, toggleHeart } from "./stage.js";
 import { colorOf, finished, nameOf, page, styleOf, typesOf } from "./state.js";
@@ -87,7 +87,7 @@ async function team() {
     const [x, y] = [(i % 3) * side, Math.floor(i / 3) * (side + NAME_HEIGHT)];
     context.fillStyle = colorOf(typesOf(sprite)[0]);
     context.fillRect(x + 8, y + side - 2, side - 16, 34);
-    context.drawImage(enlarged(sprite.pixels, side / Math.sqrt(sprite.pixels.length / 4)), x, y);
+    context.drawImage(enlarged(sprite.pixels, side / sideOf(sprite.pixels)), x, y);
     [context.font, context.textAlign, context.fillStyle] = ["600 20px system-ui, sans-serif", "center", "#ffffff"];
     context.fillText(nameOf(sprite), x + side / 2, y + side + 22, side - 24);
   });

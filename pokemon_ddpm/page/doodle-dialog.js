@@ -1,10 +1,10 @@
 // The dialog in which a visitor draws a blob with a finger, of which a creature comes out.
 
-import { draw } from "./canvas.js";
 import { chosen } from "./choices.js";
 import { $, element, openDialog } from "./dom.js";
 import { DOODLE_COLORS, DOODLE_SIDE, doodleOf, doodlePixels, mainColor, valuesOf } from "./doodle.js";
 import { generateRow, seedsOf } from "./making.js";
+import { draw } from "./pixels.js";
 import { randomSeed, page } from "./state.js";
 
 const BROAD = 5, FINE = 2; // pixels around the finger

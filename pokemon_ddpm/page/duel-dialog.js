@@ -1,16 +1,16 @@
 // The dialog of a duel: an opponent is chosen, then a move in each turn, by the visitor or by itself.
 
-import { draw } from "./canvas.js";
 import { part } from "./card-dialog.js";
 import { cry } from "./cry.js";
-import { bestOf, recipeOfDay } from "./daily.js";
 import { $, element, openDialog, say, still } from "./dom.js";
 import { choiceOf, duelOf, effectOf, fighterOf, GUARD, resultOf, STRONG, textOf, turnOf, winnerOf } from "./duel.js";
 import { someTypes, work } from "./making.js";
+import { draw } from "./pixels.js";
 import { cardRecipes, givenName, identity, queryOf, recipeOf, stageOf } from "./recipe.js";
 import { copy, share } from "./saving.js";
 import { animate, drawIdle, follow, linkOf } from "./stage.js";
 import { finished, isOwn, nameOf, page, randomSeed, styleOf, typesOf } from "./state.js";
+import { bestOf, recipeOfDay } from "./today-dialog.js";
 import { cardOf } from "./trading.js";
 
 const PAUSE_MS = 1200, FLASH_MS = 350, MOST_SHOWN = 22;

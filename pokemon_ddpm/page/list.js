@@ -1,7 +1,7 @@
 // The list of sprites, and what the browser keeps of it: the newest ones, and all with a heart.
 
-import { draw } from "./canvas.js";
 import { $, element } from "./dom.js";
+import { draw } from "./pixels.js";
 import { givenName, isRecipe, title } from "./recipe.js";
 import { find, finished, idOf, nameOf, page, styleOf, typesOf } from "./state.js";
 import { deleteSprite, openStore, putSprite } from "./store.js";

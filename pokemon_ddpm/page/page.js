@@ -3,11 +3,9 @@
 import "./card-dialog.js";
 import "./doodle-dialog.js";
 import "./fuse.js";
-import "./today-dialog.js";
 import { openCard, triesOf } from "./card-dialog.js";
 import { addConditions, chooseByHand, readWish, restoreChoices } from "./choices.js";
 import { cry } from "./cry.js";
-import { creatureOfTheDay, haveStarters, starters } from "./daily.js";
 import { gone, refresh } from "./dex.js";
 import { $, fail, say } from "./dom.js";
 import { openDuel } from "./duel-dialog.js";
@@ -18,6 +16,7 @@ import { givenName, isDay, isOfModel, recipeOf } from "./recipe.js";
 import { canShare, save, shareSprite } from "./saving.js";
 import { follow, open, showName } from "./stage.js";
 import { find, page } from "./state.js";
+import { creatureOfTheDay, haveStarters, starters } from "./today-dialog.js";
 
 const PATIENCE = 30_000; // in milliseconds, for small files
 let downloads = {}; // {loaded, total, retry} of each file, in bytes

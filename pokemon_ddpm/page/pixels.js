@@ -1,4 +1,4 @@
-// RGBA pixels of a square: where they are, and the same ones in other places.
+// RGBA pixels of a square: where they are, the same ones in other places, and on a canvas.
 
 export const range = (count) => [...Array(count).keys()];
 export const sideOf = (pixels) => Math.sqrt(pixels.length / 4);
@@ -63,4 +63,22 @@ export function grown(pixels, times) {
   const reach = Math.max(1, ...placesOf(middle).flat().map((each) => Math.abs(2 * each + 1 - side)));
   const from = (each) => Math.floor((each + 0.5 - side / 2) / Math.min(times, side / reach) + side / 2);
   return moved(middle, (x, y) => [from(x), from(y)]);
+}
+
+/** Shows pixels in their own size, and returns the canvas. */
+export function draw(canvas, pixels) {
+  const side = sideOf(pixels);
+  canvas.width = canvas.height = side;
+  canvas.getContext("2d").putImageData(new ImageData(pixels, side, side), 0, 0);
+  return canvas;
+}
+
+/** A new canvas with these pixels, each as a square of `scale`. */
+export function enlarged(pixels, scale) {
+  const small = draw(document.createElement("canvas"), pixels), large = document.createElement("canvas");
+  large.width = large.height = scale * small.width;
+  const context = large.getContext("2d");
+  context.imageSmoothingEnabled = false;
+  context.drawImage(small, 0, 0, large.width, large.height);
+  return large;
 }

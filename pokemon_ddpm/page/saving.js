@@ -1,9 +1,9 @@
 // Sprites as files and links: PNG, GIF, sheets for games, the system's share dialog.
 
-import { enlarged } from "./canvas.js";
 import { download, say } from "./dom.js";
 import { encodeGif } from "./gif.js";
 import { addSteps } from "./making.js";
+import { enlarged, sideOf } from "./pixels.js";
 import { gameSheet, sheetDescription, squash } from "./sheet.js";
 import { linkOf } from "./stage.js";
 import { colorOf, find, nameOf, page, typesOf } from "./state.js";
@@ -56,7 +56,7 @@ export async function shareSprite() {
 /** Saves the sprites of a card for a game engine, each with the second frame of an idle animation, and what describes them. */
 export async function saveSheet({ parts, link }) {
   const sprites = Object.values(parts), columns = sprites.length, { config } = page;
-  const pixels = sprites.map((each) => each.pixels), side = Math.sqrt(pixels[0].length / 4);
+  const pixels = sprites.map((each) => each.pixels), side = sideOf(pixels[0]);
   const names = ["", "-idle"].flatMap((end) => Object.keys(parts).map((name) => `${name}${end}.png`));
   const name = fileName(sprites[0]), metadata = sprites.map(({ recipe }) => recipe), about = { model: config.name, weights: config.weights, link };
   const description = sheetDescription(`${name}-sheet.png`, side, columns, names, [...metadata, ...metadata], about);

@@ -1,7 +1,6 @@
 // A sheet for game engines: sprites in equal cells and what describes them, as of pokemon_ddpm/sheets.py.
 
-import { enlarged } from "./canvas.js";
-import { moved, range, sideOf } from "./pixels.js";
+import { enlarged, moved, range, sideOf } from "./pixels.js";
 
 /** A canvas with sprites in rows from the upper left. */
 export function gameSheet(sprites, columns) {

@@ -1,9 +1,9 @@
 // The large sprite: its name, its life, and what can be made of it.
 
-import { draw } from "./canvas.js";
 import { CALLED, choices } from "./choices.js";
 import { $, element, still } from "./dom.js";
 import { call, keep, label } from "./list.js";
+import { draw } from "./pixels.js";
 import { canMake, conditionsOf, isRecipe, LAST_STAGE, queryOf, stageOf, title } from "./recipe.js";
 import { squash } from "./sheet.js";
 import { find, idOf, isOwn, nameOf, page, randomSeed, styleOf, typesOf } from "./state.js";
