@@ -5,7 +5,7 @@ import { exported, forget, imported } from "./list.js";
 import { draw, enlarged, sideOf } from "./pixels.js";
 import { pngFile, share } from "./saving.js";
 import { open, toggleHeart } from "./stage.js";
-import { colorOf, finished, nameOf, page, styleOf, typesOf } from "./state.js";
+import { colorOf, finished, fronts, nameOf, page, styleOf, typesOf } from "./state.js";
 
 const TEAM = 6, TEAM_SIDE = 256, NAME_HEIGHT = 40;
 
@@ -76,9 +76,9 @@ function empty() {
   history.replaceState(history.state, "", location.pathname);
 }
 
-/** The image of a team: the newest with a heart first. */
+/** The image of a team of different creatures. */
 async function team() {
-  const members = finished().sort((one, other) => Boolean(other.heart) - Boolean(one.heart)).slice(0, TEAM);
+  const members = fronts().slice(0, TEAM);
   const side = TEAM_SIDE, canvas = element("canvas", { width: 3 * side, height: 2 * (side + NAME_HEIGHT) });
   const context = canvas.getContext("2d");
   context.fillStyle = "#f7f6fb";

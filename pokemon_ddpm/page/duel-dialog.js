@@ -9,7 +9,7 @@ import { draw } from "./pixels.js";
 import { cardRecipes, givenName, identity, queryOf, recipeOf, stageOf } from "./recipe.js";
 import { copy, share } from "./saving.js";
 import { animate, drawIdle, follow, linkOf } from "./stage.js";
-import { finished, isOwn, nameOf, page, randomSeed, styleOf, typesOf } from "./state.js";
+import { creatureOf, fronts, isOwn, nameOf, page, randomSeed, styleOf, typesOf } from "./state.js";
 import { bestOf, recipeOfDay } from "./today-dialog.js";
 import { cardOf } from "./trading.js";
 
@@ -22,7 +22,7 @@ let wanted = null, duel = null, isBusy = false; // what finds the opponent; the 
 /** Opens the choice of an opponent for the sprite that is shown, or a duel with that of a link's query. */
 export function openDuel(query) {
   [own, duel] = [page.shown, null];
-  const others = finished().filter((each) => each !== own && isOwn(each)).sort((one, two) => Boolean(two.heart) - Boolean(one.heart));
+  const others = fronts().filter((each) => creatureOf(each) !== creatureOf(own) && isOwn(each));
   const tiles = others.slice(0, MOST_SHOWN).map((each) => tile(nameOf(each), () => each, each));
   $("duel-list").replaceChildren(tile("Creature of the day", ofDay), tile("A wild one", wildOne), ...tiles);
   show("choice", `An opponent for ${nameOf(own)}`);

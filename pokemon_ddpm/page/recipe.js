@@ -124,10 +124,15 @@ export function canMake(make, { vocabulary, own_classes: own }) {
   return !(own && make === "evolve") && needed.every(([name, value]) => vocabulary[name]?.includes(value));
 }
 
-/** The recipes of a creature's card: the front that a sprite was made of, what is made of it, and its next stages. */
-export function cardRecipes(recipe, config) {
+/** The recipe of the front that a sprite was made of: one for all pictures of a creature. */
+export function frontOf(recipe) {
   const variation = recipe.makes.findLastIndex((each) => each.startsWith("vary"));
-  const front = recipe.makes.slice(0, variation + 1).filter((each) => !["back", "shiny"].includes(each));
+  return { ...recipe, makes: recipe.makes.slice(0, variation + 1).filter((each) => !["back", "shiny"].includes(each)) };
+}
+
+/** The recipes of a creature's card: its front, what is made of it, and its next stages. */
+export function cardRecipes(recipe, config) {
+  const front = frontOf(recipe).makes;
   const parts = { "1-front": [], "1-front-shiny": ["shiny"], "1-back": ["back"], "2-front": ["evolve"], "3-front": ["evolve", "evolve"] };
   const recipes = Object.entries(parts).map(([name, change]) => [name, { ...recipe, makes: [...front, ...change] }]);
   return Object.fromEntries(recipes.filter(([, each]) => isRecipe(each, config) && stageOf(each) <= LAST_STAGE));

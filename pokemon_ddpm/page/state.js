@@ -1,6 +1,6 @@
 // What all parts of the page share.
 
-import { ANY, conditionsOf, identity, nameFor, NONE } from "./recipe.js";
+import { ANY, conditionsOf, frontOf, identity, nameFor, NONE } from "./recipe.js";
 
 export const GRAY = "#55536b";
 
@@ -16,6 +16,13 @@ export const colorOf = (type) => page.config.type_colors[type] ?? GRAY;
 export const styleOf = (type) => `--type: ${colorOf(type)}`;
 export const idOf = ({ recipe }) => identity(recipe);
 export const finished = () => page.made.filter(({ pixels }) => pixels);
+export const creatureOf = ({ recipe }) => identity(frontOf(recipe));
+/** A front of each creature, those with a heart first, then the newest. */
+export function fronts() {
+  const all = finished().filter(({ recipe }) => !recipe.makes.includes("back")), seen = new Set();
+  all.sort((one, other) => Boolean(other.heart) - Boolean(one.heart));
+  return all.filter((each) => seen.size < seen.add(creatureOf(each)).size);
+}
 export const find = (recipe) => page.made.find((each) => idOf(each) === identity(recipe));
 /** Whether this model made it; of what another one made nothing can be made. */
 export const isOwn = ({ weights = page.config.weights }) => weights === page.config.weights;

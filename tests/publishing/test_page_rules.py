@@ -221,6 +221,17 @@ def test_what_decides_a_sprite_is_in_its_id(run):
     assert len({*ids}) == len(ids) and all(one == other for one, other in same)
 
 
+def test_teams_and_opponents_are_fronts_of_different_creatures(run):
+    """Those with a heart come first, then the newest."""
+    water, fire = ({"conditions": {"type": each}, "seed": 5} for each in ("water", "fire"))
+    given = [(water, ["back"], 1), (water, ["evolve"], 0), (water, [], 0), (water, ["shiny"], 0), (fire, ["back"], 1)]
+    given += [(water, ["vary-1"], 0), (water, ["evolve", "vary-1", "shiny"], 1), (water, [], None)]
+    sprites = [{"recipe": each | {"makes": makes}, "heart": heart, "pixels": heart is not None}
+               for each, makes, heart in given]  # fmt: skip
+    code = "(made) => { Object.assign(page, { made }); return fronts().map((each) => made.indexOf(each)); }"
+    assert run({"state": "fronts, page"}, code, sprites) == [6, 1, 5]
+
+
 def test_names_and_days_from_outside(run):
     names = ["\u202eaiM\x00", " Mia\u200b\u2066\n<b> ", "Mia\u2028", "\ud800é🐉" + 30 * "x", "\u200e ", None]
     days = ["2025-01-02", "2024-02-29", "2025-02-29", "2025-99-99", "2025-01-03", "2025", "today", "", None]
