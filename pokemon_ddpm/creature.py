@@ -14,7 +14,18 @@ from pokemon_ddpm import studio
 from pokemon_ddpm.diffusion import sampler_name
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import GenerationSettings
-from pokemon_ddpm.likeness import SEVERITY, SHINY_DRAWS, close_outline, fault, growth, opaque, share_palette, shiny
+from pokemon_ddpm.likeness import (
+    MIN_GROWTH,
+    SEVERITY,
+    SHINY_DRAWS,
+    close_outline,
+    fault,
+    growth,
+    opaque,
+    overlaps,
+    share_palette,
+    shiny,
+)
 from pokemon_ddpm.models import model_name, weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, PokemonType
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
@@ -57,9 +68,9 @@ class Part:
 
 
 def parts_of_stage(stage: int, pipeline: PokemonDDPMPipeline) -> list[Part]:
-    """The sprites of a stage that a model knows, each after what it is made from: both views, normal and shiny."""
-    front, back, known = f"{stage}-front", f"{stage}-back", pipeline.conditioner.vocabulary
-    views, finishes = (("front", *known.get("view", ())), ("normal", *known.get("finish", ())))
+    """The sprites of a stage, each after what it is made from: the views that a model knows, normal and shiny."""
+    front, back = f"{stage}-front", f"{stage}-back"
+    views = ("front", *pipeline.conditioner.vocabulary.get("view", ()))
     before = (f"{stage - 1}-front", "next") if stage > 1 else (None, None)
     parts = [
         Part(stage, "front", "normal", *before),
@@ -67,7 +78,7 @@ def parts_of_stage(stage: int, pipeline: PokemonDDPMPipeline) -> list[Part]:
         Part(stage, "back", "normal", front, "same"),
         Part(stage, "back", "shiny", back, "same"),
     ]
-    return [part for part in parts if part.view in views and part.finish in finishes]
+    return [part for part in parts if part.view in views]
 
 
 @dataclass(frozen=True)
@@ -80,6 +91,7 @@ class CreatureSettings:
     stage_types: tuple[PokemonType, ...] = ()  # of the next ones; by default that of the stage before
     shared_palette: bool = True  # whether backs have the colors of their fronts, and next stages those before them
     drawn: Mapping[str, str] = field(default_factory=dict)  # conditions of all parts, for the first front
+    anew: tuple[int, ...] = ()  # stages that begin from noise alone, since that before has no room to grow
 
     def parts(self, pipeline: PokemonDDPMPipeline) -> list[Part]:
         return [part for stage in range(1, self.stages + 1) for part in parts_of_stage(stage, pipeline)]
@@ -90,7 +102,8 @@ class CreatureSettings:
 
     def conditions(self, part: Part, pipeline: PokemonDDPMPipeline) -> dict[str, str]:
         """The attributes of a sprite, of those that the model knows."""
-        wanted = {"view": part.view, "finish": part.finish, "size": STAGE_SIZES[self.stages][part.stage - 1]}
+        size = "large" if part.stage in self.anew else STAGE_SIZES[self.stages][part.stage - 1]
+        wanted = {"view": part.view, "finish": part.finish, "size": size}
         known = pipeline.conditioner.vocabulary
         own = {name: value for name, value in wanted.items() if value is not None and name in known}
         drawn = self.drawn or pipeline.conditioner.nothing_drawn  # the conditions of a given front are unknown
@@ -134,9 +147,10 @@ def generate_stage(
         if part.relation == "same":
             made = [*map(close_outline, made)]
         pairs = zip(map(remove_background, samples), made, strict=True)
-        faults, scores = [fault(*pair, before, part.relation) for pair in pairs], None
+        least = 1 / MIN_GROWTH if stage in creature.anew else MIN_GROWTH
+        faults, scores = [fault(*pair, before, part.relation, least) for pair in pairs], None
         if ranker:
-            scores, faces = _scores(ranker, made, before, part, creature.stages)
+            scores, faces = _scores(ranker, made, before, part, creature)
             faults = [known or ("face" if face else None) for known, face in zip(faults, faces, strict=True)]
         chosen = studio.best(made, scores, [SEVERITY[name] for name in faults])
         sprites[name] = made[chosen]
@@ -152,10 +166,10 @@ def _samples(
     before: Image.Image | None,
     **arguments: Any,
 ) -> list[Image.Image]:
-    """A sample for each seed, of a back from its mirrored front, of a next stage from the enlarged front before."""
+    """A sample for each seed, of a back from its mirrored front, of a next stage from the enlarged one."""
     types, conditions = [creature.type_of(part)] * len(seeds), creature.conditions(part, pipeline)
     arguments["generator"] = [torch.Generator().manual_seed(seed) for seed in seeds]
-    if part.relation == "next":
+    if part.relation == "next" and part.stage not in creature.anew:
         arguments |= {"image": [enlarged(before)] * len(seeds), "strength": NEXT_STRENGTH}
     if part.relation != "same":
         return pipeline(types, **conditions, **arguments).images
@@ -176,6 +190,11 @@ def enlarged(sprite: Image.Image) -> Image.Image:
     return Image.fromarray(pixels[np.ix_(places, places)])
 
 
+def has_room(sprite: Image.Image) -> bool:
+    """Whether a sprite as large as fits has grown enough for a next stage."""
+    return bool(growth(as_tensor([sprite]), as_tensor([enlarged(sprite)])) >= MIN_GROWTH)
+
+
 def _processed(sample: Image.Image, creature: CreatureSettings, before: Image.Image | None) -> Image.Image:
     # In the middle, so that all sprites of a creature are in one place.
     sprite = reduce_palette(Image.fromarray(fit_square(np.asarray(to_sprite(sample, None)), sample.width)))
@@ -183,7 +202,11 @@ def _processed(sample: Image.Image, creature: CreatureSettings, before: Image.Im
 
 
 def _scores(
-    ranker: SpriteRanker, sprites: Sequence[Image.Image], before: Image.Image | None, part: Part, stages: int
+    ranker: SpriteRanker,
+    sprites: Sequence[Image.Image],
+    before: Image.Image | None,
+    part: Part,
+    creature: CreatureSettings,
 ) -> tuple[torch.Tensor, list[bool]]:
     """How good sprites are as this part (N,), and whether they are backs with faces."""
     verdicts = ranker.verdicts(images := as_tensor(sprites))
@@ -194,7 +217,9 @@ def _scores(
     elif before:
         others = as_tensor([before])
         scores = scores - (growth(others, images) / USUAL_GROWTH).log().abs() + ranker.same_shape(others, images)
-    elif stages > 1:
+        if part.stage in creature.anew:
+            scores = scores - studio.LIKENESS_WEIGHT * overlaps(others, images)[0]
+    elif creature.stages > 1:
         scores = scores - SIZE_WEIGHT * opaque(images).double().mean(dim=(1, 2))
     return scores, [is_back and face > MAX_FACE for face in faces.tolist()]
 
@@ -235,6 +260,8 @@ def generate_creature(
         if not images["1-front"].getchannel("A").getbbox():  # of a model in RGB
             raise ValueError("front shows nothing: the image is empty or white.")
     for stage in range(1, creature.stages + 1):
+        if stage > 1 and not has_room(images[f"{stage - 1}-front"]):
+            creature = replace(creature, anew=(*creature.anew, stage))
         sprites, made = generate_stage(pipeline, creature, stage, images, ranker_for(pipeline), **settings.arguments())
         notes |= made
         for name, image in sprites.items():

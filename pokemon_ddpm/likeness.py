@@ -187,7 +187,13 @@ def is_torn(sprite: Image.Image) -> bool:
     return not first or second > TORN * first
 
 
-def fault(sample: Image.Image, sprite: Image.Image, before: Image.Image | None, relation: str | None) -> str | None:
+def fault(
+    sample: Image.Image,
+    sprite: Image.Image,
+    before: Image.Image | None,
+    relation: str | None,
+    least_growth: float = MIN_GROWTH,
+) -> str | None:
     """What is wrong with a sprite: one of `SEVERITY` but "face"; "drawing", "colors", "silhouette": a copy.
 
     The sample, RGBA, has its fragments; the sprite is processed, as is the one before. The relation to that is "same"
@@ -200,7 +206,7 @@ def fault(sample: Image.Image, sprite: Image.Image, before: Image.Image | None, 
     one, other = as_tensor([before]), as_tensor([sprite])
     if relation == "same":
         return "drawing" if shared_drawing(one, other) > MAX_LIKENESS["same"] else None
-    if growth(one, other) < MIN_GROWTH:
+    if growth(one, other) < least_growth:
         return "smaller"
     if torch.fmin(color_change(one, other), color_change(one, other.flip(3))) < MIN_COLOR_CHANGE:
         return "colors"

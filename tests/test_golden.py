@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from pokemon_ddpm import SpriteConditioner
-from pokemon_ddpm.creature import enlarged
+from pokemon_ddpm.creature import enlarged, has_room
 from pokemon_ddpm.description import SKETCHES, drawn_sketch, parse_description, sketch_image
 from pokemon_ddpm.generation import SpriteRequest
 from pokemon_ddpm.likeness import SHINY_DRAWS, close_outline, overlaps, share_palette, shared_drawing, shiny
@@ -116,6 +116,11 @@ def _likeness(seed: int) -> list[float]:
     return [round(float(figure), 6) for figure in (shared_drawing(one, other), overlaps(one, other))]
 
 
+def _larger(seed: int) -> list[Any]:
+    middle = Image.fromarray(fit_square(sprite(seed), 16))
+    return [digest(enlarged(middle)), has_room(middle)]
+
+
 RULES: dict[str, Callable[..., Any]] = {
     "seeds": sample_seed,
     "conditions": _drawn,
@@ -126,7 +131,7 @@ RULES: dict[str, Callable[..., Any]] = {
     "sprites": lambda seed: digest(to_sprite(Image.fromarray(sample(seed)))),
     "colors": _colors,
     "likeness": _likeness,
-    "larger": lambda seed: digest(enlarged(Image.fromarray(fit_square(sprite(seed), 16)))),
+    "larger": _larger,
     "idle": lambda seed: digest(squash(Image.fromarray(sprite(seed, 64)))),
 }
 CASES: dict[str, list[list[Any]]] = json.loads(FILE.read_text(encoding="utf-8"))

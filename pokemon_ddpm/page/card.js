@@ -7,8 +7,12 @@ const TEXT = "#1c1b29", MUTED = "#55536b", GROUND = "#eeedf5";
 const FOIL = ["#ff9db5", "#ffe08a", "#a8f0b8", "#8fd8ff", "#d5b3ff"], isKnown = (type) => type !== "any";
 const font = (size, weight = 400, style = "") => `${style} ${weight} ${size}px system-ui, sans-serif`;
 
-/** Of a card as of cardOf with notes, lines; parts are {large, small: [[text, pixels]], stages: [[text, pixels]]}, perhaps without pixels yet. */
-export function drawCard(canvas, { name, number, hp, types, moves, weaknesses, rare, text, notes }, colorOf, { large, small, stages }) {
+/**
+ * Of a card as of cardOf with its place among the stages and notes, lines; parts are {large, small: [[text, pixels]],
+ * stages: [[text, pixels, isNext]]}, perhaps without pixels yet.
+ */
+export function drawCard(canvas, about, colorOf, { large, small, stages }) {
+  const { name, place, number, hp, types, moves, weaknesses, rare, text, notes } = about;
   [canvas.width, canvas.height] = [SCALE * WIDTH, SCALE * HEIGHT];
   const context = canvas.getContext("2d"), colors = types.map(colorOf);
   context.scale(SCALE, SCALE);
@@ -18,9 +22,10 @@ export function drawCard(canvas, { name, number, hp, types, moves, weaknesses, r
   drawBadges(context, types.filter(isKnown).map((type) => [type, colorOf(type)]));
   write(context, `No. ${String(number).padStart(3, "0")}${rare ? " ★ rare" : ""}`, RIGHT, 110, { size: 20, color: MUTED, align: "right" });
   const width = RIGHT - LEFT, height = stages.length ? 312 : 474;
-  drawSprite(context, large, LEFT, 130, small.length ? 340 : width, height, "", rare);
+  drawSprite(context, large, LEFT, 130, small.length ? 340 : width, height, place, rare);
   small.forEach(([label, pixels], i) => drawSprite(context, pixels, LEFT + 352, 130 + 160 * i, width - 352, small.length > 1 ? 152 : height, label));
-  stages.forEach(([label, pixels], i) => drawSprite(context, pixels, LEFT + i * (width / 2 + 6), 452, width / 2 - 6, 152, label, false, true));
+  stages.forEach(([label, pixels, isNext], i) =>
+    drawSprite(context, pixels, LEFT + i * (width / 2 + 6), 452, width / 2 - 6, 152, label, false, isNext));
   moves.forEach((move, i) => drawMove(context, move, 641 + 44 * i, colorOf));
   write(context, weaknesses.length ? `Weak against ${weaknesses.join(", ")}` : "", LEFT, 717, { size: 19, color: MUTED });
   wrapped(context, text, 20, width).slice(0, 3).forEach((line, i) => write(context, line, LEFT, 745 + 25 * i, { size: 20, style: "italic" }));

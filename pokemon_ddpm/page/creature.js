@@ -5,7 +5,7 @@ import { areaOf, likeness } from "./likeness.js";
 import { closeOutline, sharePalette, shiny } from "./palettes.js";
 import { grown, joined, mirrored, range } from "./pixels.js";
 import { sampleSeed } from "./random.js";
-import { CHANGES, conditionsOf } from "./recipe.js";
+import { CHANGES, conditionsOf, SIZES } from "./recipe.js";
 import { sketchPixels } from "./sketch.js";
 
 const DOODLE_STRENGTH = 0.75;
@@ -49,7 +49,8 @@ export async function make(recipe, config, sample, known = new Map(), tries = {}
 
 /** What a step makes of a state {conditions, seed, stage, pixels, origin}, the front whose colors all others have. */
 async function after(step, state, config, sample, tries) {
-  const [kind, number] = step.split("-"), { rules, vocabulary: { size: sizes } } = config, { pixels: before, origin } = state;
+  const [kind, number] = step.split("-"), { pixels: before, origin } = state;
+  const { rules, vocabulary: { size: sizes = [] } } = config;
   if (kind === "vary") {
     const seed = Number(number), pixels = await sample({ conditions: state.conditions, image: before, seed });
     return { ...state, seed, pixels, origin: pixels };
@@ -57,27 +58,38 @@ async function after(step, state, config, sample, tries) {
   const conditions = { ...state.conditions, ...CHANGES[kind] }, changed = { ...state, conditions };
   if (kind === "shiny") return { ...changed, pixels: shiny(before, origin, (conditions.type ?? "").split("/"), state.seed, rules.palettes) };
   const isNext = kind === "evolve";
-  if (isNext && conditions.size) conditions.size = sizes[Math.min(sizes.indexOf(conditions.size) + 1, sizes.length - 1)];
+  changed.isAnew = isNext && !hasRoom(before, rules);
+  if (changed.isAnew && sizes.includes("large")) conditions.size = "large";
+  else if (isNext && conditions.size) {
+    const larger = SIZES.slice(SIZES.indexOf(conditions.size) + 1).find((each) => sizes.includes(each));
+    conditions.size = larger ?? conditions.size;
+  }
   changed.stage += isNext;
   return { ...changed, pixels: await bestAttempt(isNext ? "next" : "same", changed, config, sample, tries) };
 }
 
+/** Whether a sprite as large as fits has grown enough for a next stage. */
+export const hasRoom = (pixels, { creature, likeness }) =>
+  areaOf(grown(pixels, creature.enlargement)) >= likeness.min_growth * areaOf(pixels);
+
 /**
- * A back, from the mirrored front, or a next stage, from the larger one, in the colors of that: the first of some attempts, each with
- * noise of its own, that is no copy and, as a next stage, larger; or else is larger.
+ * A back, from the mirrored front, or a next stage, from the larger one where that has room, in the colors of that: the
+ * first of some attempts, each with noise of its own, that is no copy and, as a next stage, larger; or else the least alike.
  */
-async function bestAttempt(relation, { conditions, seed, stage, pixels: before }, { rules }, sample, tries) {
+async function bestAttempt(relation, { conditions, seed, stage, isAnew, pixels: before }, { rules }, sample, tries) {
   const { attempts, back_strength: backStrength, next_strength: nextStrength, view_scale: viewScale, enlargement } = rules.creature;
   const part = `${stage}-${conditions.view ?? "front"}${conditions.finish === "shiny" ? "-shiny" : ""}`, isNext = relation === "next";
-  const start = isNext
-    ? { image: grown(before, enlargement), strength: nextStrength } : { image: mirrored(before), strength: backStrength, viewScale };
+  const { min_growth: growth, max_likeness: most } = rules.likeness;
+  const least = areaOf(before) * (isAnew ? 1 / growth : growth);
+  const fromNext = isAnew ? {} : { image: grown(before, enlargement), strength: nextStrength };
+  const start = isNext ? fromNext : { image: mirrored(before), strength: backStrength, viewScale };
   const made = async (seed) => {
     const pixels = sharePalette(await sample({ conditions, seed, ...start }), before, rules.palettes);
     return isNext ? pixels : closeOutline(pixels, rules.palettes);
   };
   const faultOf = (pixels) => {
-    if (isNext && areaOf(pixels) < rules.likeness.min_growth * areaOf(before)) return 2;
-    return likeness[relation](pixels, before, rules.likeness) <= rules.likeness.max_likeness[relation] ? 0 : 1;
+    if (isNext && areaOf(pixels) < least) return 2;
+    return Math.max(0, likeness[relation](pixels, before, rules.likeness) - most[relation]);
   };
   const seeds = range(attempts[relation]).map((attempt) => sampleSeed(seed, part, attempt));
   if (tries[part] in seeds) return made(seeds[tries[part]]);

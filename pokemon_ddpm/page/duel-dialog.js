@@ -6,7 +6,7 @@ import { $, element, openDialog, say, still } from "./dom.js";
 import { choiceOf, duelOf, effectOf, fighterOf, GUARD, resultOf, STRONG, textOf, turnOf, winnerOf } from "./duel.js";
 import { someTypes, work } from "./making.js";
 import { draw } from "./pixels.js";
-import { cardRecipes, givenName, identity, queryOf, recipeOf, stageOf } from "./recipe.js";
+import { frontOf, givenName, identity, queryOf, recipeOf, stageOf } from "./recipe.js";
 import { copy, share } from "./saving.js";
 import { animate, drawIdle, follow, linkOf } from "./stage.js";
 import { creatureOf, fronts, isOwn, nameOf, page, randomSeed, styleOf, typesOf } from "./state.js";
@@ -67,8 +67,8 @@ const meet = (find) => work("The opponent is about to hatch", async (signal) => 
 
 function begin() {
   const sprites = [own, foe], fighters = sprites.map((sprite) => {
-    const { "1-front": front } = cardRecipes(sprite.recipe, page.config);
-    return fighterOf(cardOf(front, page.cards, page.names), stageOf(sprite.recipe), nameOf(sprite));
+    const card = cardOf(frontOf(sprite.recipe), page.cards, page.names);
+    return fighterOf(card, stageOf(sprite.recipe), nameOf(sprite));
   });
   [duel, isBusy] = [duelOf(fighters, sprites.map(({ recipe }) => identity(recipe)).join()), false];
   views = fighters.map(({ name, most, types }, side) => {

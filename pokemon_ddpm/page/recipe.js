@@ -9,6 +9,7 @@ export const ANY = "any", NONE = "none", MAX_SEED = 2 ** 32;
 export const CHANGES = { back: { view: "back" }, shiny: { finish: "shiny" }, evolve: {} }; // of conditions, by what is made
 const MADE = ["view", "finish"]; // conditions that a sprite gets so
 export const LAST_STAGE = 3;
+export const SIZES = ["tiny", "small", "medium", "large", "huge"]; // in order; own classes name theirs as they like
 export const RARE = 64; // one of so many is a shiny
 const MAX_MAKES = 16, TO = "to-", SHOWN_DIGITS = 8, LONGEST_NAME = 24;
 // Taken by links; attributes of own images can have these names, too.
@@ -118,10 +119,10 @@ const isSeed = (value) => Number.isInteger(value) && 0 <= value && value < MAX_S
 const isVariation = (make) => /^vary-\d{1,10}$/.test(make) && isSeed(Number(make.slice(5)));
 const isMake = (make, i, makes) => typeof make === "string" && (isVariation(make) || make === "evolve" || (Object.hasOwn(CHANGES, make) && makes.indexOf(make) === i));
 
-/** Whether the model has learned it: no model of own classes has learned next stages. */
+/** Whether it can be made: shinies are recolored, backs need a view, and next stages of own classes sizes. */
 export function canMake(make, { vocabulary, own_classes: own }) {
-  const needed = Object.entries(CHANGES[make] ?? {}); // values that it must have
-  return !(own && make === "evolve") && needed.every(([name, value]) => vocabulary[name]?.includes(value));
+  return make === "back" ? Boolean(vocabulary.view?.includes("back"))
+    : !(own && make === "evolve") || Boolean(vocabulary.size?.includes("large"));
 }
 
 /** The recipe of the front that a sprite was made of: one for all pictures of a creature. */
@@ -130,12 +131,15 @@ export function frontOf(recipe) {
   return { ...recipe, makes: recipe.makes.slice(0, variation + 1).filter((each) => !["back", "shiny"].includes(each)) };
 }
 
-/** The recipes of a creature's card: its front, what is made of it, and its next stages. */
+/** The recipes of a creature's card: the front of its stage, what is made of it, and the other stages. */
 export function cardRecipes(recipe, config) {
-  const front = frontOf(recipe).makes;
-  const parts = { "1-front": [], "1-front-shiny": ["shiny"], "1-back": ["back"], "2-front": ["evolve"], "3-front": ["evolve", "evolve"] };
-  const recipes = Object.entries(parts).map(([name, change]) => [name, { ...recipe, makes: [...front, ...change] }]);
-  return Object.fromEntries(recipes.filter(([, each]) => isRecipe(each, config) && stageOf(each) <= LAST_STAGE));
+  const first = frontOf(recipe), begin = stageOf(first), stage = stageOf(recipe);
+  const next = (own) => Array(own - begin).fill("evolve");
+  const partOf = (own, ...change) => ({ ...first, makes: [...first.makes, ...next(own), ...change] });
+  const parts = [["front", partOf(stage)], ["front-shiny", partOf(stage, "shiny")], ["back", partOf(stage, "back")]];
+  const recipes = parts.map(([name, each]) => [`${stage}-${name}`, each]);
+  for (let own = begin; own <= LAST_STAGE; own++) if (own !== stage) recipes.push([`${own}-front`, partOf(own)]);
+  return Object.fromEntries(recipes.filter(([, each]) => isRecipe(each, config)));
 }
 
 /** The types of both: the first of each, or another one of either where they are the same. */

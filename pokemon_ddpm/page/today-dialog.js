@@ -4,7 +4,7 @@ import { startOf } from "./creature.js";
 import { $, element, openDialog, say } from "./dom.js";
 import { generate, rowOf, spriteOf, work } from "./making.js";
 import { sample } from "./model.js";
-import { canMake, cardRecipes, ofDay, RARE } from "./recipe.js";
+import { canMake, frontOf, ofDay, RARE } from "./recipe.js";
 import { copy } from "./saving.js";
 import { toggleHeart } from "./stage.js";
 import { finished, nameOf, page, randomSeed, typesOf } from "./state.js";
@@ -80,7 +80,7 @@ function show() {
   $("egg").disabled = kept.egg.date >= date;
   $("egg").textContent = $("egg").disabled ? "An egg: it hatches tomorrow" : "Hatch the egg";
   const recipes = finished().map(({ recipe }) => recipe), types = (recipe) => typesOf({ recipe });
-  const quests = questsOf(recipes, config.vocabulary.type, types, (each) => cardOf(cardRecipes(each, config)["1-front"], cards, page.names));
+  const quests = questsOf(recipes, config.vocabulary.type, types, (each) => cardOf(frontOf(each), cards, page.names));
   $("quests").replaceChildren(...quests.map(([text, found, of]) =>
     element("li", { className: found >= of ? "done" : "" }, `${found >= of ? "✓" : "○"} ${text}: ${found} of ${of}`)));
   $("rarity").textContent = `★ rare: one card of ${cards.rare}, and each legendary one. Shiny: one of ${RARE}, ` +

@@ -194,6 +194,18 @@ def test_a_given_front_begins_the_set(model: Path, tmp_path: Path, calls: list[d
     assert len(np.unique(pixels(tmp_path / "gray" / "1-front.png")[..., 0])) >= 6
 
 
+def test_without_room_a_next_stage_begins_from_noise(
+    model: Path, tmp_path: Path, calls: list[dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rooms = iter([False, True])
+    monkeypatch.setattr(creature, "has_room", lambda _: next(rooms))
+    assert make(model, tmp_path, "--stages", 3)[0] == 0
+    assert json.loads((tmp_path / "creature.json").read_text())["meta"]["creature"]["anew"] == [2]
+    fronts = [call for call in calls if call["types"]]
+    assert [call["size"] for call in fronts] == ["tiny", "large", "large"]
+    assert ["image" in call for call in fronts] == [False, False, True]
+
+
 def test_mistakes(model: Path, tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "1-back.png").write_bytes(b"of mine")
@@ -217,10 +229,10 @@ def test_mistakes(model: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("channels", [3, 4])
-@pytest.mark.parametrize("attributes", [{}, {"view": ["front", "back"]}, {"finish": ["normal", "shiny"]}])
+@pytest.mark.parametrize("attributes", [{}, {"view": ["front", "back"]}])
 def test_only_what_the_model_knows(tmp_path: Path, attributes: dict[str, list[str]], channels: int) -> None:
-    parts = ["front", *["back"] * ("view" in attributes), *["front-shiny"] * ("finish" in attributes)]
-    names = {f"{stage}-{part}" for stage in (1, 2) for part in parts}
+    views = ["front", *["back"] * ("view" in attributes)]  # all can be shiny, since that is another palette
+    names = {f"{stage}-{view}{end}" for stage in (1, 2) for view in views for end in ("", "-shiny")}
     vocabulary, defaults = {"type": TYPES, **attributes}, {"num_inference_steps": 2}
     tiny_pipeline(channels=channels, vocabulary=vocabulary, defaults=defaults).save_pretrained(tmp_path / "model")
     code, output = make(tmp_path / "model", tmp_path / "set", "--stages", 2)

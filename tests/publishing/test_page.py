@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from pokemon_ddpm import likeness
-from pokemon_ddpm.creature import ATTEMPTS, BACK_STRENGTH, NEXT_STRENGTH, enlarged
+from pokemon_ddpm.creature import ATTEMPTS, BACK_STRENGTH, NEXT_STRENGTH, enlarged, has_room
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.preprocessing import as_tensor
@@ -37,7 +37,8 @@ pytestmark = PAGE_MARKS
 
 def part(pipeline, front: Image.Image, name: str, relation: str = "same", **arguments) -> Image.Image:
     """A part of a creature of seed 5: the first attempt without a fault, or else that is no copy."""
-    sprites, faults = [], []
+    sprites, faults, middle = [], [], Image.fromarray(fit_square(np.asarray(front), SIDE))
+    least = likeness.MIN_GROWTH if has_room(middle) else 1 / likeness.MIN_GROWTH
     for attempt in range(ATTEMPTS[relation]):
         seed = sample_seed(5, name, attempt)
         if relation == "same":  # from its mirrored front
@@ -47,16 +48,16 @@ def part(pipeline, front: Image.Image, name: str, relation: str = "same", **argu
             stronger = any_view + scale * (pipeline.conditioner.encode(["water"], **values) - any_view)
             given = {"image": ImageOps.mirror(front), "strength": BACK_STRENGTH, "class_embeddings": stronger}
         else:
-            larger = enlarged(Image.fromarray(fit_square(np.asarray(front), SIDE)))
-            given = {"pokemon_type": "water", "image": larger, "strength": NEXT_STRENGTH, **arguments}
+            larger = {"image": enlarged(middle), "strength": NEXT_STRENGTH}
+            given = {"pokemon_type": "water"} | (larger if has_room(middle) else {"size": "large"})
         shared = likeness.share_palette(to_sprite(pipeline(generator=seeded(seed), **given).images[0]), front)
         sprites.append(likeness.close_outline(shared) if relation == "same" else shared)
         one, other = (
             as_tensor([Image.fromarray(fit_square(np.asarray(each), SIDE))]) for each in (front, sprites[-1])
         )
         alike = likeness.shared_drawing(one, other) if relation == "same" else likeness.overlaps(one, other).diagonal()
-        is_small = relation == "next" and likeness.growth(one, other) < likeness.MIN_GROWTH
-        faults.append(2 if is_small else int(alike > likeness.MAX_LIKENESS[relation]))
+        is_small = relation == "next" and likeness.growth(one, other) < least
+        faults.append(2 if is_small else max(0, float(alike) - likeness.MAX_LIKENESS[relation]))
     return sprites[np.argmin(faults)]
 
 
@@ -138,8 +139,8 @@ def test_a_link_makes_the_sprite_of_the_pipeline_and_what_follows_from_it(visit,
         expect_sprite(page, "water 5 evolve")
         name, animation = saved(page, "GIF")
         with Image.open(io.BytesIO(animation)) as animation:  # the stage before flashes, then it denoises
-            assert animation.format == "GIF" and animation.n_frames == 9 and animation.size == (4 * SIDE, 4 * SIDE)
-            animation.seek(8)
+            assert animation.format == "GIF" and animation.n_frames == 10 and animation.size == (4 * SIDE, 4 * SIDE)
+            animation.seek(9)
             assert_same(np.asarray(animation.convert("RGBA"))[::4, ::4], made)
         _, png = saved(page, "PNG ×4")
         assert_same(np.asarray(Image.open(io.BytesIO(png)))[::4, ::4], made)

@@ -37,7 +37,7 @@ def run(tmp_path_factory: pytest.TempPathFactory):
         (folder / "run.js").write_text(
             'import { readFileSync } from "fs";\nimport { createHash } from "crypto";\n'
             f"{imports}const run = {code};\n"
-            'console.log(JSON.stringify(run(JSON.parse(readFileSync("argument.json", "utf8")))));'
+            'console.log(JSON.stringify(await run(JSON.parse(readFileSync("argument.json", "utf8")))));'
         )
         done = subprocess.run(["node", "run.js"], cwd=folder, capture_output=True, text=True, timeout=300)
         assert not done.returncode, done.stderr[-2000:]
@@ -56,7 +56,7 @@ def test_noise_is_that_of_pytorch(run):
 MODULES = {
     "random": "sampleSeed", "draw": "candidatesOf, drawConditions", "sketch": "sketchPixels, withDrawnSketch",
     "description": "parseDescription", "sprite": "toSprite", "palettes": "closeOutline, sharePalette, shiny",
-    "likeness": "likeness", "pixels": "grown", "sheet": "squash",
+    "likeness": "likeness", "pixels": "grown", "sheet": "squash", "creature": "hasRoom",
 }  # fmt: skip
 # Rule of golden.json -> what makes of a case what Python makes of it.
 JAVASCRIPT = {
@@ -81,7 +81,7 @@ JAVASCRIPT = {
         return made.map(sha);
     }""",
     "likeness": "(_, one, other) => [likeness.same, likeness.next].map((alike) => alike(one, other, rules.likeness))",
-    "larger": "(seed, sprite) => sha(grown(sprite, rules.creature.enlargement))",
+    "larger": "(seed, sprite) => [sha(grown(sprite, rules.creature.enlargement)), hasRoom(sprite, rules)]",
     "idle": "(seed, sprite) => sha(squash(sprite, rules.sheets))",
 }
 IMAGES = {
@@ -230,6 +230,41 @@ def test_teams_and_opponents_are_fronts_of_different_creatures(run):
                for each, makes, heart in given]  # fmt: skip
     code = "(made) => { Object.assign(page, { made }); return fronts().map((each) => made.indexOf(each)); }"
     assert run({"state": "fronts, page"}, code, sprites) == [6, 1, 5]
+
+
+def test_what_has_no_room_evolves_from_noise_alone(run):
+    """Into the least alike one that is not smaller."""
+    code = """async (config) => {
+        const square = (side) => squareOf(16, (x, y) => x < side && y < side && [90, 120, 150]);
+        const evolve = async (side) => {
+            const asked = [], sides = [side, 8, 16, 15], { length } = sides;
+            const sample = async (request) => square(sides[(asked.push(request) - 1) % length]);
+            const recipe = { conditions: { size: "small" }, seed: 3, makes: ["evolve"] }, tries = {};
+            await make(recipe, config, sample, undefined, tries);
+            return [asked.length, asked[1].conditions.size, Boolean(asked[1].image), tries["2-front"]];
+        };
+        return [await evolve(8), await evolve(16)];
+    }"""
+    config = {"vocabulary": CONDITIONS, "rules": RULES, "sample_shape": [4, 16, 16]}
+    found = run({"creature": "make", "pixels": "squareOf"}, code, config)
+    assert found == [[3, "medium", True, 1], [18, "large", False, 2]]
+
+
+def test_the_card_of_an_evolved_one_has_its_stage(run):
+    """With views of that, and the other stages; of own classes, those with sizes can evolve."""
+    code = """([vocabulary, makes, own]) => [
+        makes.map((each) => cardRecipes({ conditions: {}, seed: 1, makes: each }, { vocabulary })),
+        own.map((vocabulary) => Object.keys(CHANGES)
+            .filter((each) => canMake(each, { vocabulary, own_classes: true }))),
+    ]"""
+    given = [CONDITIONS, [["shiny", "evolve"], ["vary-3", "back"]], [{}, {"size": ["small", "large"]}]]
+    (evolved, first), own = run({"recipe": "CHANGES, canMake, cardRecipes"}, code, given)
+    assert {name: each["makes"] for name, each in evolved.items()} == {
+        "2-front": ["evolve"], "2-front-shiny": ["evolve", "shiny"], "2-back": ["evolve", "back"],
+        "1-front": [], "3-front": ["evolve", "evolve"],
+    }  # fmt: skip
+    assert [*first] == ["1-front", "1-front-shiny", "1-back", "2-front", "3-front"]
+    assert first["1-back"]["makes"] == ["vary-3", "back"] and own == [["shiny"], ["shiny", "evolve"]]
 
 
 def test_names_and_days_from_outside(run):
