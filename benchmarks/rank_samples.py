@@ -52,7 +52,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=RELEASED_MODEL, help="folder or Hub name")
     parser.add_argument("--data_dir", required=True, help="the sprite archive, or own images")
-    parser.add_argument("--features", type=Path, default=RELEASED_FEATURES, help="of pokemon-ddpm fit-features")
+    parser.add_argument("--features", type=Path, default=RELEASED_FEATURES, help="of benchmarks/fit_features.py")
     parser.add_argument(
         "--guidance_scales",
         type=float,

@@ -20,7 +20,7 @@ import typer
 from typer.core import TyperGroup
 
 from pokemon_ddpm.commands import check_packages, fail, report_errors
-from pokemon_ddpm.commands.evaluate import describe, evaluate, fit_features
+from pokemon_ddpm.commands.evaluate import describe, evaluate
 from pokemon_ddpm.commands.generate import creature, generate
 from pokemon_ddpm.commands.publish import export, page, push, push_dataset, push_space
 
@@ -103,7 +103,7 @@ def train(context: typer.Context) -> None:
     runpy.run_module("train_conditional", run_name="__main__")
 
 
-for command in (generate, creature, describe, evaluate, fit_features, export, page, push, push_dataset, push_space):
+for command in (generate, creature, describe, evaluate, export, page, push, push_dataset, push_space):
     app.command()(report_errors(command))
 app.command("app")(report_errors(start_app))
 as_they_are = {"allow_extra_args": True, "ignore_unknown_options": True}

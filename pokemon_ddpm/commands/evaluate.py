@@ -1,4 +1,4 @@
-"""`pokemon-ddpm describe`, `evaluate` and `fit-features`: models and samples."""
+"""`pokemon-ddpm describe` and `evaluate`: models and samples."""
 
 from importlib.metadata import version
 from pathlib import Path
@@ -8,7 +8,6 @@ import typer
 
 from pokemon_ddpm import RELEASED, RELEASED_MODEL, commands
 from pokemon_ddpm.commands import MAX_SEED, Dtype, Guidance, Model, Scheduler, Split, Steps
-from pokemon_ddpm.vocabulary import shown_name
 
 Images = Annotated[
     str | None,
@@ -19,7 +18,9 @@ Preprocessing = Annotated[
 ]
 Features = Annotated[
     Path | None,
-    typer.Option(help="Folder of a network made by fit-features.", show_default="the released one, if it fits"),
+    typer.Option(
+        help="Folder of a network of benchmarks/fit_features.py.", show_default="the released one, if it fits"
+    ),
 ]
 Described = Annotated[str, typer.Argument(help=commands.FOLDER, show_default=commands.TEACHER)]
 
@@ -90,8 +91,9 @@ def evaluate(
         network.to_pixels(data.held_out.images[:1, :3])  # to fail before the evaluation if the images are too small
     except ValueError as error:
         remedy = (
-            f"For these images, make one with pokemon-ddpm fit-features --data-dir {data_dir or 'FOLDER'} "
-            f"--resolution {resolution} --preprocessing {mode} --output-dir features, and give --features features."
+            f"For these images, make one in the repository with python -m benchmarks.fit_features --data_dir "
+            f"{data_dir or 'FOLDER'} --resolution {resolution} --preprocessing {mode} --output_dir features, and give "
+            "--features features."
         )
         if features is not None:
             commands.fail(f"{error} {remedy}")
@@ -112,32 +114,3 @@ def evaluate(
     for sentence in measures.summary(numbers):
         typer.echo(sentence.replace("**", ""))
     typer.echo(f"Report: {output_dir / measures.REPORT}")
-
-
-def fit_features(
-    output_dir: Annotated[Path, typer.Option(help="Folder for the network and its report.")],
-    data_dir: Images = None,
-    resolution: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 64,
-    preprocessing: Annotated[str, typer.Option(help="pixel, fit or thesis, as in training.")] = "pixel",
-) -> None:
-    """Trains a small network that recognizes the attributes of sprites, and measures it on held-out images.
-
-    Its features measure the distance between sets of sprites, and its classifiers the condition accuracy of samples.
-    Do not compare values of different networks.
-    """
-    commands.check_packages("torch_fidelity")
-    commands.make_folder("--output-dir", output_dir)
-
-    from pokemon_ddpm.class_folder import is_class_folder
-    from pokemon_ddpm.data import load_tensors
-    from pokemon_ddpm.evaluation.features import fit_features as fit
-    from pokemon_ddpm.generation import best_device
-
-    config_name = None if data_dir is None or is_class_folder(data_dir) else "all"
-    options = {"config_name": config_name, "mode": preprocessing}
-    splits = [load_tensors(data_dir, name, resolution, **options).on_white() for name in ("train", "validation")]
-    report = fit(*splits, output_dir, best_device())
-    for name, accuracy in report["accuracies"].items():
-        shown = shown_name(name, splits[0].type_names)
-        typer.echo("{}: {value:.3f} (chance {chance:.3f}, majority {majority:.3f})".format(shown, **accuracy))
-    typer.echo(f"Network and report: {output_dir}")

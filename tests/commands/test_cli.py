@@ -18,7 +18,7 @@ from tests.training import runs
 
 
 def test_every_command_has_help() -> None:
-    for command in "generate creature describe evaluate fit-features push push-dataset push-space app".split():
+    for command in "generate creature describe evaluate push push-dataset push-space app".split():
         assert f" {command} " in run("--help")[1]
         status, output = run(command, "--help")
         assert status == 0 and f" {command} [OPTIONS]" in output

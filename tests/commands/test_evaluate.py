@@ -1,4 +1,4 @@
-"""`pokemon-ddpm describe`, `evaluate` and `fit-features`, with starter sprites and tiny networks."""
+"""`pokemon-ddpm describe` and `evaluate`, with starter sprites and tiny networks."""
 
 import json
 from pathlib import Path
@@ -8,15 +8,16 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from benchmarks import fit_features
 from pokemon_ddpm import PokemonDDPMPipeline, load_sprites, sprite_tensors
 from pokemon_ddpm.diffusion import make_sampler
-from pokemon_ddpm.evaluation import features, images, metrics, two_sample
+from pokemon_ddpm.evaluation import images, metrics, two_sample
 from pokemon_ddpm.evaluation.features import SpriteFeatures
 from pokemon_ddpm.evaluation.images import random_rows, row_requests
 from pokemon_ddpm.files import read_png
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
+from tests.benchmarks.test_fit_features import BACKBONE
 from tests.commands import run
-from tests.evaluation.test_features import BACKBONE
 from tests.labelled_images import folder_of_classes
 from tests.tiny_models import tiny_pipeline
 
@@ -26,8 +27,8 @@ COUNT = 50
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name, value in (
-        (metrics, "KID_DIVISIONS", 1), (features, "BACKBONE", BACKBONE),
-        (features, "NUM_EPOCHS", 1), (features, "MIN_UPDATES", 2), (two_sample, "STEPS", 2),
+        (metrics, "KID_DIVISIONS", 1), (fit_features, "BACKBONE", BACKBONE),
+        (fit_features, "NUM_EPOCHS", 1), (fit_features, "MIN_UPDATES", 2), (two_sample, "STEPS", 2),
         (two_sample, "HALF_BATCH", 4), (images, "to_sprite", lambda image: image.convert("RGBA")),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)
@@ -86,7 +87,7 @@ def test_mistakes_are_reported_before_anything_is_generated(model, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     pipeline(24).save_pretrained("small")
     tiny_pipeline(vocabulary={"type": ["cat", "dog"]}).save_pretrained("own")
-    fit = "For these images, make one with pokemon-ddpm fit-features"
+    fit = "For these images, make one in the repository with python -m benchmarks.fit_features"
     for source, options, message in (
         (model, ["--features", "nowhere"], f"nowhere/config.json' {fit}"),
         (model, ["--preprocessing", "pixel"], "The model has 3 channels; --preprocessing pixel is not possible."),
@@ -99,24 +100,21 @@ def test_mistakes_are_reported_before_anything_is_generated(model, tmp_path, mon
     assert not list(tmp_path.glob("**/samples/*"))
 
 
-def test_own_classes_from_features_to_report(tmp_path: Path):
+def test_own_classes_from_features_to_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     classes = ["cat", "dog", "fox"]
     data = folder_of_classes(tmp_path / "art", dict.fromkeys(classes, 90))
-    (data / "cat" / "torn.png").write_bytes(b"no image")
-    given = ["--data-dir", data, "--resolution", 32, "--output-dir", tmp_path / "features"]
-    assert "cat/torn.png" in run("fit-features", *given)[1]
-    (data / "cat" / "torn.png").unlink()
-    status, output = run("fit-features", *given)
-    assert status == 0 and "class: " in output, output
+    given = ["--data_dir", str(data), "--resolution", "32", "--output_dir", str(tmp_path / "features")]
+    fit_features.main(given)
+    assert "class: " in capsys.readouterr().out
     assert json.loads((tmp_path / "features" / "report.json").read_text())["images"]["train"] == 243
     pipeline(vocabulary={"type": classes}, channels=4).save_pretrained(tmp_path / "model")
     assert "The model was trained on 18" in run("evaluate", "--data-dir", data)[1]
     given = ["--model", tmp_path / "model", "--data-dir", data]
     given += ["--num-samples", COUNT, "--num-inference-steps", 2, "--output-dir", tmp_path / "report"]
     status, output = run("evaluate", *given)
-    assert status == 0 and "make one with pokemon-ddpm fit-features" in output, output
+    assert status == 0 and "benchmarks.fit_features" in output, output
     text = (tmp_path / "report" / "report.md").read_text()
-    assert "(closest.png)" in text and "Memorization, pixels" in text and "fit-features" in text
+    assert "(closest.png)" in text and "Memorization, pixels" in text and "fit_features" in text
     assert not any(word in text for word in ("None", "KID"))
     status, output = run("evaluate", *given, "--features", tmp_path / "features")
     assert status == 0, output

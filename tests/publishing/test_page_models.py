@@ -200,9 +200,7 @@ def test_a_second_model_has_own_classes(browser, pipeline, folder, tmp_path):
         alone = [next(generate_sprites(student, [each], 4, ranker)).chosen.seed for each in requests]
         assert chosen[0] == alone[0] and chosen != alone
         made = [title.removesuffix(" shiny") for title in titles(page)[:4]]  # by chance
-        assert made == [
-            f"elves idle {seed}" for seed in chosen
-        ]
+        assert made == [f"elves idle {seed}" for seed in chosen]
         forget(page)
         page.goto(f"{url}?type=elves&action=idle&seed=5&card=1")
         expect(page.locator("#save-card")).to_be_enabled()
