@@ -21,6 +21,7 @@ from pokemon_ddpm.likeness import (
     close_outline,
     fault,
     growth,
+    match_colors,
     opaque,
     overlaps,
     share_palette,
@@ -122,7 +123,8 @@ def generate_stage(
 
     Args:
         given: Name -> sprite in the format of the model: the front of the stage before, and what is not generated.
-        ranker: Chooses among the attempts without a fault, see `SEVERITY`; without it the first is taken.
+        ranker: Chooses among the fronts without a fault, see `SEVERITY`; without it the first is taken. Of backs, that
+            with the silhouette most like the front's is taken.
         **arguments: Further ones of the pipeline.
 
     Raises:
@@ -142,16 +144,23 @@ def generate_stage(
         notes[name] = {"seed": seeds[0]}
         if name in sprites:
             continue
-        samples = _samples(pipeline, creature, part, seeds, before, **arguments)
+        samples, scores = _samples(pipeline, creature, part, seeds, before, **arguments), None
+        if part.relation == "same" and creature.shared_palette:
+            samples = [match_colors(remove_background(sample), before) for sample in samples]
         made = [_processed(sample, creature, before) for sample in samples]
         if part.relation == "same":
             made = [*map(close_outline, made)]
+            scores = overlaps(as_tensor([before]), as_tensor(made))[0]  # a back has the body of its front
         pairs = zip(map(remove_background, samples), made, strict=True)
         least = 1 / MIN_GROWTH if stage in creature.anew else MIN_GROWTH
-        faults, scores = [fault(*pair, before, part.relation, least) for pair in pairs], None
+        faults = [fault(*pair, before, part.relation, least) for pair in pairs]
         if ranker:
-            scores, faces = _scores(ranker, made, before, part, creature)
-            faults = [known or ("face" if face else None) for known, face in zip(faults, faces, strict=True)]
+            verdicts = ranker.verdicts(as_tensor(made))
+            if part.relation == "same":
+                faces = verdicts[:, VERDICTS.index("face")] > MAX_FACE
+                faults = [known or ("face" if face else None) for known, face in zip(faults, faces, strict=True)]
+            else:
+                scores = verdicts @ torch.tensor(WEIGHTS) + _relative_scores(ranker, made, before, part, creature)
         chosen = studio.best(made, scores, [SEVERITY[name] for name in faults])
         sprites[name] = made[chosen]
         notes[name] = {"seed": seeds[chosen], "attempt": chosen, "faults": faults}
@@ -201,27 +210,21 @@ def _processed(sample: Image.Image, creature: CreatureSettings, before: Image.Im
     return share_palette(sprite, before) if creature.shared_palette and before else sprite
 
 
-def _scores(
+def _relative_scores(
     ranker: SpriteRanker,
     sprites: Sequence[Image.Image],
     before: Image.Image | None,
     part: Part,
     creature: CreatureSettings,
-) -> tuple[torch.Tensor, list[bool]]:
-    """How good sprites are as this part (N,), and whether they are backs with faces."""
-    verdicts = ranker.verdicts(images := as_tensor(sprites))
-    faces, backs = (verdicts[:, VERDICTS.index(name)] for name in ("face", "back"))
-    scores, is_back = verdicts @ torch.tensor(WEIGHTS), part.relation == "same"
-    if is_back:
-        scores = backs
-    elif before:
+) -> torch.Tensor | float:
+    """What fronts gain and lose by their size, and by their likeness with the front of the stage before, (N,)."""
+    images = as_tensor(sprites)
+    if before:
         others = as_tensor([before])
-        scores = scores - (growth(others, images) / USUAL_GROWTH).log().abs() + ranker.same_shape(others, images)
-        if part.stage in creature.anew:
-            scores = scores - studio.LIKENESS_WEIGHT * overlaps(others, images)[0]
-    elif creature.stages > 1:
-        scores = scores - SIZE_WEIGHT * opaque(images).double().mean(dim=(1, 2))
-    return scores, [is_back and face > MAX_FACE for face in faces.tolist()]
+        scores = ranker.same_shape(others, images) - (growth(others, images) / USUAL_GROWTH).log().abs()
+        alike = studio.LIKENESS_WEIGHT * overlaps(others, images)[0]
+        return scores - alike * (part.stage in creature.anew)
+    return -SIZE_WEIGHT * opaque(images).double().mean(dim=(1, 2)) if creature.stages > 1 else 0.0
 
 
 def generate_creature(

@@ -44,6 +44,7 @@ BLACK, BLACK_COST = 0.2, 0.3  # a lightness, and the cost of falling below it: a
 DARK, DARKEST, LEAST = 0.35, 0.2, 0.45
 SHADING = (0.4, 1.0, 1.0)  # of differences of L, a and b: colors of an area differ in lightness most
 SAME_AREA = 0.08  # such a distance
+MAX_CONTRAST = 1.5  # see `match_colors`
 LIGHT = 0.8  # a lightness above which an edge has no outline, see `close_outline`
 MIN_AREA, MAIN_AREAS = 0.08, 3  # share of an area that is recolored, since eyes are none; and how many are, at most
 # Palettes of which the first is taken that changes the mean color so much; real shinies do by 0.095 in the mean.
@@ -227,6 +228,27 @@ def transport(colors: np.ndarray, counts: np.ndarray, palette: np.ndarray, limit
     most = SLACK * limits / limits.sum()
     plan = linprog(cost.ravel(), A_ub=columns, b_ub=most, A_eq=rows, b_eq=counts / counts.sum(), method="highs").x
     return plan.reshape(cost.shape).round(9).argmax(axis=1)
+
+
+def match_colors(image: Image.Image, other: Image.Image) -> Image.Image:
+    """Gives the colors of an image, RGBA, the mean of another one's, and its contrast where that is higher.
+
+    This is the transfer of Reinhard et al. 2001, *Color Transfer between Images*, in OKLab without outlines, up to
+    `MAX_CONTRAST`: backs are generated paler than their fronts, and almost flat.
+    """
+    pixels, (own, others) = np.array(image), map(_fill, (image, other))
+    if len(own) and len(others):
+        shown = (pixels[..., 3] > 0) & (oklab(pixels[..., :3])[..., 0] >= DARK)
+        contrast = np.clip(others[:, 0].std() / max(1e-3, own[:, 0].std()), 1, MAX_CONTRAST)
+        pixels[shown, :3] = from_oklab((own - own.mean(axis=0)) * [contrast, 1, 1] + others.mean(axis=0))
+    return Image.fromarray(pixels)
+
+
+def _fill(image: Image.Image) -> np.ndarray:
+    """The pixels of a sprite, RGBA, that are no outline, in OKLab, float64 (K, 3)."""
+    pixels = np.asarray(image)
+    colors = oklab(pixels[pixels[..., 3] > 0][:, :3])
+    return colors[colors[:, 0] >= DARK]
 
 
 def close_outline(image: Image.Image) -> Image.Image:

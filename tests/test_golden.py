@@ -21,7 +21,15 @@ from pokemon_ddpm import SpriteConditioner
 from pokemon_ddpm.creature import enlarged, has_room
 from pokemon_ddpm.description import SKETCHES, drawn_sketch, parse_description, sketch_image
 from pokemon_ddpm.generation import SpriteRequest
-from pokemon_ddpm.likeness import SHINY_DRAWS, close_outline, overlaps, share_palette, shared_drawing, shiny
+from pokemon_ddpm.likeness import (
+    SHINY_DRAWS,
+    close_outline,
+    match_colors,
+    overlaps,
+    share_palette,
+    shared_drawing,
+    shiny,
+)
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.preprocessing import as_tensor
@@ -108,7 +116,7 @@ def _colors(seed: int, types: list[str]) -> list[str]:
     one, other = map(Image.fromarray, pair(seed))
     seeds = [sample_seed(seed, "shiny", draw) for draw in range(SHINY_DRAWS)]
     made = share_palette(one, other), shiny(one, one, types, seeds), shiny(other, one, types, seeds)
-    return [*map(digest, made), digest(close_outline(one))]
+    return [*map(digest, made), digest(close_outline(one)), digest(match_colors(one, other))]
 
 
 def _likeness(seed: int) -> list[float]:

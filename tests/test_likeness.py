@@ -10,6 +10,7 @@ from pokemon_ddpm.likeness import (
     color_change,
     fault,
     is_torn,
+    match_colors,
     overlaps,
     recolor,
     shaded_areas,
@@ -125,3 +126,15 @@ def test_the_areas_of_a_shiny_get_its_colors_in_the_order_of_lightness_with_thei
     eye = sprite(*[RED] * 30, WHITE, OUTLINE)  # too small for a color of its own
     result = recolor(eye, shaded_areas(eye), np.uint8([GREEN, LIME]))
     assert np.asarray(result)[-2:, 1, :3].tolist() == [[255] * 3, [16] * 3]
+
+
+def test_colors_get_the_mean_and_the_contrast_of_others_and_outlines_stay() -> None:
+    dark, light, lighter, red, pink = (20,) * 3, (110, 100, 110), (130, 120, 130), (160, 60, 60), (250, 90, 90)
+    pale, vivid = (Image.fromarray(np.uint8([[(*color, 255) for color in colors]]))
+                   for colors in ([dark, light, light, lighter, lighter], [red, red, pink, pink]))  # fmt: skip
+    made = np.asarray(match_colors(pale, vivid))[0]
+    assert made[0].tolist() == [20, 20, 20, 255]
+    own, others, found = (oklab(np.asarray(each).reshape(-1, 4)[-4:, :3]) for each in (pale, vivid, made))
+    assert np.allclose(found.mean(axis=0), others.mean(axis=0), atol=0.01)
+    assert np.isclose(found[:, 0].std() / own[:, 0].std(), 1.5, atol=0.1)
+    assert np.array_equal(match_colors(pale, Image.new("RGBA", (2, 2))), pale)

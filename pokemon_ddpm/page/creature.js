@@ -73,8 +73,9 @@ export const hasRoom = (pixels, { creature, likeness }) =>
   areaOf(grown(pixels, creature.enlargement)) >= likeness.min_growth * areaOf(pixels);
 
 /**
- * A back, from the mirrored front, or a next stage, from the larger one where that has room, in the colors of that: the
- * first of some attempts, each with noise of its own, that is no copy and, as a next stage, larger; or else the least alike.
+ * A back, from the mirrored front, or a next stage, from the larger one where that has room, in the colors of that, of
+ * some attempts, each with noise of its own: the back with the silhouette most like the front's that is no copy; the first
+ * next stage that is larger and no copy, or else the least alike.
  */
 async function bestAttempt(relation, { conditions, seed, stage, isAnew, pixels: before }, { rules }, sample, tries) {
   const { attempts, back_strength: backStrength, next_strength: nextStrength, view_scale: viewScale, enlargement } = rules.creature;
@@ -82,14 +83,15 @@ async function bestAttempt(relation, { conditions, seed, stage, isAnew, pixels: 
   const { min_growth: growth, max_likeness: most } = rules.likeness;
   const least = areaOf(before) * (isAnew ? 1 / growth : growth);
   const fromNext = isAnew ? {} : { image: grown(before, enlargement), strength: nextStrength };
-  const start = isNext ? fromNext : { image: mirrored(before), strength: backStrength, viewScale };
+  const start = isNext ? fromNext : { image: mirrored(before), strength: backStrength, viewScale, like: before };
   const made = async (seed) => {
     const pixels = sharePalette(await sample({ conditions, seed, ...start }), before, rules.palettes);
     return isNext ? pixels : closeOutline(pixels, rules.palettes);
   };
   const faultOf = (pixels) => {
-    if (isNext && areaOf(pixels) < least) return 2;
-    return Math.max(0, likeness[relation](pixels, before, rules.likeness) - most[relation]);
+    if (isNext ? areaOf(pixels) < least : likeness.same(pixels, before, rules.likeness) > most.same) return 2;
+    const alike = likeness.next(pixels, before);
+    return isNext ? Math.max(0, alike - most.next) : 1 - alike;
   };
   const seeds = range(attempts[relation]).map((attempt) => sampleSeed(seed, part, attempt));
   if (tries[part] in seeds) return made(seeds[tries[part]]);

@@ -47,6 +47,19 @@ export function sharePalette(pixels, other, { cost, black, black_cost: blackCost
   return recolored(pixels, new Map(mine.map(([code], i) => [code, colorOf(palette[sent[i].indexOf(Math.max(...sent[i]))][0])])));
 }
 
+/** Gives the colors of an image the mean of those of another one, and its contrast where that is higher; outlines stay. */
+export function matchColors(pixels, other, { dark, max_contrast: most }) {
+  const fills = [pixels, other].map((each) => labsOf(each).filter((lab) => lab?.[0] >= dark));
+  if (!fills[0].length || !fills[1].length) return pixels;
+  const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const [from, to] = fills.map((labs) => [0, 1, 2].map((c) => mean(labs.map((lab) => lab[c]))));
+  const [own, wanted] = [from, to].map(([middle], i) => Math.sqrt(mean(fills[i].map(([l]) => (l - middle) ** 2))));
+  const contrast = Math.min(most, Math.max(1, wanted / Math.max(1e-3, own)));
+  const moved = (lab) => lab.map((value, c) => (value - from[c]) * (c ? 1 : contrast) + to[c]);
+  const becomes = (code) => (labOf(code)[0] >= dark ? fromOklab(moved(labOf(code))) : colorOf(code));
+  return recolored(pixels, new Map(colorCounts(pixels).map(([code]) => [code, becomes(code)])));
+}
+
 function recolored(pixels, becomes) {
   const result = pixels.slice();
   for (let i = 0; i < pixels.length; i += 4) if (pixels[i + 3]) result.set(becomes.get(codeAt(pixels, i)), i);

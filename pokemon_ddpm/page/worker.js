@@ -1,6 +1,7 @@
 // Runs the networks, so that the page never freezes: first {config}, then {id, request} in; {id, pixels, step}, from noise as
 // step 0, {id, pixels, score} or {id, error} out.
 
+import { matchColors } from "./palettes.js";
 import { Sampler } from "./sampling.js";
 import { toSprite } from "./sprite.js";
 
@@ -114,7 +115,7 @@ async function run(id, request) {
     if (request.judged) return postMessage({ id, ...(await own.judge(request.judged)) });
     let sample, step = 0;
     for await (sample of own.sample(request)) postMessage({ id, pixels: sample, step: step++ });
-    const pixels = toSprite(sample, config.sprite);
+    const { like } = request, pixels = toSprite(like ? matchColors(sample, like, config.rules.palettes) : sample, config.sprite);
     postMessage({ id, pixels, score: request.asked && config.ranker ? await own.score(pixels, request.asked) : 0 });
   } catch (error) {
     postMessage({ id, error: String(error.message ?? error) });

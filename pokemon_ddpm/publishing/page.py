@@ -41,7 +41,7 @@ RUNTIME_FILES = {  # and their SHA-256: the page runs no other ones
 }
 SIDES = (16, 32, 64)  # of sprites; the page shows them in multiples of 64 pixels
 PAGE, SERVICE_WORKER, STYLE, MANIFEST = "index.html", "service-worker.js", "style.css", "manifest.json"
-PALETTES = "SLACK COST BLACK BLACK_COST DARK DARKEST LEAST LIGHT SHADING SAME_AREA MIN_AREA SHINY_DRAWS SHINY_CHANGE"
+PALETTES = "SLACK COST BLACK BLACK_COST DARK DARKEST LEAST LIGHT MAX_CONTRAST SHADING SAME_AREA MIN_AREA"
 DESCRIPTION = "LONGEST PLURALS LEFT_OUT MISTAKES SHORTEST_PART USUAL EYE SKETCH_STRENGTH DRAWN_STRENGTH"
 # The numbers of the rules that stand in Python and in the page, see docs/development.md.
 RULES: dict[str, dict[str, Any]] = {
@@ -51,7 +51,7 @@ RULES: dict[str, dict[str, Any]] = {
         ("creature", creature, "ATTEMPTS BACK_STRENGTH NEXT_STRENGTH ENLARGEMENT"),
         ("description", description, DESCRIPTION),
         ("likeness", likeness, "MAX_LIKENESS MIN_GROWTH SAME_COLOR MAX_SHIFT"),
-        ("palettes", likeness, PALETTES),
+        ("palettes", likeness, f"{PALETTES} SHINY_DRAWS SHINY_CHANGE"),
         ("sheets", sheets, "SQUASH"),
         ("studio", studio, "LIKENESS_WEIGHT SKETCH_WEIGHT"),
     )

@@ -170,6 +170,7 @@ def test_the_best_has_no_fault_and_the_highest_score(model: Path, monkeypatch: p
     for sprite in sprites[5:]:  # a face makes a front better, and is a fault of a back
         sprite.putpixel((15, 15), (0, 0, 0, 255))
     assert chosen(["torn"] * 5 + [None, "torn", "torn"], 1, 1, Ranker()) == 5
+    sprites[4].paste((99, 99, 99, 255), (0, 0, 12, 8))  # most like its front
     back = Image.new("RGBA", (16, 16), (9, 9, 9, 255))
     monkeypatch.setattr(creature, "_samples", lambda *given: sprites if given[2].view == "back" else [back] * 8)
     _, notes = generate_stage(pipeline, CreatureSettings("fire", 3), 1, {}, Ranker())

@@ -36,7 +36,7 @@ pytestmark = PAGE_MARKS
 
 
 def part(pipeline, front: Image.Image, name: str, relation: str = "same", **arguments) -> Image.Image:
-    """A part of a creature of seed 5: the first attempt without a fault, or else that is no copy."""
+    """A part of a creature of seed 5: the back most like its front, or the first next stage without a fault."""
     sprites, faults, middle = [], [], Image.fromarray(fit_square(np.asarray(front), SIDE))
     least = likeness.MIN_GROWTH if has_room(middle) else 1 / likeness.MIN_GROWTH
     for attempt in range(ATTEMPTS[relation]):
@@ -50,14 +50,18 @@ def part(pipeline, front: Image.Image, name: str, relation: str = "same", **argu
         else:
             larger = {"image": enlarged(middle), "strength": NEXT_STRENGTH}
             given = {"pokemon_type": "water"} | (larger if has_room(middle) else {"size": "large"})
-        shared = likeness.share_palette(to_sprite(pipeline(generator=seeded(seed), **given).images[0]), front)
+        image = pipeline(generator=seeded(seed), **given).images[0]
+        image = likeness.match_colors(image, front) if relation == "same" else image
+        shared = likeness.share_palette(to_sprite(image), front)
         sprites.append(likeness.close_outline(shared) if relation == "same" else shared)
         one, other = (
             as_tensor([Image.fromarray(fit_square(np.asarray(each), SIDE))]) for each in (front, sprites[-1])
         )
-        alike = likeness.shared_drawing(one, other) if relation == "same" else likeness.overlaps(one, other).diagonal()
-        is_small = relation == "next" and likeness.growth(one, other) < least
-        faults.append(2 if is_small else max(0, float(alike) - likeness.MAX_LIKENESS[relation]))
+        alike, most = float(likeness.overlaps(one, other)), likeness.MAX_LIKENESS
+        if relation == "same":
+            faults.append(1 - alike if likeness.shared_drawing(one, other) <= most["same"] else 2)
+        else:
+            faults.append(max(0, alike - most["next"]) if likeness.growth(one, other) >= least else 2)
     return sprites[np.argmin(faults)]
 
 

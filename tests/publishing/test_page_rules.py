@@ -55,8 +55,8 @@ def test_noise_is_that_of_pytorch(run):
 
 MODULES = {
     "random": "sampleSeed", "draw": "candidatesOf, drawConditions", "sketch": "sketchPixels, withDrawnSketch",
-    "description": "parseDescription", "sprite": "toSprite", "palettes": "closeOutline, sharePalette, shiny",
-    "likeness": "likeness", "pixels": "grown", "sheet": "squash", "creature": "hasRoom",
+    "description": "parseDescription", "palettes": "closeOutline, matchColors, sharePalette, shiny",
+    "sprite": "toSprite", "likeness": "likeness", "pixels": "grown", "sheet": "squash", "creature": "hasRoom",
 }  # fmt: skip
 # Rule of golden.json -> what makes of a case what Python makes of it.
 JAVASCRIPT = {
@@ -78,6 +78,7 @@ JAVASCRIPT = {
     "colors": """(seed, types, one, other) => {
         const made = [sharePalette(one, other, rules.palettes), shiny(one, one, types, seed, rules.palettes)];
         made.push(shiny(other, one, types, seed, rules.palettes), closeOutline(one, rules.palettes));
+        made.push(matchColors(one, other, rules.palettes));
         return made.map(sha);
     }""",
     "likeness": "(_, one, other) => [likeness.same, likeness.next].map((alike) => alike(one, other, rules.likeness))",
