@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from examples import tuxemon_monster
 from pokemon_ddpm import SpriteConditioner, creature
 from pokemon_ddpm.creature import CreatureSettings, generate_stage
 from pokemon_ddpm.likeness import close_outline
@@ -101,6 +102,21 @@ def test_a_set_is_complete_and_as_described(model: Path, tmp_path: Path, calls: 
     assert (frames["1-back-shiny"]["condition"], frames["1-back-shiny"]["made_from"]) == (shiny, "1-back.png")
     grown = {"type": "fire/dragon", "size": "large", "view": "front", "finish": "normal"}
     assert (frames["2-front"]["condition"], frames["2-front"]["made_from"]) == (grown, "1-front.png")
+
+
+def test_stages_become_monsters_of_tuxemon(model: Path, tmp_path: Path) -> None:
+    assert make(model, tmp_path / "set", "--stages", 2, "--stage-type", "fire=0.7,bug=0.3")[0] == 0
+    tuxemon_monster.main(str(tmp_path / "set"), str(tmp_path / "mod"), "pip", "pipor")
+    one, two = (json.loads((tmp_path / f"mod/db/monster/{slug}.yaml").read_text()) for slug in ("pip", "pipor"))
+    assert one["types"] == ["fire", "sky"] and two["types"] == ["fire", "wood"] and two["stage"] == "stage1"
+    assert one["evolutions"] == [{"at_level": 16, "monster_slug": "pipor"}] and two["evolutions"] == []
+    sheet = pixels(tmp_path / "mod/gfx/sprites/battle/pip-sheet.png")
+    for column, view in enumerate(("front", "back")):
+        part = pixels(tmp_path / f"set/1-{view}.png")
+        assert np.array_equal(sheet[:64:4, 64 * column : 64 * column + 64 : 4], part)
+    icons = sheet[64:, :24], sheet[64:, 24:48]
+    assert sheet.shape == (88, 128, 4) and set(sheet[..., 3].flat) == {0, 255}
+    assert all(icon[..., 3].any() for icon in icons) and not np.array_equal(*icons)
 
 
 def test_a_back_can_have_colors_of_its_own(model: Path, tmp_path: Path) -> None:

@@ -84,6 +84,14 @@ def test_a_card_is_shown_shared_and_saved(visit, url, weights):
         names = ("1-back", "2-front", "3-front")
         back, *stages = (sample_seed(5, name, int(each)) for name, each in zip(names, best.groups(), strict=True))
         assert sorted(page.evaluate("requests.map(({ seed }) => seed)")) == sorted([5, back, *stages])
+        page.keyboard.press("Escape")
+        click(page, "Evolve")
+        ready(page)
+        evolved = page.locator("#title").inner_text()
+        page.get_by_role("button", name="Card").press("Enter")
+        expect(page.locator("#save-card")).to_be_enabled()
+        label = re.compile(rf"^The card of {evolved}, .*\. Stage 2 of 3\. It evolves into \w+\.$")
+        expect(page.locator("#card-image")).to_have_attribute("aria-label", label)
 
 
 def test_a_challenge_is_a_duel_that_ends_and_challenges_back(visit, url, weights):
