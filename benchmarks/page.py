@@ -24,7 +24,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, Request, sync_playwright
 
 from pokemon_ddpm import RELEASED_FAST_MODEL
-from pokemon_ddpm.app import launch
+from pokemon_ddpm.app.server import launch
 from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.publishing.hub import ISOLATED
 from pokemon_ddpm.publishing.page import GIF_ENCODER, RUNTIME, write_pages

@@ -1,4 +1,4 @@
-"""Writes the table of `likeness.shiny_table` anew, of the shinies in the training split; and pairs of real sprites.
+"""Writes the table of `palettes.shiny_table` anew, of the shinies in the training split; and pairs of real sprites.
 
 python -m benchmarks.shiny_table path/to/pokemon-sprites
 """
@@ -13,7 +13,8 @@ from PIL import Image
 
 from pokemon_ddpm.data import SpriteTensors, load_tensors
 from pokemon_ddpm.files import write_file
-from pokemon_ddpm.likeness import MAIN_AREAS, MIN_AREA, SHINY_TABLE, color_change, shaded_areas
+from pokemon_ddpm.likeness import color_change
+from pokemon_ddpm.palettes import MAIN_AREAS, MIN_AREA, SHINY_TABLE, shaded_areas
 from pokemon_ddpm.postprocessing import from_oklab, reduce_palette
 from pokemon_ddpm.preprocessing import as_arrays
 from pokemon_ddpm.vocabulary import FINISHES, TYPES, VIEWS
@@ -43,7 +44,7 @@ def pairs_of(data: SpriteTensors, column: str, view: str, finish: str = "normal"
 
 
 def shiny_colors(data: SpriteTensors) -> dict[str, list[str]]:
-    """Type -> the colors of visible shinies, one of each line, see `likeness.shiny_table`."""
+    """Type -> the colors of visible shinies, one of each line, see `palettes.shiny_table`."""
     pairs, colors_of = pairs_of(data, "index", "front", "shiny"), defaultdict(dict)
     changes = color_change(*(data.images[rows] for rows in pairs))
     for row in pairs[1][changes >= MIN_SHINY_CHANGE].tolist():

@@ -89,7 +89,7 @@ def start_app(
         reason = str(error.strerror).split(" (")[0]  # without "(while attempting to bind on ...)"
         fail(f"The app cannot listen on {address}: {reason}. Choose another --host or --port.")
 
-    from pokemon_ddpm.app import launch
+    from pokemon_ddpm.app.server import launch
 
     launch(model, host, port, share, allowed_host or ())
 

@@ -14,20 +14,9 @@ from pokemon_ddpm import studio
 from pokemon_ddpm.diffusion import sampler_name
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import GenerationSettings
-from pokemon_ddpm.likeness import (
-    MIN_GROWTH,
-    SEVERITY,
-    SHINY_DRAWS,
-    close_outline,
-    fault,
-    growth,
-    match_colors,
-    opaque,
-    overlaps,
-    share_palette,
-    shiny,
-)
+from pokemon_ddpm.likeness import MIN_GROWTH, SEVERITY, fault, growth, opaque, overlaps
 from pokemon_ddpm.models import model_name, weights_digest
+from pokemon_ddpm.palettes import SHINY_DRAWS, close_outline, match_colors, share_palette, shiny
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline, PokemonType
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
 from pokemon_ddpm.postprocessing import PALETTE_SIZE, reduce_palette, remove_background, to_sprite

@@ -21,15 +21,8 @@ from pokemon_ddpm import SpriteConditioner
 from pokemon_ddpm.creature import enlarged, has_room
 from pokemon_ddpm.description import SKETCHES, drawn_sketch, parse_description, sketch_image
 from pokemon_ddpm.generation import SpriteRequest
-from pokemon_ddpm.likeness import (
-    SHINY_DRAWS,
-    close_outline,
-    match_colors,
-    overlaps,
-    share_palette,
-    shared_drawing,
-    shiny,
-)
+from pokemon_ddpm.likeness import overlaps, shared_drawing
+from pokemon_ddpm.palettes import SHINY_DRAWS, close_outline, match_colors, share_palette, shiny
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.preprocessing import as_tensor

@@ -21,10 +21,10 @@ from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation import images, metrics
 from pokemon_ddpm.evaluation.features import SpriteFeatures, extract_features, predict
 from pokemon_ddpm.evaluation.images import GeneratedSets, RealImages, SampleSet, random_rows
+from pokemon_ddpm.evaluation.memorization import Nearest, nearest_by_pixels
 from pokemon_ddpm.evaluation.metrics import STATISTICS, averages, given_values, label_values, memorization
 from pokemon_ddpm.evaluation.two_sample import two_sample_test
 from pokemon_ddpm.files import save_image, write_file
-from pokemon_ddpm.likeness import Nearest, nearest_by_pixels
 from pokemon_ddpm.preprocessing import as_arrays
 from pokemon_ddpm.sheets import sprite_sheet
 from pokemon_ddpm.vocabulary import shown_name

@@ -1,4 +1,4 @@
-// The colors of other sprites and of real shinies; see pokemon_ddpm/likeness.py, whose numbers are `rules`.
+// The colors of other sprites and of real shinies; see pokemon_ddpm/palettes.py, whose numbers are `rules`.
 
 import { areaOf, codeAt, colorChange, colorCounts, colorOf, labOf, labsOf } from "./likeness.js";
 import { colorAt, sideOf, squareOf } from "./pixels.js";

@@ -160,7 +160,8 @@ def write_space(folder: Path, model: str | None = None, own_classes: bool = Fals
     card["license"] = "apache-2.0" if own_classes else "other"  # without or with weights of several licenses
     _write_card(folder, own_classes, sdk="gradio", app_file="app.py", **card)
     names = json.dumps([model]) if model else ""
-    (folder / "app.py").write_text(f"from pokemon_ddpm.app import launch\n\nlaunch({names})\n", encoding="utf-8")
+    code = f"from pokemon_ddpm.app.server import launch\n\nlaunch({names})\n"
+    (folder / "app.py").write_text(code, encoding="utf-8")
     required = [line.removesuffix('; extra == "app"') for line in importlib.metadata.requires(DISTRIBUTION)]
     lines = [f"{line}\n" for line in required if ";" not in line]
     (folder / "requirements.txt").write_text("".join(lines), encoding="utf-8")

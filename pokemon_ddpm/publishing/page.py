@@ -11,7 +11,7 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from pokemon_ddpm import creature, description, likeness, sheets, studio
+from pokemon_ddpm import creature, description, likeness, palettes, sheets, studio
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import SpriteRequest
 from pokemon_ddpm.models import LICENSE_FILE, check_files, locate_model, model_name
@@ -51,12 +51,12 @@ RULES: dict[str, dict[str, Any]] = {
         ("creature", creature, "ATTEMPTS BACK_STRENGTH NEXT_STRENGTH ENLARGEMENT"),
         ("description", description, DESCRIPTION),
         ("likeness", likeness, "MAX_LIKENESS MIN_GROWTH SAME_COLOR MAX_SHIFT"),
-        ("palettes", likeness, f"{PALETTES} SHINY_DRAWS SHINY_CHANGE"),
+        ("palettes", palettes, f"{PALETTES} SHINY_DRAWS SHINY_CHANGE"),
         ("sheets", sheets, "SQUASH"),
         ("studio", studio, "LIKENESS_WEIGHT SKETCH_WEIGHT"),
     )
 }
-RULES["palettes"]["shinies"] = likeness.shiny_table()
+RULES["palettes"]["shinies"] = palettes.shiny_table()
 # Stronger than creature.VIEW_SCALE, since the page has no ranker that refuses faces.
 RULES["creature"]["view_scale"] = 4
 SEED = 4  # of the sprites in the files

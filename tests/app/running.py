@@ -12,9 +12,8 @@ import pytest
 from diffusers import UNet2DModel
 from PIL import Image
 
-from pokemon_ddpm.app import launch
 from pokemon_ddpm.app.handlers import GALLERY_SIZE
-from pokemon_ddpm.app.server import App
+from pokemon_ddpm.app.server import App, launch
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, best_dtype
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.studio import Job

@@ -213,7 +213,7 @@ def test_title_and_notices_are_those_of_the_models(known: Models, tmp_path: Path
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_signal_stops_the_app_while_it_generates(models: tuple[str, str, str], tmp_path: Path, number: int) -> None:
-    port, code = free_port(), "import sys; from pokemon_ddpm.app import launch; launch([sys.argv[1]])"
+    port, code = free_port(), "import sys; from pokemon_ddpm.app.server import launch; launch([sys.argv[1]])"
     folders = {name: tmp_path / name for name in ("HOME", "TMPDIR", "PWD")}
     for folder in folders.values():
         folder.mkdir()

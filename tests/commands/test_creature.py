@@ -11,7 +11,7 @@ from PIL import Image
 from examples import tuxemon_monster
 from pokemon_ddpm import SpriteConditioner, creature
 from pokemon_ddpm.creature import CreatureSettings, generate_stage
-from pokemon_ddpm.likeness import close_outline
+from pokemon_ddpm.palettes import close_outline
 from pokemon_ddpm.pipelines.hub_mixin import LICENSE_KEY
 from pokemon_ddpm.studio import sample_seed
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 from PIL import Image, ImageOps
 
-from pokemon_ddpm import likeness
+from pokemon_ddpm import likeness, palettes
 from pokemon_ddpm.creature import ATTEMPTS, BACK_STRENGTH, NEXT_STRENGTH, enlarged, has_room
 from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
 from pokemon_ddpm.postprocessing import to_sprite
@@ -51,9 +51,9 @@ def part(pipeline, front: Image.Image, name: str, relation: str = "same", **argu
             larger = {"image": enlarged(middle), "strength": NEXT_STRENGTH}
             given = {"pokemon_type": "water"} | (larger if has_room(middle) else {"size": "large"})
         image = pipeline(generator=seeded(seed), **given).images[0]
-        image = likeness.match_colors(image, front) if relation == "same" else image
-        shared = likeness.share_palette(to_sprite(image), front)
-        sprites.append(likeness.close_outline(shared) if relation == "same" else shared)
+        image = palettes.match_colors(image, front) if relation == "same" else image
+        shared = palettes.share_palette(to_sprite(image), front)
+        sprites.append(palettes.close_outline(shared) if relation == "same" else shared)
         one, other = (
             as_tensor([Image.fromarray(fit_square(np.asarray(each), SIDE))]) for each in (front, sprites[-1])
         )
@@ -109,11 +109,11 @@ def test_a_link_makes_the_sprite_of_the_pipeline_and_what_follows_from_it(visit,
         image = pipeline("water", generator=seeded(5)).images[0]
         assert_made_by_pipeline(page, image)
         sprite = to_sprite(image)
-        draws = [sample_seed(5, "shiny", draw) for draw in range(likeness.SHINY_DRAWS)]
+        draws = [sample_seed(5, "shiny", draw) for draw in range(palettes.SHINY_DRAWS)]
         made = part(pipeline, sprite, "2-front", relation="next")
         back, recolored = (
             part(pipeline, sprite, "1-back", view="back"),
-            likeness.shiny(sprite, sprite, ["water"], draws),
+            palettes.shiny(sprite, sprite, ["water"], draws),
         )
         for label, expected in {"Back": back, "Shiny": recolored, "Evolve": made}.items():
             for _ in range(2):
