@@ -134,7 +134,7 @@ def check_output_dir(config: TrainingConfig) -> None:
     """Raises ValueError if the folder has another run, nothing to resume from, or needed weights it would delete."""
     folder, name = Path(config.output_dir), config.resume_from_checkpoint
     resumable = name and find_checkpoints(folder, name)
-    needed = (config.initial_weights, config.autoguidance_from, config.autoguidance_better)
+    needed = (config.initial_weights, config.autoguidance_from, config.autoguidance_better, config.adversarial_from)
     for weights in filter(None, needed if config.overwrite_output_dir else ()):
         if Path(locate_model(weights)).resolve() == folder.resolve():
             raise ValueError(f"--overwrite_output_dir would delete {weights}, which the training needs.")
@@ -216,7 +216,7 @@ def make_pipeline(model: ConditionalDenoiser, scheduler: DDPMScheduler, config: 
     vocabulary = model.conditioner.vocabulary
     usual = {name: value for name, value in USUAL.items() if value in vocabulary.get(name, ())}
     parts, steps = (model.unet, model.conditioner), config.ddpm_num_inference_steps
-    if config.distill_from:
+    if config.distill_from or config.adversarial_from:
         return PokemonDDPMPipeline(*parts, student_scheduler(scheduler), steps, 1.0, usual)
     return PokemonDDPMPipeline(*parts, make_sampler(DEFAULT_SAMPLER, scheduler), steps, GUIDANCE_SCALE, usual)
 
