@@ -34,7 +34,7 @@ from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.preprocessing import as_tensor, on_white, over_white
 from pokemon_ddpm.training import checkpoint, run
 from pokemon_ddpm.training.adversarial import AdversarialLoss
-from pokemon_ddpm.training.batches import NETWORK, SHEET, WEIGHTS, Batch, derive_seed, sample_batch
+from pokemon_ddpm.training.batches import NETWORK, SHEET, WEIGHTS, Batch, LossProbe, derive_seed, sample_batch
 from pokemon_ddpm.training.losses import other_loss
 from pokemon_ddpm.training.networks import make_denoiser, make_unet, new_attributes
 from pokemon_ddpm.training.optimizer import learning_rate_factor, make_optimizer
@@ -79,7 +79,7 @@ class Trainer:
         # Of as many training images, too: where only their loss falls, the network memorizes them.
         splits = {"validation": self.held_out, "train_split": self.data} if self.held_out else {}
         count = len(self.held_out or ())
-        self.probes = {name: run.LossProbe(split, count, NUM_TRAIN_TIMESTEPS) for name, split in splits.items()}
+        self.probes = {name: LossProbe(split, count, NUM_TRAIN_TIMESTEPS) for name, split in splits.items()}
         network, digest = network_config(denoiser.unet), weights_digest(frozen) if frozen else ""
         known = (self.batch_size, dataclasses.asdict(config), network, self.data_digest)
         self.initial_state = checkpoint.TrainingState(0, *known, self.metrics, 0, {}, digest)
