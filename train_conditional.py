@@ -238,7 +238,7 @@ class Trainer:
 
 def finish(trainer: Trainer, repository: str | None) -> None:
     """Saves the pipeline with its card into the output folder, and pushes it if the training is complete."""
-    from pokemon_ddpm.evaluation.memorization import count_copies
+    from pokemon_ddpm.evaluation.metrics import count_copies
     from pokemon_ddpm.generation import SpriteRequest, generate
     from pokemon_ddpm.publishing.hub import save_run, upload_model
 
