@@ -45,7 +45,7 @@ def main() -> None:
     sheet = Image.new("RGB", (columns * width, -(-len(chosen) // columns) * height), "white")
     draw = ImageDraw.Draw(sheet)
     for i, phrase in enumerate(chosen):
-        conditions, _ = parse_description(phrase["phrase"], pipeline.conditioner.vocabulary | {"sketch": [*SKETCHES]})
+        conditions, *_ = parse_description(phrase["phrase"], pipeline.conditioner.vocabulary | {"sketch": [*SKETCHES]})
         kind, sketch = conditions.pop("type", None), conditions.pop("sketch", None)
         number = (first - 1 + i) % OF_SET
         request = SpriteRequest(arguments.seed, kind and parse_type(kind), conditions, number, sketch)

@@ -65,7 +65,7 @@ def rows_of_phrases(model: str, phrases: list[str], seed: int) -> list[list[Imag
     pipeline.set_progress_bar_config(disable=True)
     sketches = {} if "no-sketch" in words else {"sketch": [*SKETCHES]}
     for phrase in phrases:
-        conditions = parse_description(phrase, pipeline.conditioner.vocabulary | sketches)[0]
+        conditions = parse_description(phrase, pipeline.conditioner.vocabulary | sketches).conditions
         kind, sketch = conditions.pop("type", None), conditions.pop("sketch", None)
         requests = [SpriteRequest(seed, kind and parse_type(kind), conditions, n, sketch) for n in range(NUM_SPRITES)]
         sprites = generate_sprites(pipeline, requests, default_candidates(pipeline))

@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageColor
@@ -17,11 +17,26 @@ from PIL import Image, ImageColor
 from pokemon_ddpm.vocabulary import ANY, NONE, USUAL
 
 WORDS_FILE = Path(__file__).parent / "page" / "words.json"  # the page has the same table and rules, description.js
+WORDS: dict[str, Any] = json.loads(WORDS_FILE.read_text(encoding="utf-8"))
 LONGEST = 3  # words of a phrase
 PLURALS = (("s", ""), ("es", ""), ("ies", "y"), ("ves", "f"))  # endings, and what they replace
+# Of words of other languages, longer ones first.
+ENDINGS = tuple(
+    "ами ого ему ыми ями ach ami ego emu iej ych ими ая ое ые ыи ую ои ии яя ее ом ем ов ам ах es er en em as os "
+    "ej ie ow ym a e i n o s u y а е и о у ы ю я ь 色 색".split()
+)
+LONGEST_WORD = 12  # of letters without spaces
+PUNCTUATION = [*",;:.!?"]
+FUNCTIONS, NEGATIONS, NEGATIONS_AFTER, PARTS = (  # words that mean something beside others
+    [*dict.fromkeys(" ".join(WORDS["functions"][name] for name in names.split()).split())]
+    for names in ("ignored negations before", "negations", "before", "parts")
+)
 LEFT_OUT = ("game", "sketch")  # not what a sprite looks like
-MISTAKES = (5, 8, 10)  # letters of a word that can have one mistake, two, or three
-SHORTEST_PART = 3  # letters of a word of a compound
+MISTAKES = (4, 8, 10)  # letters of a word that can have one mistake, two, or three
+SHORTEST_PART = 3  # letters of a word of a compound, and of one without its ending
+UNSPACED = "\u3005-\u30ff\u3400-\u9fff\uac00-\ud7af"  # letters of scripts with words that no space ends
+TOKEN = f"w/o|[a-z0-9\u0400-\u04ff]+|[{UNSPACED}]+|[,;:.!?]|[\u2190-\u2bff\U0001f000-\U0001faff]"
+KANA = {kana: kana - 0x60 for kana in range(0x30A1, 0x30F7)} | {0x3001: ",", 0x3002: "."}
 # In 16x16 cells: "." for the background, "#" for the color, "o" for a lighter one, "x" for eyes. The page has the same
 # table and rules, sketch.js.
 TABLE = json.loads(WORDS_FILE.with_name("sketches.json").read_text(encoding="utf-8"))
@@ -30,61 +45,66 @@ EYE = (24, 24, 32)
 SKETCH_STRENGTH, DRAWN_STRENGTH = 0.5, 0.75  # as of the pipeline's `image`; of a drawn one only the pose stays
 
 
-def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tuple[dict[str, str], list[str]]:
-    """The conditions that a description names, and the words that were not understood.
+class Description(NamedTuple):
+    """What `parse_description` understands of a text."""
 
-    A word is a value of the vocabulary or one of the synonyms in `WORDS_FILE`, also in the plural, in six further
-    languages, in a compound as "firebird", or with a mistake, see `_corrected`; of several words that name one
-    attribute the first counts, and of types the first two. What is denied, see `_denied` and `_denies_one`, is not
-    understood, since no condition is the absence of something, and neither is the size or the color of a part, as in
-    "big red eyes".
+    conditions: dict[str, str]  # in the order of the vocabulary
+    without: dict[str, dict[str, str]]  # denied phrase -> what it means, empty if it means no condition
+    read: dict[str, str]  # word with a slip -> the known one it is read as
+    unknown: list[str]  # what is not understood
 
-    The vocabulary is that of the model, attribute -> its values. With "sketch" -> names of `SKETCHES` an animal or
-    thing is also a sketch, with its color and size where the description has none. Conditions are in the order of the
-    vocabulary, a pair of types as "water/dragon", tags as "fox wings".
+
+class Phrase(NamedTuple):
+    """A phrase of a text, with what it means: None for one that is not known."""
+
+    text: str
+    values: Mapping[str, str] | None
+    is_denied: bool
+
+
+def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> Description:
+    """What a text asks for, of a model with this vocabulary, attribute -> its values.
+
+    A word is a value of the vocabulary or one that `WORDS_FILE` knows, in many languages, an emoji, a compound as
+    "firebird", or one with a slip; of several that name one attribute the first counts, and of types the first two.
+    What is denied, as by "without", is not drawn. Neither understood is the size or the color of a part, as in "big
+    red eyes".
+
+    With "sketch" -> names of `SKETCHES` in the vocabulary an animal or thing is also a sketch, with its color and size
+    where the description has none. A pair of types is "water/dragon", tags are "fox wings".
     """
-    table = json.loads(WORDS_FILE.read_text(encoding="utf-8"))
-    known = _phrases(vocabulary, _synonyms(table))
-    fillers, parts = f"{table['ignored']} {table['negations']} non".split(), {*table["parts"].split()}
-    right = {*fillers, *parts, *table["right"].split()}
+    known = _Known(vocabulary)
+    phrases, read = _phrases_of(_tokens(text, known), known)
     conditions: dict[str, str] = {}
     types: list[str] = []
     tags: list[str] = []
-    unknown: list[str] = []
-    for number, span in enumerate(re.split(_denied(table), _plain(text), flags=re.ASCII)):  # every other one is denied
-        words, place = [part for word in _words(span) for part in _parts(word, known, right)], 0
-        left = 1 if _denies_one(words, fillers, table) else len(words)  # what is still denied
-        sketched = None  # where the last sketch ends
-        while place < len(words):
-            for length in range(min(LONGEST, len(words) - place), 0, -1):
-                phrase = " ".join(words[place : place + length])
-                if values := _meaning(phrase, known):
-                    break
-            if not values and phrase not in right:
-                values = _corrected(phrase, known)
-            is_denied = number % 2 and place and left > 0  # a value may begin with "no"
-            left -= phrase not in fillers
-            place += length
-            after = words[place : place + 2]  # "with" begins something else
-            is_of_part = parts.intersection(after) and after[0] not in fillers and values.keys() <= {"size", "color"}
-            if is_denied or is_of_part:
-                values = None
-            taken = False
-            if values and "sketch" in values:
-                for name in ("sketch", "shape") if sketched == place - length else ():  # a "robot crab" is a crab
-                    conditions.pop(name, None)
-                sketched, usual_type = place, values.get("type")
-            for name, value in (values or {}).items():
-                if name == "tags":
-                    taken = True
-                    tags += [value] * (value not in tags)
-                elif name != "type":
-                    taken |= conditions.setdefault(name, value) == value
-                elif value in types or len(types) < 2:
-                    taken = True
-                    types += [value] * (value not in types)
-            if not taken and (values or phrase not in fillers):
-                unknown.append(phrase)
+    without, unknown = {}, []
+    last, usual_type = None, None
+    for i, (phrase, values, is_denied) in enumerate(phrases):
+        after = [each.text for each in phrases[i + 1 : i + 3]]  # "with" begins something else
+        is_of_part = {*PARTS} & {*after} and after[0] not in FUNCTIONS
+        if is_denied:
+            without |= {phrase: dict(values or {})} if phrase not in FUNCTIONS else {}
+            continue
+        if values and is_of_part and values.keys() <= {"size", "color"}:
+            values = None
+        taken = False
+        if values and "sketch" in values:
+            if last and "sketch" in last:  # a "robot crab" is a crab
+                conditions.pop("sketch", None)
+            usual_type = values.get("type")
+        last = values
+        for name, value in (values or {}).items():
+            if name == "tags":
+                taken = True
+                tags += [value] * (value not in tags)
+            elif name != "type":
+                taken |= conditions.setdefault(name, value) == value
+            elif value in types or len(types) < 2:
+                taken = True
+                types += [value] * (value not in types)
+        if not taken and (values or phrase not in FUNCTIONS):
+            unknown.append(phrase)
     if types:
         conditions["type"] = "/".join(types)
     if tags:
@@ -92,49 +112,121 @@ def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> tup
     if "sketch" in conditions:
         others = [name for name in types if name != usual_type]
         conditions = usual_conditions(conditions["sketch"], others) | conditions
-    return {name: conditions[name] for name in vocabulary if name in conditions}, unknown
+    ordered = {name: conditions[name] for name in vocabulary if name in conditions}
+    return Description(ordered, without, read, unknown)
 
 
-def _synonyms(table: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """Phrase -> attribute -> value, of all languages; English goes before the others."""
-    groups = [(name, *group) for name, values in table["languages"].items() for group in values.items()]
-    synonyms = {word: {name: value} for name, value, words in groups for word in words.split()}
-    synonyms |= table["words"]
-    for name, sketch in SKETCHES.items():
-        usual = synonyms.get(name, {})
-        synonyms |= {word: {**usual, **synonyms.get(word, {}), "sketch": name} for word in sketch["words"].split()}
-    return synonyms
+def said(without: Mapping[str, Mapping[str, str]]) -> dict[str, bool]:
+    """Denied phrases as they are called, a part "without", all else "no", -> whether they are kept.
+
+    Values are not drawn, but a body can have a part that is no value of it, or that no condition names.
+    """
+    has_part = {phrase: phrase in PARTS or values.get("shape") in PARTS for phrase, values in without.items()}
+    return {
+        f"{'without' if has_part[name] else 'no'} {name}": bool(without[name]) and not has_part[name]
+        for name in without
+    }
 
 
-def _meaning(phrase: str, known: Mapping[str, Mapping[str, str]]) -> Mapping[str, str]:
-    """Attribute -> value of a phrase, also in the plural; empty if it is not known."""
-    singular = (re.sub(f"{end}$", by, phrase) for end, by in PLURALS)
-    return next((known[form] for form in (phrase, *singular) if form in known), {})
+class _Known:
+    """The phrases that mean something, attribute -> value, of all languages; English goes before the others."""
+
+    def __init__(self, vocabulary: Mapping[str, Sequence[str]]):
+        self.phrases = _english(vocabulary)
+        self.stems: dict[str, str] = {}
+        self.right = {*FUNCTIONS, *PARTS, *WORDS["functions"]["right"].split()}
+        names: dict[str, dict[str, str]] = {}
+        for word, of_word in WORDS["names"].items():
+            if values := self.meaning(word):
+                names |= dict.fromkeys(of_word.split(), values)
+        self.phrases |= {name: values for name, values in names.items() if name not in self.phrases}
+        # A short word of Latin letters has an ending only where it is a color or a size: "many" is no man.
+        is_ended = {
+            name: len(stem(name)) > 3 or not name.isascii() or {"color", "size"} & {*names[name]} for name in names
+        }
+        ended = [name for name in names if is_ended[name]]
+        self.stems = {stem(name): name for name in reversed(ended)} | {name: name for name in names}
+        self.every = self.phrases.keys() | self.stems.keys() | self.right
+
+    def meaning(self, phrase: str) -> dict[str, str]:
+        """What a phrase means, also with another ending; empty if it is not known."""
+        singular = (re.sub(f"{end}$", by, phrase) for end, by in PLURALS)
+        forms = (phrase, *singular, self.stems.get(stem(phrase), ""))
+        return next((self.phrases[form] for form in forms if form in self.phrases), {})
+
+    def parts(self, word: str) -> list[str]:
+        """The two known words of a compound, or else the word."""
+        is_known = word in self.right or self.meaning(word)
+        for place in () if is_known else range(SHORTEST_PART, len(word) - SHORTEST_PART + 1):
+            if word[:place] in self.phrases and self.meaning(word[place:]):
+                return [word[:place], word[place:]]
+        return [word]
+
+    def words(self, run: str) -> list[str]:
+        """The words of letters without spaces: the longest known one at each place, and what is between them."""
+        words, place, begin = [], 0, 0
+        while place < len(run):
+            ends = range(min(len(run), place + LONGEST_WORD), place, -1)
+            end = next((end for end in ends if run[place:end] in self.every), place)
+            if end > place:
+                words += [run[begin:place]] * (begin < place) + [run[place:end]]
+                begin = end
+            place = max(end, place + 1)
+        return words + [run[begin:]] * (begin < len(run))
+
+    def nearest(self, word: str) -> str | None:
+        """The known word that a word with slips is nearest to, the first of several; None if none is near."""
+        nearest, least = None, 1 + sum(len(word) >= length for length in MISTAKES)
+        for other in self.phrases if least > 1 else ():
+            begins = other[0] == word[0] or other[:2] == word[1::-1]
+            # Of few letters one that is wrong or too much can make another word of any.
+            is_short = len(word) == MISTAKES[0] and sorted(word) != sorted(other)
+            if is_short and len(other) <= len(word) and re.sub(r"(.)\1", r"\1", word) != other:
+                continue
+            if begins and abs(len(other) - len(word)) < least and (distance := _distance(word, other)) < least:
+                nearest, least = other, distance
+        return nearest
 
 
-def _parts(word: str, known: Mapping[str, Mapping[str, str]], right: set[str]) -> list[str]:
-    """The two known words of a compound, or else the word."""
-    for place in range(SHORTEST_PART, len(word) - SHORTEST_PART + 1):
-        parts = [word[:place], word[place:]]
-        if parts[0] in known and _meaning(parts[1], known) and word not in right and not _meaning(word, known):
-            return parts
-    return [word]
+def _phrases_of(tokens: Sequence[str], known: _Known) -> tuple[list[Phrase], dict[str, str]]:
+    """The phrases of a text, and its words with slips -> the known ones."""
+    phrases: list[Phrase] = []
+    read, place, denied, left = {}, 0, 0, 0  # `left` of the phrases until the place `denied` are denied
+    while place < len(tokens):
+        for length in range(min(LONGEST, len(tokens) - place), 0, -1):
+            phrase = " ".join(tokens[place : place + length])
+            if values := known.meaning(phrase):
+                break
+        if not values and phrase in NEGATIONS:
+            denied, left = _denied(tokens, place)
+        elif not values and phrase in NEGATIONS_AFTER:
+            named = (i for i in reversed(range(len(phrases))) if phrases[i].text not in FUNCTIONS)
+            for i in (*named,)[:1]:
+                phrases[i] = phrases[i]._replace(is_denied=True)
+        elif not values and phrase not in known.right and (other := known.nearest(phrase)):
+            read[phrase], phrase, values = other, other, known.phrases[other]
+        if phrase not in PUNCTUATION:
+            phrases.append(Phrase(phrase, values, place < denied and left > 0))
+            left -= phrase not in FUNCTIONS
+        place += length
+    return phrases, read
 
 
-def _denies_one(words: Sequence[str], fillers: Sequence[str], table: Mapping[str, str]) -> bool:
-    """Whether "not" denies only the next word: "not very scary ghost" is a ghost, "not a ghost" is none."""
-    rest = [word for word in words[1:] if word not in table["degrees"].split()]
-    return words[:1] == ["not"] and rest[:1] != [] and rest[0] not in fillers and not {"and", "or", "nor"} & {*rest}
+def _denied(tokens: Sequence[str], place: int) -> tuple[int, int]:
+    """Where what the negation at a place denies ends, and of how many phrases that is.
 
-
-def _corrected(word: str, known: Mapping[str, Mapping[str, str]]) -> Mapping[str, str]:
-    """What the known word means that a long word with the same first letter is nearest to, if it is one and near."""
-    nearest, least = [], sum(len(word) >= length for length in MISTAKES)
-    for other in known if least else ():
-        is_alike = other[0] == word[0] and abs(len(other) - len(word)) <= least
-        if is_alike and (distance := _distance(word, other)) <= least:
-            nearest, least = [*(nearest if distance == least else ()), known[other]], distance
-    return nearest[0] if nearest and nearest.count(nearest[0]) == len(nearest) else {}
+    It is the rest of its clause; a comma is no end before a further "or": "without horns, wings or a tail". But "not"
+    can deny only the next phrase: "not very scary ghost" is a ghost, "not a ghost" is none.
+    """
+    ends = {*WORDS["functions"]["ends"].split(), *NEGATIONS, *";:.!?"}
+    stops = [i for i in range(place + 1, len(tokens)) if tokens[i] in ends] + [len(tokens)]
+    commas = (
+        i for i in range(place + 1, stops[0]) if tokens[i] == "," and not {"or", "nor"} & {*tokens[i : stops[0]]}
+    )
+    end = min([stops[0], *commas])
+    rest = [token for token in tokens[place + 1 : end] if token not in WORDS["functions"]["degrees"].split()]
+    is_one = tokens[place] in WORDS["functions"]["single"].split() and not {"and", "or", "nor"} & {*rest}
+    return end, 1 if is_one and rest and rest[0] not in FUNCTIONS else len(tokens)
 
 
 def _distance(one: str, other: str) -> int:
@@ -150,62 +242,79 @@ def _distance(one: str, other: str) -> int:
     return last[-1]
 
 
-def _denied(table: Mapping[str, str]) -> str:
-    """A pattern of what a word such as "without" denies: up to the end of its clause, or the one word after "non".
-
-    A comma is no end before a further "or": "without horns, wings or a tail".
-    """
-    begins, ends = (rf"\b(?:{table[name].replace(' ', '|')})\b" for name in ("negations", "ends"))
-    goes_on = rf"(?:(?!{ends}|{begins})[^;:.!?])*?\bn?or\b"
-    return rf"(\bnon\b[^a-z0-9]*[a-z0-9]+|{begins}[^;:.!?]*?(?={ends}|[;:.!?]|,(?!{goes_on})|$))"
+def plain(text: str) -> str:
+    """A text in small letters without accents; sounds of Japanese in one of its two alphabets."""
+    text = unicodedata.normalize("NFKD", text.lower().replace("ß", "ss").replace("ł", "l"))
+    return unicodedata.normalize("NFC", re.sub(r"[\u0300-\u036f'’]", "", text)).translate(KANA)
 
 
-def _plain(text: str) -> str:
-    return re.sub(r"[\u0300-\u036f'’]", "", unicodedata.normalize("NFKD", text.lower().replace("ß", "ss")))
+def stem(word: str) -> str:
+    """A word without its ending."""
+    least = 1 if re.match(f"[{UNSPACED}]", word) else SHORTEST_PART
+    return next((word[: -len(end)] for end in ENDINGS if word.endswith(end) and len(word) - len(end) >= least), word)
 
 
-def _words(text: str) -> list[str]:
-    return re.findall(r"[a-z0-9]+", _plain(text))
+def _tokens(text: str, known: _Known) -> list[str]:
+    """Words, punctuation and emoji."""
+    tokens = (
+        (token, known.words if re.match(f"[{UNSPACED}]", token) else known.parts)
+        for token in re.findall(TOKEN, plain(text))
+    )
+    return [word for token, divided in tokens for word in divided(token)]
 
 
-def _phrases(vocabulary: Mapping[str, Sequence[str]], words: Mapping[str, Mapping[str, str]]) -> dict[str, dict]:
-    """Phrase -> attribute -> value: the synonyms whose values the model knows, then the values themselves."""
-    phrases = {}
-    for phrase, values in words.items():
+def _english(vocabulary: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str]]:
+    """Phrase -> attribute -> value: words of the table whose values the model knows, then the values themselves."""
+    phrases: dict[str, dict[str, str]] = {}
+    for group, words in WORDS["meanings"].items():
+        values = dict(pair.split(" ", 1) for pair in group.split(", "))
         if values := {name: value for name, value in values.items() if value in vocabulary.get(name, ())}:
-            phrases[phrase] = values
+            phrases |= {word.replace("_", " "): values for word in words.split()}
     for name, values in reversed([*vocabulary.items()]):
         for value in values if name != "tags" else ():
             if name not in LEFT_OUT and value not in (ANY, NONE, "no", "yes", "base", USUAL.get(name)):
-                phrase = " ".join(_words(value))
+                phrase = _phrase(value)
                 phrases[phrase] = {name: value, **{k: v for k, v in phrases.get(phrase, {}).items() if k == "sketch"}}
                 # Own classes are often plurals. Of other attributes a "head" is not the shape "heads".
                 for end, by in PLURALS if name == "type" else ():
                     phrases.setdefault(re.sub(f"{end}$", by, phrase), {name: value})
     for tag in vocabulary.get("tags", ()):  # beside what else the word means
-        phrase = " ".join(_words(tag))
+        phrase = _phrase(tag)
         for form in (phrase, phrase.removesuffix(" on body")):
-            phrases[form] = {**_meaning(form, phrases), "tags": tag}
+            singular = (re.sub(f"{end}$", by, form) for end, by in (("", ""), *PLURALS))
+            phrases[form] = {**next((phrases[each] for each in singular if each in phrases), {}), "tags": tag}
         for end, by in PLURALS:
             phrases.setdefault(re.sub(f"{end}$", by, phrase), {"tags": tag})
-    phrases.pop("", None)  # of values without Latin letters
+    phrases.pop("", None)  # of values without letters
     return phrases
 
 
-def drawn_sketch(types: Iterable[str], shape: str | None, seed: int) -> str | None:
-    """A sketch for one of these types, or any, or one of a given shape, by chance: a network likes one pose best."""
-    chosen = {*types}
-    names = [name for name, sketch in SKETCHES.items() if not chosen or chosen & {*sketch["types"].split()}]
+def _phrase(value: str) -> str:
+    """A name as it stands in a text."""
+    return " ".join(token for token in re.findall(TOKEN, plain(value)) if token not in PUNCTUATION)
+
+
+def drawn_sketch(
+    types: Iterable[str], shape: str | None, seed: int, without: Iterable[tuple[str, str]] = ()
+) -> str | None:
+    """A sketch for one of these types, or any, or one of a given shape, by chance: a network likes one pose best.
+
+    Those that are denied are none of them: (attribute, value)s of sketches and shapes.
+    """
+    chosen, denied = {*types}, {*without}
+    known = {n: own for n, own in SKETCHES.items() if not {("sketch", n), ("shape", own["shape"])} & denied}
+    names = [name for name, sketch in known.items() if not chosen or chosen & {*sketch["types"].split()}]
     if shape not in (None, ANY):
-        of_shape = [name for name, sketch in SKETCHES.items() if sketch["shape"] == shape]
+        of_shape = [name for name, sketch in known.items() if sketch["shape"] == shape]
         names = [name for name in of_shape if name in names] or of_shape
     return names[seed // 5**3 % len(names)] if names else None
 
 
 def usual_conditions(name: str, types: Iterable[str] = ()) -> dict[str, str]:
-    """The color and the size of a sketch where others are not asked for; a cat of ice is blue."""
+    """The color, shape and size of a sketch where others are not asked for; a cat of ice is blue."""
     colors = [TABLE["types"][name] for name in types if name in TABLE["types"]]
-    return {"color": (*colors, SKETCHES[name]["color"])[0], "size": TABLE["size"]}
+    own = SKETCHES[name]
+    return {"color": (*colors, own["color"])[0], "shape": own["shape"], "size": TABLE["size"]}
 
 
 def sketch_image(name: str, conditions: Mapping[str, Any], side: int, seed: int) -> Image.Image:
@@ -218,7 +327,7 @@ def sketch_image(name: str, conditions: Mapping[str, Any], side: int, seed: int)
     color = ImageColor.getrgb(TABLE["colors"].get(conditions.get("color"), TABLE["colors"][usual["color"]]))
     length = side * TABLE["sizes"].get(conditions.get("size"), TABLE["sizes"][usual["size"]])
     width, height, lean = (seed // 5**place % 5 for place in range(3))
-    cells = np.array([[*row] for row in SKETCHES[name]["rows"]])
+    cells = np.array([[*row.ljust(16, ".")] for row in SKETCHES[name]["rows"]])
     y, x = np.indices((side, side)) + 0.5 - side / 2
     row = np.floor((y / (length * (16 + height) / 20) + 0.5) * len(cells)).astype(int)
     column = np.floor(((x - y * (lean - 2) / 10) / (length * (16 + width) / 20) + 0.5) * len(cells)).astype(int)

@@ -244,16 +244,12 @@ def bound_term(
 
 
 class ConditionalDenoiser(nn.Module):
-    """A U-Net and its conditioner as one module, which is optimized, averaged and saved.
+    """A U-Net and its conditioner as one module, which is optimized, averaged and saved."""
 
-    In adversarial training it has a discriminator, too.
-    """
-
-    def __init__(self, unet: UNet2DModel, conditioner: SpriteConditioner, discriminator: nn.Module | None = None):
+    def __init__(self, unet: UNet2DModel, conditioner: SpriteConditioner):
         super().__init__()
         self.unet = unet
         self.conditioner = conditioner
-        self.discriminator = discriminator  # of adversarial training
 
     @property
     def scaling_factor(self) -> float:

@@ -40,6 +40,7 @@ class SpriteRequest:
     number: int | None = None
     sketch: str | None = None  # what the sampling begins from, one of `SKETCHES`
     strength: float = SKETCH_STRENGTH  # of the noise on the sketch, as of the pipeline's `image`
+    without: tuple[tuple[str, str], ...] = ()  # (attribute, value)s that are not drawn where none is given
 
     @property
     def name(self) -> str:

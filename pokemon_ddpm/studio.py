@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
@@ -20,6 +20,7 @@ from pokemon_ddpm.generation import CHUNK_SIZE, GenerationSettings, SpriteReques
 from pokemon_ddpm.likeness import overlaps
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sampling import is_distilled
+from pokemon_ddpm.pipelines.sprite_conditioner import SpriteConditioner
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.preprocessing import as_tensor, open_image, with_8_bits
 from pokemon_ddpm.ranking import RANKING_MODELS, SpriteRanker, ranker_for
@@ -30,6 +31,7 @@ CANDIDATES = 8  # by default, where a sample takes a few passes of the network o
 # before it in its row; with more of it readers saw no more different creatures, and liked the drawings less.
 SKETCH_WEIGHT, LIKENESS_WEIGHT = 8.0, 5.0
 ROW_SIZE = 16  # at most
+DRAWS = 16  # of conditions, at most, until none is denied
 Watch = Callable[[list[list["DenoisingStep"]]], None]  # see `generate_sprites`
 
 
@@ -87,8 +89,12 @@ def candidates_of(pipeline: PokemonDDPMPipeline, request: SpriteRequest, count: 
         seeds = [request.seed]
     conditions = full_condition(pipeline, request)
     conditioner, kind = pipeline.conditioner, conditions.pop("type")
-    attributes = {**request.attributes, **conditioner.draw(kind, conditions, seeds[0])}
-    candidates = [replace(request, seed=seed, attributes=attributes, number=None) for seed in seeds]
+    others = [name for name in conditioner.vocabulary["type"] if ("type", name) not in request.without]
+    if kind is None and 0 < len(others) < conditioner.none_id:
+        kind = others[seeds[0] % len(others)]
+    attributes = {**request.attributes, **_drawn(conditioner, kind, conditions, seeds[0], request.without)}
+    made = replace(request, pokemon_type=kind, attributes=attributes, number=None, without=())
+    candidates = [replace(made, seed=seed) for seed in seeds]
     if not draws_sketch(pipeline, request):
         return candidates
     slots, names = {slot for _, pair in conditioner.type_blend(kind) for slot in pair}, conditioner.vocabulary["type"]
@@ -96,10 +102,25 @@ def candidates_of(pipeline: PokemonDDPMPipeline, request: SpriteRequest, count: 
     half = count // 2
     is_odd = (request.number or 0) % 2
     for i in range(half) if is_odd else range(count - half, count):
-        if sketch := drawn_sketch(types, shape, seeds[i]):
+        if sketch := drawn_sketch(types, shape, seeds[i], request.without):
             own = attributes | {"shape": shape or SKETCHES[sketch]["shape"]}
             candidates[i] = replace(candidates[i], attributes=own, sketch=sketch, strength=DRAWN_STRENGTH)
     return candidates
+
+
+def _drawn(
+    conditioner: SpriteConditioner,
+    kind: Any,
+    conditions: Mapping[str, Any],
+    seed: int,
+    without: Sequence[tuple[str, str]],
+) -> dict[str, str]:
+    """The conditions that are drawn, see `SpriteConditioner.draw`, again and again until none is denied."""
+    for attempt in range(DRAWS if without else 1):
+        drawn = conditioner.draw(kind, conditions, sample_seed(seed, "without", attempt) if attempt else seed)
+        if not {*without} & drawn.items():
+            break
+    return {name: value for name, value in drawn.items() if (name, value) not in without}
 
 
 def rows_of(requests: Sequence[SpriteRequest]) -> list[list[SpriteRequest]]:
@@ -216,7 +237,7 @@ class Job:
         """Such as "fire_7-0.1a2b3c4d.png", with a digest of all that the image depends on."""
         settings = replace(self.settings, chunk_size=CHUNK_SIZE)  # The job's own depends on the number of sprites.
         made = vars(settings.provenance(self.pipeline, request))
-        content = json.dumps([made, request.number, self.candidates], sort_keys=True)
+        content = json.dumps([made, request.number, self.candidates, *request.without], sort_keys=True)
         chosen = f"_best-of-{self.candidates}" * (self.candidates > 1)
         return f"{request.stem}{chosen}.{hashlib.sha256(content.encode()).hexdigest()[:8]}.png"
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL, commands
 from pokemon_ddpm.commands import MAX_SEED, OWN, BestDtype, FastModel, Guidance, Model, Scheduler, Steps
-from pokemon_ddpm.description import SKETCHES, parse_description
+from pokemon_ddpm.description import SKETCHES, parse_description, said
 from pokemon_ddpm.files import save_image, write_file, write_png
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE, check_enlargement
 from pokemon_ddpm.sheets import check_animation, check_sheet_size, save_animation, sprite_sheet
@@ -104,11 +104,11 @@ def generate(
     settings = GenerationSettings(model, *sampler, dtype=dtype or best_dtype(), **processing)
     pipeline = settings.load()
     candidates = candidates or default_candidates(pipeline)
-    described = {} if description is None else _described(description, pipeline.conditioner, model)
+    described, without = ({}, ()) if description is None else _described(description, pipeline.conditioner, model)
     (sketch,) = described.pop("sketch", [None])
     given = described | {name: values for name, values in given.items() if values}
     requests, labels = make_requests(given, pipeline.conditioner, num_images, seed, same_seeds, candidates)
-    requests = [replace(request, sketch=sketch) for request in requests]
+    requests = [replace(request, sketch=sketch, without=without) for request in requests]
     settings = replace(settings, chunk_size=chunk_size_of(pipeline, requests, candidates))
     job = Job(pipeline, settings, requests, candidates)
     if output_dir is not None:
@@ -177,15 +177,24 @@ def make_requests(
     return requests, labels if len(labels) > 1 else []
 
 
-def _described(description: str, conditioner: "SpriteConditioner", model: str) -> dict[str, list[str]]:
-    """The conditions and the sketch of a description; says which they are, and what is not understood."""
+def _described(
+    description: str, conditioner: "SpriteConditioner", model: str
+) -> tuple[dict[str, list[str]], tuple[tuple[str, str], ...]]:
+    """The conditions and the sketch of a description, and what is denied; says which, and what is not understood."""
     vocabulary = conditioner.vocabulary | ({"sketch": [*SKETCHES]} if conditioner.has_types else {})
-    conditions, unknown = parse_description(description, vocabulary)
-    if not conditions:
+    conditions, without, read, unknown = parse_description(description, vocabulary)
+    denied = said(without)
+    if not conditions and not any(without.values()):
         raise ValueError(f"{description!r} contains no condition of the model; see `pokemon-ddpm describe {model}`.")
-    understood = ", ".join(f"{name} {value}" for name, value in conditions.items())
-    typer.echo(f"Understood: {understood}." + f" Not understood: {', '.join(unknown)}." * bool(unknown))
-    return {name: [value] for name, value in conditions.items()}
+    groups = {
+        "Read": [f"{word} as {known}" for word, known in read.items()],
+        "Understood": [*(f"{name} {value}" for name, value in conditions.items()), *denied],
+        "Not promised": [name for name, is_kept in denied.items() if not is_kept],
+        "Not understood": unknown,
+    }
+    typer.echo(" ".join(f"{name}: {', '.join(words)}." for name, words in groups.items() if words))
+    pairs = dict.fromkeys(pair for values in without.values() for pair in values.items())
+    return {name: [value] for name, value in conditions.items()}, (*pairs,)
 
 
 def _other_attributes(pairs: Sequence[str]) -> dict[str, list[str]]:
@@ -223,9 +232,6 @@ def _generate_like(like: Path, output: Path) -> None:
         commands.fail(f"{like} was made by another version of this project, or with another model.")
     # What is not recorded was not drawn.
     request = replace(request, attributes={**pipeline.conditioner.nothing_drawn, **request.attributes})
-    # This refuses what is no condition, before a sketch is colored by it.
-    conditions = {name: [value] for name, value in request.attributes.items()}
-    pipeline.conditioner.encode([request.pokemon_type], **conditions)
     job = Job(pipeline, settings, [request])
     (image,) = job.images(_sprites(job))
     write_png(image, output, settings.provenance(pipeline, request))

@@ -1,6 +1,6 @@
 // What a visitor asks for: types, attributes, and a description, whose words become chips.
 
-import { parseDescription } from "./description.js";
+import { parseDescription, said } from "./description.js";
 import { $, element } from "./dom.js";
 import { ANY, canMake, NONE } from "./recipe.js";
 import { page, styleOf } from "./state.js";
@@ -12,6 +12,7 @@ export const CALLED = { legendary: { yes: "legendary", no: "not legendary" } };
 
 let wish = ""; // the description that was read last
 let wished = []; // the names of what it chose
+let denied = {}; // its denied phrases, and what they mean
 let extras = new Set(); // of EXTRAS
 
 export function addConditions() {
@@ -49,14 +50,16 @@ export function choose(name, value) {
 export function readWish() {
   if (!page.names || $("wish").value === wish) return; // the page may still be loading
   wish = $("wish").value;
-  const { conditions, unknown } = parseDescription(wish, page.config, page.words);
+  const { conditions, without, read, unknown } = parseDescription(wish, page.config, page.words);
+  denied = without;
   const [type, second] = conditions.type?.split("/") ?? [];
   const found = Object.entries({ ...conditions, type, second }).filter(([, value]) => value);
   for (const name of wished) choose(name, ANY);
   const possible = found.filter(([name]) => !(name in EXTRAS) || canMake(EXTRAS[name][0], page.config));
   for (const [name, value] of possible) choose(name, value);
   wished = possible.map(([name]) => name);
-  showChips(unknown.length || found.length || !wish.trim() ? unknown : [wish.trim()]); // it may be in letters that no word has
+  const isEmpty = !unknown.length && !found.length && !Object.keys(denied).length && wish.trim();
+  showChips(isEmpty ? [wish.trim()] : unknown, read); // it may be in letters that no word has
 }
 
 /** What is chosen by hand does not go with the description. */
@@ -65,19 +68,24 @@ export function chooseByHand({ target: { id, name } }) {
   showChips();
 }
 
-/** A button for each chosen value, which removes it, and the words that were not understood. */
-export function showChips(unknown = []) {
+/** A button for each chosen value, which removes it, the words that are read as others, and those that were not understood. */
+export function showChips(unknown = [], read = {}) {
   const entries = selects().filter(({ value }) => value !== ANY).map(({ id, name, value }) => [id || name, CALLED[name]?.[value] ?? value]);
   if (wished.includes("type") && chosenType() !== ANY) entries.unshift(["type", chosenType()]);
   for (const name of extras) entries.push([name, EXTRAS[name][1]]);
+  const texts = said(denied, page.words);
+  for (const { phrase, text } of texts) entries.push([phrase, text]);
   const chips = entries.map(([name, text]) =>
     element("button", { textContent: `${text} ×`, ariaLabel: `Remove ${text}`, onclick: () => letGo(name) }));
-  if (unknown.length) chips.unshift(element("span", { textContent: `Not understood: ${unknown.join(", ")}` }));
-  $("chips").replaceChildren(...chips);
+  const groups = { "Not understood": unknown, "Not promised": texts.filter(({ isKept }) => !isKept).map(({ text }) => text) };
+  const notes = Object.entries(groups).filter(([, words]) => words.length).map(([name, words]) => `${name}: ${words.join(", ")}`);
+  notes.unshift(...Object.entries(read).map(([word, known]) => `${word}: ${known}?`));
+  $("chips").replaceChildren(...notes.map((textContent) => element("span", { textContent })), ...chips);
 }
 
 function letGo(name) {
-  choose(name, ANY);
+  if (Object.hasOwn(denied, name)) delete denied[name];
+  else choose(name, ANY);
   showChips();
   $(page.config.own_classes ? "generate" : "wish").focus();
 }
@@ -89,17 +97,18 @@ export function chosen() {
   const type = pair ? `${first}/${second}` : first !== ANY || second === NONE ? first : second;
   const others = selects().filter(({ name }) => name).map(({ name, value }) => [name, value]);
   const conditions = Object.fromEntries([["type", type], ...others].filter(([, value]) => value !== ANY));
-  return { conditions, makes: [...extras].map((name) => EXTRAS[name][0]) };
+  const without = Object.values(denied).flatMap((values) => Object.entries(values));
+  return { conditions, makes: [...extras].map((name) => EXTRAS[name][0]), without };
 }
 
 /** All choices, which a reload of the page brings back, and the same again. */
 export const choices = () => ({
-  wish, wished, extras: [...extras], type: chosenType(), selects: selects().map(({ value }) => value),
+  wish, wished, denied, extras: [...extras], type: chosenType(), selects: selects().map(({ value }) => value),
   wanted: $("wish").value, // which may not be read yet
 });
 
 export function restoreChoices(kept) {
-  ({ wish, wished } = kept);
+  ({ wish, wished, denied } = kept);
   extras = new Set(kept.extras);
   $("wish").value = kept.wanted;
   choose("type", kept.type);

@@ -1,7 +1,7 @@
 // Conditions that are not given, drawn from those of training images as SpriteConditioner.draw does.
 
 import { range } from "./pixels.js";
-import { sha256 } from "./random.js";
+import { sampleSeed, sha256 } from "./random.js";
 import { withDrawnSketch } from "./sketch.js";
 
 /** A number for a key: the first six bytes of its SHA-256. */
@@ -57,12 +57,26 @@ export function drawConditions({ training_conditions: table, vocabulary, rules }
   return Object.fromEntries(drawn.filter(([, value]) => value !== undefined));
 }
 
+/** All conditions of a sprite: what is asked for, and what is drawn, again and again until nothing is denied, as in studio.py. */
+export function drawnBeside(config, asked, seed, without = []) {
+  const isDenied = (name, value) => without.some(([each, denied]) => each === name && denied === value);
+  const { vocabulary: { type: types }, default_conditions: usual, rules: { studio: { draws } } } = config;
+  const others = types.filter((type) => !isDenied("type", type)), isOpen = !asked.type && others.length && others.length < types.length;
+  const all = isOpen ? { type: others[seed % others.length], ...asked } : asked;
+  let drawn;
+  for (let attempt = 0; attempt < (without.length ? draws : 1); attempt++) {
+    drawn = Object.entries(drawConditions(config, { ...usual, ...all }, attempt ? sampleSeed(seed, "without", attempt) : seed));
+    if (!drawn.some((pair) => isDenied(...pair))) break;
+  }
+  return { ...all, ...Object.fromEntries(drawn.filter((pair) => !isDenied(...pair))) };
+}
+
 /** What sprite `number` of a row is chosen from: seeds and conditions in the order of a link, half of them with drawn sketches, see studio.py. */
-export function candidatesOf({ vocabulary, training_conditions: table, sketches }, conditions, asked, seeds, number) {
+export function candidatesOf({ vocabulary, training_conditions: table, sketches }, conditions, asked, seeds, number, without = []) {
   const isDrawn = vocabulary.pose && table?.drawn.includes("shape") && !asked.sketch;
   const half = Math.floor(seeds.length / 2), begin = number % 2 ? 0 : seeds.length - half;
   return seeds.map((seed, i) => {
-    const own = isDrawn && begin <= i && i < begin + half ? withDrawnSketch(conditions, asked, sketches, seed) : conditions;
+    const own = isDrawn && begin <= i && i < begin + half ? withDrawnSketch(conditions, asked, sketches, seed, without) : conditions;
     const inOrder = Object.keys(vocabulary).filter((name) => Object.hasOwn(own, name)).map((name) => [name, own[name]]);
     return { seed, conditions: Object.fromEntries(inOrder) };
   });

@@ -3,7 +3,7 @@
 import { chosen } from "./choices.js";
 import { make, startOf } from "./creature.js";
 import { $, fail, say } from "./dom.js";
-import { candidatesOf, drawConditions } from "./draw.js";
+import { candidatesOf, drawnBeside } from "./draw.js";
 import { overlap } from "./likeness.js";
 import { addSprite, call, finish, keep, label, takeOut } from "./list.js";
 import { sample } from "./model.js";
@@ -42,15 +42,14 @@ export async function work(title, todo) {
 export const seedsOf = (seed, number) => range(page.config.ranker ? CANDIDATES : 1).map((candidate) => sampleSeed(seed, number, candidate));
 
 /** The candidates of a row of sprites: what is not given is drawn, unlike that of those before, as far as it can. */
-export function rowOf(wanted, seed) {
+export function rowOf(wanted, seed, without = []) {
   const found = [], seen = new Set();
   for (let number = 0; found.length < wanted.length; number++) {
     const seeds = seedsOf(seed, number), conditions = wanted[found.length];
-    const drawn = drawConditions(page.config, { ...page.config.default_conditions, ...conditions }, seeds[0]);
-    const key = [conditions.type, drawn.color, drawn.shape].join();
-    if ((drawn.color || drawn.shape) && seen.has(key) && number < 4 * wanted.length) continue;
+    const all = drawnBeside(page.config, conditions, seeds[0], without), key = [all.type, all.color, all.shape].join();
+    if ((all.color !== conditions.color || all.shape !== conditions.shape) && seen.has(key) && number < 4 * wanted.length) continue;
     seen.add(key);
-    found.push({ asked: conditions, candidates: candidatesOf(page.config, { ...conditions, ...drawn }, conditions, seeds, number) });
+    found.push({ asked: conditions, candidates: candidatesOf(page.config, all, conditions, seeds, number, without) });
   }
   return found;
 }
@@ -115,7 +114,8 @@ export function sampleRecipe(sprite, signal, onStep = () => {}) {
 }
 
 /** Makes a row of what is wanted. */
-export const generate = (wanted, title, seed = randomSeed(), makes = []) => generateRow(rowOf(wanted, seed), title, makes);
+export const generate = (wanted, title, seed = randomSeed(), makes = [], without = []) =>
+  generateRow(rowOf(wanted, seed, without), title, makes);
 
 /** Makes a row in place of one that is still being made; of the first one of all the first candidate is shown at once. */
 export async function generateRow(rows, title, makes = []) {
@@ -159,9 +159,9 @@ function dropUnfinished(sprites) {
 
 /** A row of what is chosen; where nothing is, four types. */
 export function generateChosen() {
-  const { conditions, makes } = chosen();
-  if (!Object.keys(conditions).length) return surprise(makes);
-  return generate(Array(AT_ONCE).fill(conditions), `Generating ${AT_ONCE} sprites`, undefined, makes);
+  const { conditions, makes, without } = chosen();
+  if (!Object.keys(conditions).length && !without.length) return surprise(makes);
+  return generate(Array(AT_ONCE).fill(conditions), `Generating ${AT_ONCE} sprites`, undefined, makes, without);
 }
 
 /** Four sprites of four types, or of the one that is chosen. */

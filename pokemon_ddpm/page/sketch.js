@@ -2,16 +2,17 @@
 
 import { squareOf } from "./pixels.js";
 
-/** The color and the size of a sketch where others are not asked for; `table` is sketches.json. */
+/** The color, shape and size of a sketch where others are not asked for; `table` is sketches.json. */
 export function usualConditions(name, { sketches, types, size }, asked = []) {
-  const [color = sketches[name].color] = asked.map((type) => types[type]).filter(Boolean);
-  return { color, size };
+  const { color: usual, shape } = sketches[name], [color = usual] = asked.map((type) => types[type]).filter(Boolean);
+  return { color, shape, size };
 }
 
 /** Conditions with a sketch by chance, see drawn_sketch there. It is their `pose`, as in links, since only the pose of it stays. */
-export function withDrawnSketch(conditions, { shape }, { sketches }, seed) {
+export function withDrawnSketch(conditions, { shape }, { sketches }, seed, without = []) {
   const types = (conditions.type ?? "").split("/").filter((each) => !["", "any", "none"].includes(each));
-  const all = Object.keys(sketches), ofShape = all.filter((name) => sketches[name].shape === shape);
+  const isDenied = (name) => without.some(([key, value]) => (key === "sketch" ? name : key === "shape" && sketches[name].shape) === value);
+  const all = Object.keys(sketches).filter((name) => !isDenied(name)), ofShape = all.filter((name) => sketches[name].shape === shape);
   const ofTypes = all.filter((name) => !types.length || types.some((each) => sketches[name].types.split(" ").includes(each)));
   const ofBoth = ofShape.filter((name) => ofTypes.includes(name)), names = ofBoth.length ? ofBoth : shape ? ofShape : ofTypes;
   const pose = names[Math.floor(seed / 5 ** 3) % names.length];

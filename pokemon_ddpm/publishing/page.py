@@ -42,7 +42,8 @@ RUNTIME_FILES = {  # and their SHA-256: the page runs no other ones
 SIDES = (16, 32, 64)  # of sprites; the page shows them in multiples of 64 pixels
 PAGE, SERVICE_WORKER, STYLE, MANIFEST = "index.html", "service-worker.js", "style.css", "manifest.json"
 PALETTES = "SLACK COST BLACK BLACK_COST DARK DARKEST LEAST LIGHT MAX_CONTRAST SHADING SAME_AREA MIN_AREA"
-DESCRIPTION = "LONGEST PLURALS LEFT_OUT MISTAKES SHORTEST_PART USUAL EYE SKETCH_STRENGTH DRAWN_STRENGTH"
+DESCRIPTION = """LONGEST LONGEST_WORD PLURALS ENDINGS TOKEN UNSPACED LEFT_OUT MISTAKES SHORTEST_PART USUAL EYE
+SKETCH_STRENGTH DRAWN_STRENGTH"""
 # The numbers of the rules that stand in Python and in the page, see docs/development.md.
 RULES: dict[str, dict[str, Any]] = {
     name: {number.lower(): getattr(module, number) for number in names.split()}
@@ -53,7 +54,7 @@ RULES: dict[str, dict[str, Any]] = {
         ("likeness", likeness, "MAX_LIKENESS MIN_GROWTH SAME_COLOR MAX_SHIFT"),
         ("palettes", palettes, f"{PALETTES} SHINY_DRAWS SHINY_CHANGE"),
         ("sheets", sheets, "SQUASH"),
-        ("studio", studio, "LIKENESS_WEIGHT SKETCH_WEIGHT"),
+        ("studio", studio, "LIKENESS_WEIGHT SKETCH_WEIGHT DRAWS"),
     )
 }
 RULES["palettes"]["shinies"] = palettes.shiny_table()

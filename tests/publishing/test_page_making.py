@@ -66,6 +66,11 @@ def test_what_is_asked_for(visit, pipeline):
         click(page, "Surprise me")  # of the chosen type
         ready(page)
         assert all(title.startswith("ghost ") for title in titles(page)[:4])
+        wish(page, "a brid, not a dragon, no claws")
+        expect(page.locator("#chips")).to_contain_text("brid: bird?Not promised: without claws")
+        expect(chips).to_contain_text(["bird ×", "no dragon ×", "without claws ×"])
+        page.get_by_role("button", name="Remove no dragon").click()
+        expect(chips).to_contain_text(["bird ×", "without claws ×"])
 
 
 def test_fuse_and_doodle(visit, url, pipeline, weights):
