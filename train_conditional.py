@@ -33,7 +33,8 @@ from pokemon_ddpm.models import network_config, weights_digest
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.preprocessing import as_tensor, on_white, over_white
 from pokemon_ddpm.training import checkpoint, run
-from pokemon_ddpm.training.batches import NETWORK, SHEET, WEIGHTS, Batch, derive_seed, sample_batch
+from pokemon_ddpm.training.adversarial import AdversarialLoss
+from pokemon_ddpm.training.batches import NETWORK, SHEET, WEIGHTS, Batch, LossProbe, derive_seed, sample_batch
 from pokemon_ddpm.training.losses import other_loss
 from pokemon_ddpm.training.networks import make_denoiser, make_unet, new_attributes
 from pokemon_ddpm.training.optimizer import learning_rate_factor, make_optimizer
@@ -72,12 +73,13 @@ class Trainer:
         self.build_optimizer(denoiser, trained)
         schedule = NoiseSchedule.of(self.scheduler, self.accelerator.device, denoiser.scaling_factor)
         plain = functools.partial(plain_loss, schedule=schedule, config=config)
-        self.losses = other_loss(config, schedule, denoiser, trained) or plain  # Of denoiser and batch.
+        other = AdversarialLoss if config.adversarial_from else other_loss
+        self.losses = other(config, schedule, denoiser, trained) or plain  # Of denoiser and batch.
         frozen = getattr(self.losses, "frozen_model", None)  # A teacher or guides.
         # Of as many training images, too: where only their loss falls, the network memorizes them.
-        splits = {"validation_loss": self.held_out, "train_split_loss": self.data} if self.held_out else {}
+        splits = {"validation": self.held_out, "train_split": self.data} if self.held_out else {}
         count = len(self.held_out or ())
-        self.probes = {name: run.LossProbe(split, count, NUM_TRAIN_TIMESTEPS) for name, split in splits.items()}
+        self.probes = {name: LossProbe(split, count, NUM_TRAIN_TIMESTEPS) for name, split in splits.items()}
         network, digest = network_config(denoiser.unet), weights_digest(frozen) if frozen else ""
         known = (self.batch_size, dataclasses.asdict(config), network, self.data_digest)
         self.initial_state = checkpoint.TrainingState(0, *known, self.metrics, 0, {}, digest)
@@ -173,9 +175,12 @@ class Trainer:
         return every > 0 and (self.step % every == 0 or self.step == self.max_steps)
 
     def validate(self) -> dict[str, float]:
-        """The loss of the averaged weights on held-out and on training images."""
-        denoiser = run.averaged(self.tensors)
-        return {name: probe.measure(self.losses, denoiser, self.accelerator) for name, probe in self.probes.items()}
+        """The loss of the averaged weights on held-out and on training images, or what else tells how they differ."""
+        denoiser, measured = run.averaged(self.tensors), {}
+        for name, losses in getattr(self.losses, "measures", {"loss": self.losses}).items():
+            for split, probe in self.probes.items():
+                measured[f"{split}_{name}"] = probe.measure(losses, denoiser, self.accelerator)
+        return measured
 
     def pipeline(self) -> PokemonDDPMPipeline:
         """The pipeline of the averaged weights."""
@@ -233,7 +238,7 @@ class Trainer:
 
 def finish(trainer: Trainer, repository: str | None) -> None:
     """Saves the pipeline with its card into the output folder, and pushes it if the training is complete."""
-    from pokemon_ddpm.evaluation.memorization import count_copies
+    from pokemon_ddpm.evaluation.metrics import count_copies
     from pokemon_ddpm.generation import SpriteRequest, generate
     from pokemon_ddpm.publishing.hub import save_run, upload_model
 

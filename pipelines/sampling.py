@@ -99,13 +99,13 @@ def compress_range(images: Tensor) -> Tensor:
 
     (Reinhard et al. 2002, equation 4) 0 stays 0, w becomes 1, and an image with w = 1 stays as it is.
     """
-    result = images.clone()
-    for image in result:
+    result = []
+    for image in images:
         colors = image[:3]
-        opaque = colors[:, image[3] > 0] if len(image) == 4 else colors
+        opaque = (colors[:, image[3] > 0] if len(image) == 4 else colors).detach()
         white = max(1.0, float(opaque.abs().quantile(WHITE_QUANTILE))) if opaque.numel() else 1.0
-        image[:3] = colors * ((1 + colors.abs() / white**2) / (1 + colors.abs()))
-    return result
+        result.append(torch.cat([colors * ((1 + colors.abs() / white**2) / (1 + colors.abs())), image[3:]]))
+    return torch.stack(result)
 
 
 def postprocess(images: Tensor, output_type: str) -> Any:

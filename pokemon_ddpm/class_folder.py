@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import logging
 import os
 import re
 import unicodedata
@@ -13,9 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import datasets
+import numpy as np
 
 from pokemon_ddpm.dataset_scripts.sprite_archive import MAX_LISTED, POKEDEX, Problems, expand, read_csv
 from pokemon_ddpm.pipelines.file_checks import check_inside, printable, read_file
+from pokemon_ddpm.preprocessing import is_blank, open_image, preprocess
 from pokemon_ddpm.vocabulary import CONDITIONS, FACE_TAGS
 
 # What an image's file name ends with in a class folder; other files are ignored.
@@ -26,6 +29,7 @@ HELD_OUT = 0.1  # of each class, without split folders
 METADATA_FILES = ("metadata.csv", "metadata.jsonl")
 CREATURE = "creature"  # column whose images of one value are in one split
 TEXT_COLUMNS = ("tags", "text", "caption")  # the words of these are tags
+NO_VALIDATION = " Without held-out images, train with --validation_steps 0."
 MAX_VALUES = 100  # of an attribute; a column with more, or with one image for most of them, is text
 MAX_WORD = 30  # characters
 MAX_DEPTH = 6  # of folders in folders
@@ -82,6 +86,39 @@ def list_class_folder(folder: Path, problems: Problems) -> ClassFolder:
         check_vocabulary({"type": names, **own_values})
     others = [file for file in files if not (len(file.parts) == 1 or _is_image(file) or file.name in METADATA_FILES)]
     return ClassFolder(images, names, own_values, unused, [file.as_posix() for file in others])
+
+
+def read_class_folder(
+    folder: Path, split: str, resolution: int, mode: str
+) -> tuple[ClassFolder, list[LabelledFile], list[np.ndarray]]:
+    """What is in a folder for which `is_class_folder` holds, and of a split the files with their images.
+
+    Images are as `preprocess` makes them. Raises ValueError if some cannot be used, there are none, or "train" lacks a
+    class.
+    """
+    problems = Problems()
+    listed = list_class_folder(folder, problems)
+    left_out = {"files that are no images": listed.ignored, "columns that are no attributes": listed.unused}
+    for kind, names in left_out.items():
+        if names and split == "train":  # so that each line is logged only once
+            some = printable(", ".join(names[:MAX_LISTED]))
+            logging.getLogger(__name__).warning(f"{folder}: {len(names)} {kind} are ignored: {some}")
+    files, images = [], []
+    for file in datasets.utils.tqdm([file for file in listed.images if file.split == split], desc="Reading images"):
+        with problems.caught(file.path.as_posix()):
+            pixels = preprocess(open_image(folder / file.path), resolution, mode, full_frame=True)
+            if is_blank(pixels):
+                raise ValueError("is empty or white")
+            images.append(pixels)
+            files.append(file)
+    problems.check(folder)
+    if not images:
+        raise ValueError(f"{folder} contains no images for {split}.{NO_VALIDATION * (split == 'validation')}")
+    unseen = {*listed.names} - {file.label for file in files}
+    if unseen and split == "train":
+        some = ", ".join([name for name in listed.names if name in unseen][:MAX_LISTED])
+        raise ValueError(f"{folder}: there is no training image of {some}; add one, or remove the class.")
+    return listed, files, images
 
 
 def _files(root: Path, folder: Path = Path(), depth: int = MAX_DEPTH) -> Iterator[Path]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import itertools
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,29 +16,18 @@ from datasets import ClassLabel, Dataset
 from huggingface_hub import snapshot_download
 
 from pokemon_ddpm import preprocessing
-from pokemon_ddpm.class_folder import CREATURE, ONE_CLASS, is_class_folder, list_class_folder
+from pokemon_ddpm.class_folder import CREATURE, NO_VALIDATION, ONE_CLASS, is_class_folder, read_class_folder
 from pokemon_ddpm.dataset_scripts.pokemon_sprites import FEATURES, load_sprites
-from pokemon_ddpm.dataset_scripts.sprite_archive import MAX_LISTED, Problems, expand
+from pokemon_ddpm.dataset_scripts.sprite_archive import Problems, expand
 from pokemon_ddpm.pipelines.file_checks import check_file, check_inside, printable
 from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, MAX_METADATA, read_card
 from pokemon_ddpm.pipelines.sprite_conditioner import SOURCE, TAGS, check_vocabulary
-from pokemon_ddpm.preprocessing import as_tensor, is_blank, open_image, over_white, preprocess
+from pokemon_ddpm.preprocessing import as_tensor, open_image, over_white, preprocess
 from pokemon_ddpm.vocabulary import ATTRIBUTES, COLORS, CONDITIONS, FINISHES, SIZE_LIMITS, SIZES, TYPES, Vocabulary
 
 SAFE_BUILDERS = ("parquet", "arrow", "imagefolder", "cache")  # they only read tables or list files
-NO_VALIDATION = " Without held-out images, train with --validation_steps 0."
 MIN_TAG_IMAGES, MAX_TAG_SHARE = 20, 0.9  # of the training images, for a tag that is a condition
 MAX_TAG_LABELS = 2**30  # a byte each
-
-
-@dataclass(frozen=True)
-class ImageSet:
-    """A part of the training images: `count` of them from the `first` on, with a share of each batch."""
-
-    first: int
-    count: int
-    share: float = 1.0
-    lowest_timestep: int = 0
 
 
 @dataclass(frozen=True)
@@ -158,8 +146,7 @@ def join(parts: Sequence[SpriteTensors], sources: Sequence[str]) -> SpriteTensor
             if name in part.labels and name != "type":
                 known = vocabulary.setdefault(name, [])
                 known += [value for value in values if value not in known]
-    if TAGS in vocabulary:
-        vocabulary[TAGS].sort()
+    vocabulary.get(TAGS, []).sort()
     check_vocabulary({name: values for name, values in vocabulary.items() if name != TAGS})  # rare tags are left out
     named = [part.with_values(vocabulary) for part in named]
     labels = {}
@@ -181,8 +168,7 @@ def load_tensors(
     Args:
         data_dir: See `is_class_folder` and `load_sprites`.
         split: "train", "validation" or "test".
-        resolution: Side of the images in pixels, see `check_preprocessing`.
-        mode: See `preprocess`.
+        resolution, mode: Side of the images in pixels, and a key of `preprocessing.CHANNELS`, see `preprocess`.
         **options: Of `load_sprites`; class folders are not cached, and have none.
 
     Raises:
@@ -309,37 +295,16 @@ def labelled_tensors(
 
 def _class_folder_tensors(folder: Path, split: str, resolution: int, mode: str) -> SpriteTensors:
     """See `load_tensors` and `is_class_folder`; "index" are creatures, if the metadata names any."""
-    problems = Problems()
-    listed = list_class_folder(folder, problems)
-    left_out = {"files that are no images": listed.ignored, "columns that are no attributes": listed.unused}
-    for kind, names in left_out.items():
-        if names and split == "train":  # so that each line is logged only once
-            some = printable(", ".join(names[:MAX_LISTED]))
-            logging.getLogger(__name__).warning(f"{folder}: {len(names)} {kind} are ignored: {some}")
-    images, usable = [], []
-    for file in datasets.utils.tqdm([file for file in listed.images if file.split == split], desc="Reading images"):
-        with problems.caught(file.path.as_posix()):
-            pixels = preprocess(open_image(folder / file.path), resolution, mode, full_frame=True)
-            if is_blank(pixels):
-                raise ValueError("is empty or white")
-            images.append(pixels)
-            usable.append(file)
-    problems.check(folder)
-    if not images:
-        raise ValueError(f"{folder} contains no images for {split}.{NO_VALIDATION * (split == 'validation')}")
-    unseen = {*listed.names} - {file.label for file in usable}
-    if unseen and split == "train":
-        some = ", ".join([name for name in listed.names if name in unseen][:MAX_LISTED])
-        raise ValueError(f"{folder}: there is no training image of {some}; add one, or remove the class.")
-    labels = torch.tensor([listed.names.index(file.label) for file in usable])
+    listed, files, images = read_class_folder(folder, split, resolution, mode)
+    labels = torch.tensor([listed.names.index(file.label) for file in files])
     data = _with_classes(as_tensor(images), labels, listed.names)
     for name, values in listed.own_values.items():
-        texts = [file.row.get(name) for file in usable]
+        texts = [file.row.get(name) for file in files]
         data.labels[name] = torch.tensor([values.index(text) if text in values else -1 for text in texts])
     if any(file.row.get(CREATURE) for file in listed.images):
         ids = {name: number for number, name in enumerate(sorted({file.creature for file in listed.images}))}
-        data.labels["index"] = torch.tensor([ids[file.creature] for file in usable])
-    if any(words := [file.words for file in usable]):
+        data.labels["index"] = torch.tensor([ids[file.creature] for file in files])
+    if any(words := [file.words for file in files]):
         data.labels[TAGS], listed.own_values[TAGS] = tag_labels(words)
     return replace(data, own_values=listed.own_values)
 

@@ -244,12 +244,16 @@ def bound_term(
 
 
 class ConditionalDenoiser(nn.Module):
-    """A U-Net and its conditioner as one module, which is optimized, averaged and saved."""
+    """A U-Net and its conditioner as one module, which is optimized, averaged and saved.
 
-    def __init__(self, unet: UNet2DModel, conditioner: SpriteConditioner):
+    In adversarial training it has a discriminator, too.
+    """
+
+    def __init__(self, unet: UNet2DModel, conditioner: SpriteConditioner, discriminator: nn.Module | None = None):
         super().__init__()
         self.unet = unet
         self.conditioner = conditioner
+        self.discriminator = discriminator  # of adversarial training
 
     @property
     def scaling_factor(self) -> float:

@@ -37,7 +37,7 @@ NETWORKS = {kind.__name__: kind for kind in (UNet2DModel, SpriteUNet2DModel)}
 MAX_LAYERS, MAX_TENSORS = 100, 10_000  # of a network on its way down; of a file with weights
 # Values of configurations that could fill the memory, or make a loop endless.
 POSSIBLE = {
-    "sample_size": range(1, 1025), "downsample_padding": (0, 1), "num_train_timesteps": range(2, 100_001),
+    "sample_size": range(1, 1025), "downsample_padding": (0, 1), "num_train_timesteps": range(2, 10_001),
     "solver_order": (1, 2, 3), "layers_per_block": range(1, 33), "in_channels": (3, 4), "out_channels": (3, 4, 6, 8),
 }  # fmt: skip
 
@@ -170,8 +170,9 @@ def _check_config(config: dict[str, Any]) -> None:
         allowed, values = POSSIBLE.get(name), value if isinstance(value, (list, tuple)) else [value]
         fits = not allowed or value is None or all(number in allowed for number in values)
         fits &= str(value).isprintable() and (name != "scaling_factor" or is_number(value, 1e-3, 1e3))
+        fits &= name != "trained_betas" or value is None or all(is_number(beta, 0, 1) for beta in values)
         if not fits:
-            raise ValueError(f"its {name} is {value!r}, which is not possible.")
+            raise ValueError(f"its {name} is {short_repr(value)}, which is not possible.")
     count = len(config.get("block_out_channels") or ()) * config.get("layers_per_block", 2)
     if count > MAX_LAYERS:
         raise ValueError(f"its network has {count} layers, but at most {MAX_LAYERS} are possible.")

@@ -21,7 +21,7 @@ from pokemon_ddpm.pipelines.sampling import is_distilled
 from pokemon_ddpm.training import batches, checkpoint
 from pokemon_ddpm.training.losses import DistillationLoss
 from tests.labelled_images import folder_of_classes, parquet
-from tests.tiny_models import tiny_pipeline
+from tests.tiny_models import tiny_pipeline, tiny_student
 from tests.training import runs
 from tests.training.runs import LATEST, contents, exit_codes, forked, names, prints, same, state, train
 
@@ -200,19 +200,24 @@ WAYS = {
     "fp32": [],
     "learned variance": ["--variance_type=learned_range", "--mixed_precision=bf16", "--no_use_ema"],
     "autoguidance": [*EVERYTHING, "--autoguidance_scale=3"],
+    "adversarial": ["--ddpm_num_inference_steps=4", "--adversarial_steps=3"],
 }
+OTHER_MODELS = ("autoguidance", "adversarial")  # those that need them
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_run_that_is_stopped_again_and_again_equals_an_unbroken_one(flags, run, unbroken, tmp_path, capsys, way):
     """Stopped in an update, whose measurement and sheet are made before the run ends."""
-    if way == "autoguidance":
-        for name, std in {"pretrained_model_name_or_path": 0.2, "autoguidance_from": 0.1}.items():
+    if way in OTHER_MODELS:
+        for name, std in {"pretrained_model_name_or_path": 0.2, f"{way}_from": 0.1}.items():
             pipeline = tiny_pipeline("sample", channels=4)
+            if way == "adversarial" and std == 0.2:
+                pipeline = tiny_student(16)
             torch.nn.init.normal_(pipeline.unet.conv_out.weight, std=std)
             pipeline.save_pretrained(tmp_path / name)
             flags = [*flags, f"--{name}={tmp_path / name}"]
-        flags = [*runs.without(flags, "model_config_name_or_path"), "--conditions", "type"]
+        flags = runs.without(flags, "model_config_name_or_path")
+        flags += ["--conditions", "type"] if way == "autoguidance" else []
     flags = [*flags, *WAYS[way], "--validation_steps=2", "--save_images_steps=2"]
     train([*flags, f"--output_dir={unbroken}"])
     for step in range(4) if way == "fp32" else (1,):

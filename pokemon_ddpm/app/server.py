@@ -144,7 +144,7 @@ class _Messages(asyncio.Queue):
 
 
 class LimitedQueue(Queue):
-    """An address has a share of the places, and jobs to whose session nobody listens are removed.
+    """An address has a share of the places, and jobs to whose session nobody listens are removed with the session.
 
     Gradio itself removes a job when its listener leaves, but not one that never had any.
     """
@@ -169,6 +169,8 @@ class LimitedQueue(Queue):
             messages = self.pending_messages_per_session.get(session)
             if messages is None or time.monotonic() - messages.last_get > LISTEN_SECONDS:
                 await self.clean_events(session_hash=session)
+                for kept in (self.pending_messages_per_session, self.pending_event_ids_session):
+                    kept.pop(session, None)
 
 
 def log_one_line(record: logging.LogRecord) -> bool:

@@ -232,6 +232,9 @@ def _generate_like(like: Path, output: Path) -> None:
         commands.fail(f"{like} was made by another version of this project, or with another model.")
     # What is not recorded was not drawn.
     request = replace(request, attributes={**pipeline.conditioner.nothing_drawn, **request.attributes})
+    # This refuses what is no condition, before a sketch is colored by it.
+    conditions = {name: [value] for name, value in request.attributes.items()}
+    pipeline.conditioner.encode([request.pokemon_type], **conditions)
     job = Job(pipeline, settings, [request])
     (image,) = job.images(_sprites(job))
     write_png(image, output, settings.provenance(pipeline, request))

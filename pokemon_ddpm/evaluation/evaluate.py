@@ -21,8 +21,7 @@ from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation import images, metrics
 from pokemon_ddpm.evaluation.features import SpriteFeatures, extract_features, predict
 from pokemon_ddpm.evaluation.images import GeneratedSets, RealImages, SampleSet, random_rows
-from pokemon_ddpm.evaluation.memorization import Nearest, nearest_by_pixels
-from pokemon_ddpm.evaluation.metrics import STATISTICS, averages, given_values, label_values, memorization
+from pokemon_ddpm.evaluation.metrics import STATISTICS, Nearest, averages, given_values, label_values, nearest_by_pixels
 from pokemon_ddpm.evaluation.two_sample import two_sample_test
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.preprocessing import as_arrays
@@ -60,7 +59,8 @@ def evaluate(
         attribute -> see `condition_accuracy`. Beside these the training images that are nearest to the samples.
     """
     nearest = nearest_by_pixels(samples.images, data.all_train.images)
-    memorized = memorization(nearest.distance, nearest_by_pixels(data.held_out.images, data.all_train.images).distance)
+    usual = nearest_by_pixels(data.held_out.images, data.all_train.images).distance
+    memorized = metrics.memorization(nearest.distance, usual)
     numbers: dict[str, Any] = {"distances": [], "memorization": {"pixels": memorized}, "condition_accuracy": {}}
     if network is not None:
         sets = tqdm((samples, data.train, data.held_out), "Features")

@@ -7,16 +7,14 @@ All is computed in float64 on the CPU.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from huggingface_hub.utils import tqdm
 from scipy import ndimage, stats
 from torch import Tensor
-from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
-from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
-from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
+from torch.nn import functional
 
 from pokemon_ddpm.likeness import overlaps
 from pokemon_ddpm.pipelines.sprite_preprocessing import DARK, oklab, unique_colors
@@ -29,6 +27,9 @@ NUM_BOOTSTRAPS = 1000
 KID_BLOCKS, KID_BLOCK_SIZE, KID_DIVISIONS = 10, 10, 10
 NEIGHBORHOOD = 3  # of precision and recall
 QUANTILE = 0.05  # of the held-out images, of memorization
+# Of the nearest training images: the largest shift in pixels, and images at once; in float64 they take much memory.
+MOVED, IMAGE_BATCH, TRAIN_BATCH = 2, 32, 1024
+COPY = 0.5  # of the median distance of held-out images; a sample that is nearer is one
 NEAR = 0.7  # the overlap from which two silhouettes are near
 CLEAR = 8  # a background pixel with a smaller alpha is invisible
 # Plain statistics of pixel art, which no network has learned -> how they are called in a report. All but the first are
@@ -88,6 +89,8 @@ def kid(samples: Tensor, reference: Tensor, seed: int = 0) -> Estimate:
     It is the mean over 10 divisions of both sets into up to 10 disjoint subsets of at least 10 images. The subsets of
     a division are independent, so their spread gives a valid standard error; that of overlapping ones is too small.
     """
+    from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric  # an extra has it
+
     smaller = min(len(samples), len(reference))
     blocks = max(1, min(KID_BLOCKS, smaller // KID_BLOCK_SIZE))
     size, values = smaller // blocks, np.empty((KID_DIVISIONS, blocks))
@@ -107,6 +110,8 @@ def frechet(samples: Tensor, reference: Tensor, seed: int = 0) -> Estimate:
 
     It is biased upwards, more for fewer images (Chong & Forsyth 2020): compare only values of the same numbers.
     """
+    from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
+
     size = min(len(samples), len(reference))
     (pair,) = disjoint_blocks(samples, reference, 1, size, seed)
     moments = map(fid_features_to_statistics, pair)
@@ -120,6 +125,8 @@ def precision_recall(samples: Tensor, reference: Tensor, seed: int = 0) -> tuple
 
     The neighborhoods are larger in a smaller set, so the larger set is reduced at random to the size of the other.
     """
+    from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
+
     size = min(len(samples), len(reference))
     ((samples, reference),) = disjoint_blocks(samples, reference, 1, size, seed)
     center = reference.mean(dim=0)  # torch-fidelity computes |a|^2 + |b|^2 - 2 a.b, which is exact near the origin
@@ -128,6 +135,55 @@ def precision_recall(samples: Tensor, reference: Tensor, seed: int = 0) -> tuple
     counts = [round(shares[key] * size) for key in (KEY_METRIC_PRECISION, KEY_METRIC_RECALL)]
     precision, recall = (replace(share(torch.arange(size) < count), m=size) for count in counts)
     return precision, recall
+
+
+class Nearest(NamedTuple):
+    """The nearest training image of each image."""
+
+    distance: Tensor  # float64 (N,), the root mean square difference in [0, 255]
+    index: Tensor  # int64 (N,), positions in the training set; the first of equally near images
+
+
+def nearest_by_pixels(images: Tensor, train: Tensor) -> Nearest:
+    """Finds the nearest training image by pixels, over mirror images and shifts of up to 2 pixels along each axis.
+
+    Images are uint8 (N, 3, S, S), `train` on the device to compute on, on an infinite white background: pixels that a
+    shift moves out of the frame count too. With x = 255 - image, |s(x) - t|^2 = |x|^2 + |t|^2 - 2 <s(x), t> for shifts
+    s. All are whole numbers below 2^53, so in float64 nothing is rounded.
+    """
+    squared, indices = [], []
+    for batch in tqdm(images.split(IMAGE_BATCH), "Nearest training images"):
+        batch = 255 - batch.to(train.device)
+        views = _mirrored_and_shifted(batch).flatten(0, 1).double()
+        relative = []  # to the norm of the image, which is the same for all
+        for part in train.split(TRAIN_BATCH):
+            inverted = (255 - part).flatten(1).double()
+            products = (views @ inverted.T).view(len(batch), -1, len(part)).amax(dim=1)
+            relative.append(inverted.square().sum(dim=1) - 2 * products)
+        least = torch.cat(relative, dim=1).min(dim=1)
+        squared.append((batch.double().square().sum(dim=(1, 2, 3)) + least.values).cpu())
+        indices.append(least.indices.cpu())
+    # NumPy rounds the root correctly; PyTorch does not.
+    distance = np.sqrt(torch.cat(squared).numpy() / train[0].numel())
+    return Nearest(torch.from_numpy(distance), torch.cat(indices))
+
+
+def _mirrored_and_shifted(inverted: Tensor) -> Tensor:
+    """Inverted images (B, 3, S, S) and their mirror images, with all shifts: (B, V, 3 S^2)."""
+    side = inverted.shape[-1]
+    views = torch.stack([inverted, inverted.flip(-1)], dim=1)
+    padded = functional.pad(views, [MOVED] * 4)
+    windows = padded.unfold(3, side, 1).unfold(4, side, 1)  # (B, 2, 3, 5, 5, S, S)
+    return windows.permute(0, 1, 3, 4, 2, 5, 6).flatten(1, 3).flatten(2)
+
+
+def count_copies(samples: Tensor, train: Tensor, held_out: Tensor) -> int:
+    """How many samples are at most `COPY` times as far from a training image as held-out images usually are.
+
+    All are uint8 (N, 3, S, S), `train` on the device to compute on.
+    """
+    usual = nearest_by_pixels(held_out, train).distance.median().item()
+    return int((nearest_by_pixels(samples, train).distance <= COPY * usual).sum())
 
 
 def memorization(samples: Tensor, held_out: Tensor) -> dict[str, Any]:

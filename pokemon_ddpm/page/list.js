@@ -140,11 +140,17 @@ export function exported() {
   return JSON.stringify({ app: "pokemon-ddpm", sprites }, (key, value) => (key === "pixels" ? textOf(value) : value));
 }
 
-/** Adds the sprites of such a file and returns how many they are, and how many are none; raises an error if it is another one. */
+/**
+ * Adds the sprites of such a file and returns how many they are, and how many are none; raises an error if it is another one.
+ * Those that are there keep their name and heart.
+ */
 export async function imported(text) {
   const { app, sprites } = JSON.parse(text, (key, value) => (key === "pixels" ? pixelsOf(value) : value));
   if (app !== "pokemon-ddpm" || !Array.isArray(sprites)) throw new Error("It is another file.");
-  const records = sprites.filter(isSprite);
+  const records = sprites.filter(isSprite).map((record) => {
+    const { heart, name } = find(record.recipe) ?? {};
+    return { ...record, heart: heart || record.heart, name: name || record.name };
+  });
   show(records);
   for (const { recipe } of records) await keep(find(recipe));
   return [records.length, sprites.length - records.length];

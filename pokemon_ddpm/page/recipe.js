@@ -70,10 +70,10 @@ export function queryOf({ conditions, seed, makes, to, share, doodle }, weights,
   return new URLSearchParams({ ...named(conditions), seed, ...morph, ...make, ...others });
 }
 
-/** A name from outside without letters that nobody sees, or that turn the text around them; undefined if it is none. */
+/** A name from outside without letters that turn the text around them; undefined if nobody sees any letter of it. */
 export const givenName = (text, longest = LONGEST_NAME) => {
-  const seen = text?.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, "").trim() ?? "";
-  return [...seen].slice(0, longest).join("") || undefined;
+  const safe = text?.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, "").trim() ?? "", name = [...safe].slice(0, longest).join("");
+  return /[^\s\p{DI}\u2800]/u.test(name) ? name : undefined; // as with a Hangul filler, or blank Braille
 };
 
 /** Whether a link is of the model with these weights, or of an earlier page, which did not say it. */
@@ -81,15 +81,16 @@ export const isOfModel = (parameters, weights) => [null, digits(weights)].includ
 
 const digits = (weights) => weights.slice(0, SHOWN_DIGITS);
 
-/** The recipe that a link names, or null; what is no attribute of the model is passed over. */
+/** The recipe that a link names, in the form that the page gives it, or null; what is no attribute of the model is passed over. */
 export function recipeOf(parameters, config) {
   const { seed, make = "", share, doodle, [`${TO}seed`]: toSeed } = Object.fromEntries(parameters);
   const conditions = (prefix) => {
-    const given = Object.keys(config.vocabulary).map((name) => [name, parameters.get(prefix + parameterOf(name))]);
-    return Object.fromEntries(given.filter(([name, value]) => value !== null && (name !== "type" || value !== ANY)));
+    const given = Object.keys(config.vocabulary).map((name) => [name, parameters.get(prefix + parameterOf(name)) ?? undefined]);
+    const plain = given.map(([name, value]) => [name, name === "type" ? value?.replace(/\/any$/, "") : value]);
+    return Object.fromEntries(plain.filter(([name, value]) => value !== undefined && (name !== "type" || value !== ANY)));
   };
   const number = (text) => (/^\d{1,10}$/.test(text) ? Number(text) : NaN);
-  const makes = make.replaceAll("next", "evolve").split(".").filter(Boolean);
+  const makes = make.replaceAll("next", "evolve").split(".").filter(Boolean).map((each) => each.replace(/^vary-0+(?=\d)/, "vary-"));
   const recipe = { conditions: conditions(""), seed: number(seed), makes };
   if (share !== undefined) Object.assign(recipe, { to: { conditions: conditions(TO), seed: number(toSeed) }, share: Number(share) });
   if (doodle !== undefined) recipe.doodle = doodle;
@@ -107,16 +108,16 @@ export function isRecipe({ conditions, seed, makes, to, share, doodle }, config)
 const isStart = ({ conditions, seed }, { vocabulary }) => areKnown(conditions, vocabulary) && isSeed(seed);
 
 function areKnown({ type = ANY, ...others }, vocabulary) {
-  const [first, second = ANY, ...more] = type.split("/");
+  const [first, second, ...more] = type.split("/");
   const types = vocabulary.type, valuesOf = (name) => (Object.hasOwn(vocabulary, name) ? vocabulary[name] : []);
   if (more.length || ![...types, ANY].includes(first)) return false;
-  if (second !== ANY && (first === ANY || first === second || ![...types, NONE].includes(second))) return false;
+  if (second !== undefined && (first === ANY || first === second || ![...types, NONE].includes(second))) return false;
   const isKnown = (name, value) => !MADE.includes(name) && valuesOf(name).includes(value);
   return Object.entries(others).every(([name, value]) => (name === "tags" ? value.split(" ") : [value]).every((each) => isKnown(name, each)));
 }
 
 const isSeed = (value) => Number.isInteger(value) && 0 <= value && value < MAX_SEED;
-const isVariation = (make) => /^vary-\d{1,10}$/.test(make) && isSeed(Number(make.slice(5)));
+const isVariation = (make) => /^vary-(0|[1-9]\d{0,9})$/.test(make) && isSeed(Number(make.slice(5)));
 const isMake = (make, i, makes) => typeof make === "string" && (isVariation(make) || make === "evolve" || (Object.hasOwn(CHANGES, make) && makes.indexOf(make) === i));
 
 /** Whether it can be made: shinies are recolored, backs need a view, and next stages of own classes sizes. */

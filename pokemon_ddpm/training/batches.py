@@ -6,13 +6,14 @@ restarts nor on how a batch is divided over processes and accumulation, and no s
 
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from accelerate import Accelerator
+from torch import Tensor, nn
 
-from pokemon_ddpm.data import ImageSet, SpriteTensors
+from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.diffusion import sample_timesteps
 from pokemon_ddpm.pipelines.sprite_conditioner import SOURCE, TAGS, SpriteConditioner
 from pokemon_ddpm.training.augmentation import HUE, MIRROR, augment, sample_augmentation, warp, warp_strength
@@ -29,6 +30,19 @@ MAX_TAGS = 4  # of an image after condition dropout
 
 # Of these labels class_balance makes rare values come up more often; in a set without types of evolution lines.
 BALANCED, FAMILY = ("type", "body"), ("line", "index")
+
+# Of a `LossProbe`: timesteps of an image, and images at once.
+TIMESTEPS_PER_IMAGE, CHUNK = 2, 64
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """A part of the training images: `count` of them from the `first` on, with a share of each batch."""
+
+    first: int
+    count: int
+    share: float = 1.0
+    lowest_timestep: int = 0
 
 
 def derive_seed(*key: int) -> int:
@@ -217,3 +231,31 @@ def balanced_labels(data: SpriteTensors, part: ImageSet) -> list[Tensor]:
     varying = [name for name in known if (labels[name] != labels[name][0]).any()]
     chosen = [name for name in BALANCED if name in varying] or varying[:1]
     return [labels[name] for name in chosen or known[:1]]
+
+
+class LossProbe:
+    """The denoising loss of `count` images with noise and timesteps that are the same in each run, without dropout."""
+
+    def __init__(self, data: SpriteTensors, count: int, num_train_timesteps: int):
+        device = data.images.device
+        generator = generator_for("cpu", VALIDATION)
+        chosen = torch.randperm(len(data), generator=generator)[:count].repeat(TIMESTEPS_PER_IMAGE).to(device)
+        self.data = data.rows(chosen)
+        self.timesteps = sample_timesteps(len(self.data), num_train_timesteps, generator).to(device)
+
+    def measure(
+        self, losses: Callable[[nn.Module, Batch], Tensor], denoiser: nn.Module, accelerator: Accelerator
+    ) -> float:
+        """Mean of the `losses` (B,) of all images, which the processes divide among them."""
+        device = self.timesteps.device
+        total = torch.zeros((), device=device)
+        for start in range(0, len(self.data), CHUNK)[accelerator.process_index :: accelerator.num_processes]:
+            rows = slice(start, start + CHUNK)
+            part = self.data.rows(rows)
+            noise = torch.randn(part.images.shape, generator=generator_for("cpu", VALIDATION, start)).to(device)
+            given = part.labels.keys() & denoiser.conditioner.any_ids.keys() - {TAGS}  # never all in training
+            labels = {name: part.labels[name] for name in sorted(given)}
+            batch = Batch(part.images, labels, self.timesteps[rows], noise)
+            with torch.no_grad(), accelerator.autocast():
+                total += losses(denoiser, batch).sum()
+        return accelerator.reduce(total, "sum").item() / len(self.data)

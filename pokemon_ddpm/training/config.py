@@ -32,14 +32,16 @@ AUTOGUIDANCE_INTERVAL = [0.1, 0.8]  # where images get better, and colors not to
 NEEDED_BY = {
     "dataset_name": "image_column label_column",
     "distill_from": "distill_teacher_steps",
-    "pretrained_model_name_or_path": "autoguidance_from",
+    "pretrained_model_name_or_path": "autoguidance_from adversarial_from",
     "autoguidance_from": "autoguidance_better autoguidance_interval autoguidance_scale",
+    "adversarial_from": "adversarial_steps",
     "push_to_hub": "hub_model_id",
 }
 EXCLUDED_BY = {
     "dataset_name": "train_data_dir",
     "distill_from": "model_config_name_or_path pretrained_model_name_or_path conditions snr_gamma snr_floor",
     "pretrained_model_name_or_path": "model_config_name_or_path",
+    "adversarial_from": "autoguidance_from distill_from conditions snr_gamma snr_floor",
     "resume_from_checkpoint": "overwrite_output_dir",
 }
 
@@ -124,6 +126,10 @@ class TrainingConfig:
     autoguidance_better: str | None = _option(None, "The better model. Default: the network at the start.")
     autoguidance_interval: list[float] | None = _option(None, "Shares of the timesteps. Default: from 0.1, below 0.8.")
     autoguidance_scale: float = _option(2.0, "Autoguidance scale; 1 means no guidance.", low=1)
+
+    # Adversarial training of a distilled model's last steps (Sauer et al. 2024)
+    adversarial_from: str | None = _option(None, "Sharpen a student, with a discriminator on this teacher's features.")
+    adversarial_steps: int = _option(2, "How many of the last steps are trained.", above=0)
 
     # Optimization
     train_batch_size: int = _option(32, "Images per process and pass.", above=0, high=100_000, resume=True)

@@ -62,8 +62,29 @@ def learned_variance_loss(
     return losses + (VLB_WEIGHT * len(schedule) * terms).float()
 
 
-def _frozen(denoiser: ConditionalDenoiser) -> ConditionalDenoiser:
-    return copy.deepcopy(denoiser).eval().requires_grad_(False)
+def frozen(denoiser: ConditionalDenoiser) -> ConditionalDenoiser:
+    """A copy that is not trained, with the mixed precision of the denoiser, and without its discriminator."""
+    other = copy.copy(denoiser)  # a copy of the discriminator would only be thrown away
+    other._modules = denoiser._modules | {"discriminator": None}
+    return copy.deepcopy(other).eval().requires_grad_(False)
+
+
+def other_model(
+    flag: str, config: TrainingConfig, schedule: NoiseSchedule, denoiser: ConditionalDenoiser
+) -> ConditionalDenoiser:
+    """The frozen model of a flag; ValueError unless it is like the denoiser in all but weights and network size."""
+    source = getattr(config, flag)
+    pipeline = PokemonDDPMPipeline.from_pretrained(source)
+    settings = pipeline.unet.config | pipeline.scheduler.config
+    process = (config.prediction_type, NUM_TRAIN_TIMESTEPS, config.ddpm_beta_schedule, False)
+    needed = denoiser.unet.config | dict(zip(PROCESS, process, strict=True))
+    differing = [name for name in (*SHARED, *PROCESS) if settings.get(name) != needed.get(name)]
+    differing += ["conditions"] * (pipeline.conditioner.vocabulary != denoiser.conditioner.vocabulary)
+    if differing:
+        raise ValueError(f"--{flag} {source} differs from the model in its {', '.join(differing)}.")
+    other, device = frozen(denoiser), schedule.beta.device
+    other.unet, other.conditioner = pipeline.unet.to(device), pipeline.conditioner.to(device)
+    return other.requires_grad_(False)
 
 
 def check_teacher(pipeline: PokemonDDPMPipeline, config: TrainingConfig) -> None:
@@ -137,7 +158,7 @@ class DistillationLoss:
     def __init__(
         self, config: TrainingConfig, schedule: NoiseSchedule, student: nn.Module, teacher: PokemonDDPMPipeline
     ):
-        self.frozen_model, self.schedule = _frozen(student), schedule
+        self.frozen_model, self.schedule = frozen(student), schedule
         self.steps = student_steps(len(schedule), config.ddpm_num_inference_steps, schedule.beta.device)
         self.guidance_scale = teacher.config.guidance_scale
         self.teacher_order = 1 if is_distilled(teacher.scheduler) else 2
@@ -196,27 +217,12 @@ class AutoguidanceLoss:
     """
 
     def __init__(self, config: TrainingConfig, schedule: NoiseSchedule, denoiser: ConditionalDenoiser):
-        self.config, self.schedule, self.start = config, schedule, _frozen(denoiser)
+        self.config, self.schedule, self.start = config, schedule, frozen(denoiser)
         interval = config.autoguidance_interval or AUTOGUIDANCE_INTERVAL
         self.low, self.high = (share * len(schedule) for share in interval)
         flags = [name for name in ("autoguidance_from", "autoguidance_better") if getattr(config, name)]
-        self.frozen_model = nn.ModuleList([self.start, *(self._other(name, denoiser) for name in flags)])
-
-    def _other(self, flag: str, denoiser: ConditionalDenoiser) -> ConditionalDenoiser:
-        """The model of a flag; it must be like the denoiser in all but its weights and its network's size."""
-        config, source = self.config, getattr(self.config, flag)
-        pipeline = PokemonDDPMPipeline.from_pretrained(source)
-        settings = pipeline.unet.config | pipeline.scheduler.config
-        process = (config.prediction_type, NUM_TRAIN_TIMESTEPS, config.ddpm_beta_schedule, False)
-        needed = denoiser.unet.config | dict(zip(PROCESS, process, strict=True))
-        differing = [name for name in (*SHARED, *PROCESS) if settings.get(name) != needed.get(name)]
-        differing += ["conditions"] * (pipeline.conditioner.vocabulary != denoiser.conditioner.vocabulary)
-        if differing:
-            raise ValueError(f"--{flag} {source} differs from the model in its {', '.join(differing)}.")
-        other = _frozen(denoiser)  # with its mixed precision
-        device = self.schedule.beta.device
-        other.unet, other.conditioner = pipeline.unet.to(device), pipeline.conditioner.to(device)
-        return other.requires_grad_(False)
+        others = (other_model(name, config, schedule, denoiser) for name in flags)
+        self.frozen_model = nn.ModuleList([self.start, *others])
 
     def __call__(self, denoiser: nn.Module, batch: Batch) -> Tensor:
         """The loss of each image, float32 (B,), weighted as in training."""

@@ -15,6 +15,7 @@ from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.pipelines.sprite_conditioner import MAX_ROWS, SOURCE, TAGS, SpriteConditioner
 from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel
 from pokemon_ddpm.preprocessing import CHANNELS
+from pokemon_ddpm.training.adversarial import Discriminator
 from pokemon_ddpm.training.augmentation import AUGMENTATION_DIM, MIRROR
 from pokemon_ddpm.training.config import NUM_TRAIN_TIMESTEPS, TrainingConfig, as_text
 from pokemon_ddpm.training.losses import check_teacher
@@ -216,7 +217,7 @@ def make_unet(config: TrainingConfig) -> tuple[UNet2DModel, PokemonDDPMPipeline 
     trained = None
     if config.initial_weights:
         trained = _trained_pipeline(config, config.initial_weights)
-        unet = trained.unet.train(not (config.fine_tunes or config.distill_from))
+        unet = trained.unet.train(not (config.fine_tunes or config.distill_from or config.adversarial_from))
     else:
         network = unet_config(config.model_config_name_or_path or ("packed" if config.resolution >= 64 else "small"))
         channels, learned = CHANNELS[config.preprocessing], config.variance_type == "learned_range"
@@ -247,6 +248,8 @@ def _trained_pipeline(config: TrainingConfig, source: str) -> PokemonDDPMPipelin
     if trained.num_train_timesteps != NUM_TRAIN_TIMESTEPS or trained.get("rescale_betas_zero_snr"):
         reason = f"does not have {NUM_TRAIN_TIMESTEPS} timesteps, or ends at pure noise"
         raise ValueError(f"{source} has a noise schedule that {reason}; only earlier versions can train it.")
+    if config.adversarial_from:
+        required["ddpm_num_inference_steps"] = pipeline.config.num_inference_steps
     # Fixed variances concern sampling only; a learned one has outputs of its own.
     learned = config.variance_type == "learned_range"
     if (unet.config.out_channels > unet.config.in_channels) != learned:
@@ -270,14 +273,14 @@ def make_denoiser(
     an attribute that does not vary.
     """
     varying, trained = data.varying_attributes(), trained and trained.conditioner
-    attributes = [] if config.distill_from else config.conditions or varying
+    attributes = [] if config.distill_from or config.adversarial_from else config.conditions or varying
     other = other_values(trained, data.vocabulary) if trained else []
     known = {} if other or not trained else trained.vocabulary
     if constant := [name for name in attributes if name not in varying and name not in known]:
         others = f"{', '.join(constant)}, only in {', '.join(varying)}"
         raise ValueError(f"--conditions: the training images do not differ in {others}.")
-    if config.distill_from and other:
-        raise ValueError(f"{config.distill_from} has other values of {', '.join(other)} than the data.")
+    if other and (config.distill_from or config.adversarial_from):
+        raise ValueError(f"{config.initial_weights} has other values of {', '.join(other)} than the data.")
     drawn = data.rows(slice(first or None))
     conditioner = build_conditioner(unet, attributes, trained, data.vocabulary, config.random_flip, drawn)
-    return ConditionalDenoiser(unet, conditioner)
+    return ConditionalDenoiser(unet, conditioner, Discriminator(unet) if config.adversarial_from else None)

@@ -20,6 +20,7 @@ NEWTON_SCHULZ_STEPS = 5
 EMBEDDING_FACTOR = 40
 # For tags, always: each is in few images. With the plain rate their embeddings stayed random in 266,000 images.
 TAG_FACTOR = 20
+DISCRIMINATOR_FACTOR = 3  # it must learn what the generator does before that changes it
 UPDATE_RMS = 0.2  # about that of AdamW, so that both take the same learning rate (Liu et al. 2025, section 2.2)
 
 
@@ -34,7 +35,7 @@ def make_optimizer(
 ) -> torch.optim.AdamW:
     """AdamW, or with --optimizer muon `Muon` for the matrices in the U-Net's blocks.
 
-    The embeddings of new attributes learn faster, see `EMBEDDING_FACTOR`; those of tags do in any case.
+    The embeddings of new attributes learn faster, see `EMBEDDING_FACTOR`; those of tags and a discriminator always do.
     """
     options = {"lr": config.learning_rate, "weight_decay": config.adam_weight_decay}
     unet, matrices = denoiser.unet, set()
@@ -44,10 +45,12 @@ def make_optimizer(
     conditioner = denoiser.conditioner
     tags = {TAGS: TAG_FACTOR} if TAGS in conditioner.vocabulary else {}
     factors = tags | dict.fromkeys(new_attributes, EMBEDDING_FACTOR)
-    tables = {id(conditioner.tables[f"{name}_embedding"].weight): factor for name, factor in factors.items()}
+    own = {id(conditioner.tables[f"{name}_embedding"].weight): factor for name, factor in factors.items()}
+    if denoiser.discriminator is not None:
+        own |= {id(p): DISCRIMINATOR_FACTOR for p in denoiser.discriminator.parameters()}
     parts: dict[tuple[bool, int], list[Tensor]] = defaultdict(list)
     for p in denoiser.parameters():
-        parts[id(p) in matrices, tables.get(id(p), 1)].append(p)
+        parts[id(p) in matrices, own.get(id(p), 1)].append(p)
     groups = [{"params": parts[key], "orthogonal": key[0], "lr_factor": key[1]} for key in sorted(parts)]
     # Fused, so that an update can be skipped on the device.
     if not matrices:

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -23,15 +23,13 @@ from accelerate.utils.memory import should_reduce_batch_size
 from diffusers import DDPMScheduler
 from filelock import FileLock, Timeout
 from huggingface_hub.utils import tqdm
-from torch import nn
 
-from pokemon_ddpm.data import ImageSet, SpriteTensors, join, labelled_tensors, load_named, load_tensors, sprite_tensors
-from pokemon_ddpm.diffusion import ConditionalDenoiser, make_sampler, sample_timesteps, student_scheduler
+from pokemon_ddpm.data import SpriteTensors, join, labelled_tensors, load_named, load_tensors, sprite_tensors
+from pokemon_ddpm.diffusion import ConditionalDenoiser, make_sampler, student_scheduler
 from pokemon_ddpm.models import COMPONENTS, LICENSE_FILE, locate_model
 from pokemon_ddpm.pipelines.hub_mixin import INDEX_FILE
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
-from pokemon_ddpm.pipelines.sprite_conditioner import TAGS
-from pokemon_ddpm.training.batches import VALIDATION, Batch, generator_for
+from pokemon_ddpm.training.batches import ImageSet
 from pokemon_ddpm.training.checkpoint import TrainingTensors, checkpoints, delete, find_checkpoints
 from pokemon_ddpm.training.config import CONFIG_FILE, TrainingConfig, as_text
 from pokemon_ddpm.vocabulary import USUAL, shown_name
@@ -46,9 +44,6 @@ GO_BACK = (
     "Go back to an earlier checkpoint with --resume_from_checkpoint, with a lower --learning_rate or a longer "
     "--lr_warmup_steps; --mixed_precision no may help too."
 )
-# Of the losses of averaged weights.
-TIMESTEPS_PER_IMAGE = 2
-CHUNK = 64
 
 
 def cores_per_process() -> int:
@@ -134,7 +129,7 @@ def check_output_dir(config: TrainingConfig) -> None:
     """Raises ValueError if the folder has another run, nothing to resume from, or needed weights it would delete."""
     folder, name = Path(config.output_dir), config.resume_from_checkpoint
     resumable = name and find_checkpoints(folder, name)
-    needed = (config.initial_weights, config.autoguidance_from, config.autoguidance_better)
+    needed = (config.initial_weights, config.autoguidance_from, config.autoguidance_better, config.adversarial_from)
     for weights in filter(None, needed if config.overwrite_output_dir else ()):
         if Path(locate_model(weights)).resolve() == folder.resolve():
             raise ValueError(f"--overwrite_output_dir would delete {weights}, which the training needs.")
@@ -216,7 +211,7 @@ def make_pipeline(model: ConditionalDenoiser, scheduler: DDPMScheduler, config: 
     vocabulary = model.conditioner.vocabulary
     usual = {name: value for name, value in USUAL.items() if value in vocabulary.get(name, ())}
     parts, steps = (model.unet, model.conditioner), config.ddpm_num_inference_steps
-    if config.distill_from:
+    if config.distill_from or config.adversarial_from:
         return PokemonDDPMPipeline(*parts, student_scheduler(scheduler), steps, 1.0, usual)
     return PokemonDDPMPipeline(*parts, make_sampler(DEFAULT_SAMPLER, scheduler), steps, GUIDANCE_SCALE, usual)
 
@@ -322,31 +317,3 @@ def summary(model: ConditionalDenoiser, images: int, size: int, batch_size: int,
     conditions = ", ".join(shown_name(name, vocabulary["type"]) for name in vocabulary)
     given = f"{images:,} images of {size}x{size}, conditioned on {conditions}"
     return f"{count / 1e6:.1f} million parameters, {given}, batch size {batch_size}, {max_steps:,} updates."
-
-
-class LossProbe:
-    """The denoising loss of `count` images with noise and timesteps that are the same in each run, without dropout."""
-
-    def __init__(self, data: SpriteTensors, count: int, num_train_timesteps: int):
-        device = data.images.device
-        generator = generator_for("cpu", VALIDATION)
-        chosen = torch.randperm(len(data), generator=generator)[:count].repeat(TIMESTEPS_PER_IMAGE).to(device)
-        self.data = data.rows(chosen)
-        self.timesteps = sample_timesteps(len(self.data), num_train_timesteps, generator).to(device)
-
-    def measure(
-        self, losses: Callable[[nn.Module, Batch], torch.Tensor], denoiser: nn.Module, accelerator: Accelerator
-    ) -> float:
-        """Mean of the `losses` (B,) of all images, which the processes divide among them."""
-        device = self.timesteps.device
-        total = torch.zeros((), device=device)
-        for start in range(0, len(self.data), CHUNK)[accelerator.process_index :: accelerator.num_processes]:
-            rows = slice(start, start + CHUNK)
-            part = self.data.rows(rows)
-            noise = torch.randn(part.images.shape, generator=generator_for("cpu", VALIDATION, start)).to(device)
-            given = part.labels.keys() & denoiser.conditioner.any_ids.keys() - {TAGS}  # never all in training
-            labels = {name: part.labels[name] for name in sorted(given)}
-            batch = Batch(part.images, labels, self.timesteps[rows], noise)
-            with torch.no_grad(), accelerator.autocast():
-                total += losses(denoiser, batch).sum()
-        return accelerator.reduce(total, "sum").item() / len(self.data)

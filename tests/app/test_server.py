@@ -136,7 +136,8 @@ def test_an_address_has_a_share_of_the_queue_and_jobs_without_listener_are_remov
     http: httpx.Client, app: App, network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "LISTEN_SECONDS", 5)  # on a busy machine, too
-    network.seconds = 0.1
+    network.seconds, queue = 0.1, app.page._queue
+    before = {*queue.pending_messages_per_session, *queue.pending_event_ids_session}
     answers = [http.post("/call/v2/generate", json={"num_images": 1}) for _ in range(12)]
     assert [answer.status_code for answer in answers[:8]] == [200] * 8 and answers[11].status_code == 503
     other = http.post("/call/v2/generate", json=LONG, headers={"X-Forwarded-For": "192.0.2.1"})  # as a proxy says
@@ -145,6 +146,8 @@ def test_an_address_has_a_share_of_the_queue_and_jobs_without_listener_are_remov
     assert "event: complete" in events
     wait_until(lambda: len(app.page._queue) == 0 and network.further_evaluations() == 0)
     assert network.evaluations < 100
+    heard, *unheard = {*queue.pending_messages_per_session, *queue.pending_event_ids_session} - before
+    assert not unheard and not queue.pending_event_ids_session[heard]
 
 
 def test_malformed_requests_are_logged_in_a_line(http: httpx.Client, app: App, capfd: pytest.CaptureFixture) -> None:

@@ -288,6 +288,7 @@ def test_a_mistake_is_one_message_and_no_file(model, tmp_path, monkeypatch, argu
 
 @pytest.mark.parametrize(("changed", "expected"), [
     ({"condition": {"output_type": "latent"}}, "made by another version"),
+    *(({"condition": {"color": color}, "sketch": "cat"}, "error: Unknown color") for color in (["red"], {"red": 1})),
     ({"postprocessing": IMPOSSIBLE}, "enlargement must be a whole number from 1"),
     ({"backend": "x" * 9999}, "(backend 'xxxxxxxxxxxx...xxxxxxxxxxxxx')"),
     ({"dtype": "float8_e4m3fn"}, "error: dtype must be one of torch.float32, "),

@@ -2,8 +2,7 @@ import pytest
 import torch
 from scipy.special import comb
 
-from pokemon_ddpm.evaluation.memorization import count_copies, nearest_by_pixels
-from pokemon_ddpm.evaluation.metrics import memorization
+from pokemon_ddpm.evaluation.metrics import count_copies, memorization, nearest_by_pixels
 
 
 def noise(count: int, seed: int = 0, side: int = 8) -> torch.Tensor:

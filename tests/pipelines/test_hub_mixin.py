@@ -223,7 +223,8 @@ class TestLoading:
             ("unet/config.json", {"block_out_channels": [8] * 101}, "its network has 101 layers, but at most 100 are"),
             *((file, {name: value}, f"its {name} is {re.escape(repr(value))}, which is not possible")
               for file, name, values in (
-                (SCHEDULER, "num_train_timesteps", [10**12]), (SCHEDULER, "solver_order", [10**9]),
+                (SCHEDULER, "num_train_timesteps", [10**12, 10**5]), (SCHEDULER, "solver_order", [10**9]),
+                (SCHEDULER, "trained_betas", [[float("nan")], [0.1, 2], ["0.1"]]),
                 ("unet/config.json", "scaling_factor", [0, float("nan"), float("inf"), "1", None]),
                 ("unet/config.json", "sample_size", [-1, [8, 10**9]]), ("unet/config.json", "in_channels", [1500]),
                 ("unet/config.json", "layers_per_block", [10**5]), ("unet/config.json", "downsample_padding", [9**9]),

@@ -58,6 +58,8 @@ def test_my_dex_the_day_and_starters(visit, url, tmp_path):
         assert page.evaluate(outline) == "solid"
         page.emulate_media(forced_colors="none")
         expect(page.locator("#progress-text")).to_have_text(re.compile(r"of 18 types, 4 sprites, 0 with a heart"))
+        _, older = saved(page, "Export")
+        (tmp_path / "older.json").write_bytes(older)
         heart = page.get_by_role("button", name=re.compile("^Heart for")).last
         heart.click()
         expect(heart).to_have_attribute("aria-pressed", "true")
@@ -72,6 +74,7 @@ def test_my_dex_the_day_and_starters(visit, url, tmp_path):
         assert np.array_equal(team[:256:4, :256:4][first[..., 3] > 0], first[first[..., 3] > 0])  # that with a heart
         name, album = saved(page, "Export")
         album = json.loads(album)
+        album["sprites"][0]["name"] = "Mia"
         damaged = [None, {"recipe": None}, {"recipe": {}, "time": 1, "pixels": "AAAA"}]  # are left out
         broken = {"share": 0.9}, {"makes": [["shiny"]]}
         damaged += [{**album["sprites"][0], "recipe": album["sprites"][0]["recipe"] | each} for each in broken]
@@ -83,6 +86,10 @@ def test_my_dex_the_day_and_starters(visit, url, tmp_path):
         said = f"4 sprites are in {name}. 5 were left out: damaged, or of another page."
         expect(page.locator("#dex [role=status]")).to_have_text(said)
         expect(page.locator("#dex-list .heart[aria-pressed=true]")).to_have_count(1)
+        page.get_by_label("Import").set_input_files(tmp_path / "older.json")
+        expect(page.locator("#dex [role=status]")).to_have_text("4 sprites are in older.json.")
+        expect(page.locator("#dex-list .heart[aria-pressed=true]")).to_have_count(1)
+        expect(page.locator("#dex-list .large", has_text="Mia")).to_have_count(1)
         (tmp_path / "bad.json").write_text('{"app": "other"}')
         page.get_by_label("Import").set_input_files(tmp_path / "bad.json")
         expect(page.locator("#dex [role=status]")).to_contain_text("bad.json is no collection")

@@ -189,17 +189,23 @@ def test_recipes_of_links(run):
         *(f"type=fire&seed=1&make={name}" for name in ("explode", "constructor", "__proto__", "back" + 16 * ".back")),
         *(f"type=fire&seed=1&doodle={each}" for each in ("", "a4096", "a4000h96", "b99", "a9999", "a0b4096")),
     ]
-    code = """([vocabulary, recipes, queries]) => {
+    others = "type=any/any&seed=7&make=vary-007.vary-0.vary-000", "type=fire/any&seed=007&make=next"
+    code = """([vocabulary, recipes, queries, others]) => {
         const names = { begin: { any: "A" }, middle: "b", end: { 1: "c", 2: "d", 3: "e" }, avoid: "z" };
         const read = (query) => recipeOf(new URLSearchParams(query), { vocabulary });
         const found = recipes.map((recipe) => read(`${queryOf(recipe, "0123")}`));
-        const broken = [{ share: 0.9, makes: [] }, { makes: [["shiny"]] }];
+        const broken = [{ share: 0.9, makes: [] }, { makes: [["shiny"]] }, { makes: ["vary-07"] }];
+        broken.push({ conditions: { type: "fire/any" }, makes: [] });
         const isAny = broken.some((each) => isRecipe({ conditions: {}, seed: 1, ...each }, { vocabulary }));
-        return [found, queries.map(read), nameFor(recipes[1], names), isAny];
+        return [found, queries.map(read), nameFor(recipes[1], names), isAny, others.map(read)];
     }"""
     modules = {"recipe": "isRecipe, nameFor, queryOf, recipeOf"}
-    found = run(modules, code, [CONDITIONS | names, recipes, queries])
+    *found, read = run(modules, code, [CONDITIONS | names, recipes, queries, others])
     assert found == [recipes, [None] * len(queries), "Abd, shiny", False]
+    assert read == [  # each sprite has one form
+        {"conditions": {}, "seed": 7, "makes": ["vary-7", "vary-0", "vary-0"]},
+        {"conditions": {"type": "fire"}, "seed": 7, "makes": ["evolve"]},
+    ]
 
 
 def test_what_decides_a_sprite_is_in_its_id(run):
@@ -271,11 +277,12 @@ def test_the_card_of_an_evolved_one_has_its_stage(run):
 
 def test_names_and_days_from_outside(run):
     names = ["\u202eaiM\x00", " Mia\u200b\u2066\n<b> ", "Mia\u2028", "\ud800é🐉" + 30 * "x", "\u200e ", None]
+    names += ["\u3164", "\u3164 \u2800", "❤\ufe0f"]
     days = ["2025-01-02", "2024-02-29", "2025-02-29", "2025-99-99", "2025-01-03", "2025", "today", "", None]
     code = """([names, days, now]) =>
         [names.map((each) => givenName(each) ?? null), days.filter((each) => isDay(each, now))]"""
     found, known = run({"recipe": "givenName, isDay"}, code, [names, days, 1735819200000])
-    assert found == ["aiM", "Mia<b>", "Mia", "é🐉" + 22 * "x", None, None]
+    assert found == ["aiM", "Mia<b>", "Mia", "é🐉" + 22 * "x", None, None, None, None, "❤\ufe0f"]
     assert known == ["2025-01-02", "2024-02-29"]
 
 

@@ -10,6 +10,7 @@ import torch
 
 from pokemon_ddpm import SpriteTensors
 from pokemon_ddpm.training import run as module
+from pokemon_ddpm.training.batches import LossProbe
 from pokemon_ddpm.training.run import load_splits
 from tests.training.runs import AUGMENTED, nan_in, tiny_flags, trainer
 
@@ -53,7 +54,7 @@ def test_a_skipped_update_leaves_weights_and_moments_bit_by_bit(tmp_path, more):
 COUNT, T = 70, 1000
 
 
-def measured(probe: module.LossProbe, batches: list, index: int = 0, count: int = 1) -> float:
+def measured(probe: LossProbe, batches: list, index: int = 0, count: int = 1) -> float:
     """The part of one of several processes; the loss of an image is its timestep."""
     process = SimpleNamespace(process_index=index, num_processes=count, reduce=lambda total, _: total)
     process.autocast = contextlib.nullcontext
@@ -69,7 +70,7 @@ def test_a_probe_measures_each_image_twice_the_same_way_each_time():
     images = torch.randint(256, (COUNT, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     labels = {"type": torch.arange(COUNT)[:, None].repeat(1, 2), "body": torch.arange(COUNT)}  # no condition
     data, before = SpriteTensors(images, labels), torch.get_rng_state()
-    probes, batches, again = [module.LossProbe(data, COUNT, T) for _ in range(2)], [], []
+    probes, batches, again = [LossProbe(data, COUNT, T) for _ in range(2)], [], []
     loss = measured(probes[0], batches)
     assert measured(probes[1], again) == loss and torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(one.noise, other.noise) for one, other in zip(batches, again, strict=True))
@@ -96,7 +97,7 @@ def test_a_run_measures_its_ema_weights_on_held_out_images(tmp_path):
             metrics = run.validate()
             trained = run.tensors.model
             held_out = load_splits(run.config)[0]["validation"].conditioned_on(trained.conditioner.any_ids)
-            probe, model = module.LossProbe(held_out, len(held_out), T), copy.deepcopy(trained).eval()
+            probe, model = LossProbe(held_out, len(held_out), T), copy.deepcopy(trained).eval()
             plain = probe.measure(run.losses, model, run.accelerator)
             run.tensors.ema.copy_to(model.parameters())
             averaged = probe.measure(run.losses, model, run.accelerator)

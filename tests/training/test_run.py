@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from pokemon_ddpm import SpriteTensors
-from pokemon_ddpm.data import ImageSet
 from pokemon_ddpm.training import networks, run
+from pokemon_ddpm.training.batches import ImageSet
 from pokemon_ddpm.training.config import CONFIG_FILE, TrainingConfig
 from pokemon_ddpm.vocabulary import CONDITIONS
 from tests.labelled_images import folder_of_classes

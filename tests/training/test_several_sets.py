@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from pokemon_ddpm import PokemonDDPMPipeline, SpriteConditioner, SpriteTensors
-from pokemon_ddpm.data import ImageSet, join
-from pokemon_ddpm.training.batches import drop_conditions, positions, sample_batch
+from pokemon_ddpm.data import join
+from pokemon_ddpm.training.batches import ImageSet, drop_conditions, positions, sample_batch
 from pokemon_ddpm.training.config import TrainingConfig, parse_config
 from pokemon_ddpm.vocabulary import COLORS, TYPES
 from tests.labelled_images import folder_of_classes
