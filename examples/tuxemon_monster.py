@@ -52,7 +52,7 @@ def main(creature: str, mod: str, *slugs: str) -> None:
     for number, slug in enumerate(slugs):
         front, back = (f"{number + 1}-{view}.png" for view in ("front", "back"))
         elements = dict.fromkeys(ELEMENTS[name] for name in types[front] if name in ELEMENTS)
-        evolutions = [{"at_level": EVOLUTION_LEVELS[number], "monster_slug": each} for each in slugs[number + 1 :][:1]]
+        evolutions = [{"at_level": EVOLUTION_LEVELS[number], "monster_slug": slug} for slug in slugs[number + 1 :][:1]]
         entry = {"slug": slug, "txmn_id": FIRST_ID + number, "stage": STAGES[number], "types": [*elements]}
         entry |= {"evolutions": evolutions, **COMMON}
         for folder in (sheets, entries):

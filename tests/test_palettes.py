@@ -56,7 +56,7 @@ def test_colors_get_the_mean_and_the_contrast_of_others_and_outlines_stay() -> N
                    for colors in ([dark, light, light, lighter, lighter], [red, red, pink, pink]))  # fmt: skip
     made = np.asarray(match_colors(pale, vivid))[0]
     assert made[0].tolist() == [20, 20, 20, 255]
-    own, others, found = (oklab(np.asarray(each).reshape(-1, 4)[-4:, :3]) for each in (pale, vivid, made))
+    own, others, found = (oklab(np.asarray(image).reshape(-1, 4)[-4:, :3]) for image in (pale, vivid, made))
     assert np.allclose(found.mean(axis=0), others.mean(axis=0), atol=0.01)
     assert np.isclose(found[:, 0].std() / own[:, 0].std(), 1.5, atol=0.1)
     assert np.array_equal(match_colors(pale, Image.new("RGBA", (2, 2))), pale)

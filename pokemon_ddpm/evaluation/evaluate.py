@@ -21,7 +21,7 @@ from pokemon_ddpm.data import SpriteTensors
 from pokemon_ddpm.evaluation import images, metrics
 from pokemon_ddpm.evaluation.features import SpriteFeatures, extract_features, predict
 from pokemon_ddpm.evaluation.images import GeneratedSets, RealImages, SampleSet, random_rows
-from pokemon_ddpm.evaluation.metrics import STATISTICS, Nearest, averages, given_values, label_values, nearest_by_pixels
+from pokemon_ddpm.evaluation.metrics import STATISTICS, Nearest, averages, given_values, label_values
 from pokemon_ddpm.evaluation.two_sample import two_sample_test
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.preprocessing import as_arrays
@@ -58,8 +58,8 @@ def evaluate(
         "distances", see `comparisons`; "memorization", "pixels" -> see `memorization`; and "condition_accuracy",
         attribute -> see `condition_accuracy`. Beside these the training images that are nearest to the samples.
     """
-    nearest = nearest_by_pixels(samples.images, data.all_train.images)
-    usual = nearest_by_pixels(data.held_out.images, data.all_train.images).distance
+    nearest = metrics.nearest_by_pixels(samples.images, data.all_train.images)
+    usual = metrics.nearest_by_pixels(data.held_out.images, data.all_train.images).distance
     memorized = metrics.memorization(nearest.distance, usual)
     numbers: dict[str, Any] = {"distances": [], "memorization": {"pixels": memorized}, "condition_accuracy": {}}
     if network is not None:

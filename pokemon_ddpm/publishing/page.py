@@ -155,7 +155,7 @@ def _write_page(
     colors = {kind: TYPE_COLORS.get(kind, f"oklch(53% 0.12 {360 * i // len(types)})") for i, kind in enumerate(types)}
     runtime = runtime.removesuffix("/") + "/"
     copied = [path for path in (folder / runtime).glob("*") if path.name in RUNTIME_FILES]
-    digests = RUNTIME_FILES if runtime == RUNTIME else {each.name: integrity(each.read_bytes()) for each in copied}
+    digests = RUNTIME_FILES if runtime == RUNTIME else {path.name: integrity(path.read_bytes()) for path in copied}
     entries = {"type_colors": colors, "rules": RULES, "own_classes": own, "integrity": digests}
     name = Path(name).resolve().name if Path(name).is_dir() else name  # without a path on this machine
     export_onnx(pipeline, folder, name, ranker, **_addresses(runtime), **entries)

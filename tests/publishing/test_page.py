@@ -55,7 +55,7 @@ def part(pipeline, front: Image.Image, name: str, relation: str = "same", **argu
         shared = palettes.share_palette(to_sprite(image), front)
         sprites.append(palettes.close_outline(shared) if relation == "same" else shared)
         one, other = (
-            as_tensor([Image.fromarray(fit_square(np.asarray(each), SIDE))]) for each in (front, sprites[-1])
+            as_tensor([Image.fromarray(fit_square(np.asarray(image), SIDE))]) for image in (front, sprites[-1])
         )
         alike, most = float(likeness.overlaps(one, other)), likeness.MAX_LIKENESS
         if relation == "same":
