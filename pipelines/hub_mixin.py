@@ -6,13 +6,14 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
-from diffusers import UNet2DModel
-from huggingface_hub import HfApi, ModelCard, ModelCardData, RepoCard
+from diffusers import DiffusionPipeline, ModelMixin, UNet2DModel
+from huggingface_hub import DatasetInfo, HfApi, ModelCard, ModelCardData, ModelInfo, RepoCard, SpaceInfo
 from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
 from .file_checks import read_file
@@ -20,6 +21,7 @@ from .file_checks import read_file
 if TYPE_CHECKING:
     from typing import Self  # Python 3.11
 
+RepositoryInfo: TypeAlias = ModelInfo | DatasetInfo | SpaceInfo
 LICENSE = ("license", "license_name", "license_link")  # in the metadata of a card
 INDEX_FILE, CARD_FILE = "model_index.json", "README.md"
 MAX_METADATA = 2**16  # bytes, at the top of a card; yaml reads some 50 KiB a second
@@ -79,7 +81,11 @@ The `pokemon-ddpm` package does not run that code: `pokemon_ddpm.PokemonDDPMPipe
 
 
 def pipeline_card(
-    pipeline: Any, name: str, metadata: dict[str, Any] | None = None, sheet: str | None = None, details: str = ""
+    pipeline: "HubMixin",
+    name: str,
+    metadata: dict[str, Any] | None = None,
+    sheet: str | None = None,
+    details: str = "",
 ) -> ModelCard:
     """The model card of a pipeline, with further metadata, the path of an image of samples and further sections."""
     vocabulary, argument = pipeline.conditioner.vocabulary, pipeline.conditioner.argument
@@ -105,7 +111,7 @@ def read_card(file: Path) -> tuple[str, str]:
     return text, metadata
 
 
-def license_terms(metadata: Any) -> dict[str, str]:
+def license_terms(metadata: object) -> dict[str, str]:
     """What metadata of a card, or what a configuration has of them, say of the license."""
     metadata = metadata if isinstance(metadata, dict) else {}
     return {key: metadata[key] for key in LICENSE if isinstance(metadata.get(key), str)}
@@ -153,7 +159,7 @@ def _save_code(folder: Path, source: type[Any] | Path) -> str:
 
 def open_repository(
     name: str, private: bool | None, token: str | None, repo_type: str = "model", **options: Any
-) -> tuple[HfApi, Any]:
+) -> tuple[HfApi, RepositoryInfo]:
     """A client, and the information about a writable repository of this project, which is created if there is none.
 
     Raises:
@@ -200,9 +206,10 @@ def push_folder(folder: Path, name: str, token: str | None = None, private: bool
 class HubMixin:
     """Saving, loading and pushing of a `DiffusionPipeline` with `unet`, `conditioner` and `scheduler`."""
 
-    unet: Any
-    conditioner: Any
-    load: Any = None  # `load_pipeline` of pokemon_ddpm.models, which sets it; a saved model does not carry it
+    unet: UNet2DModel
+    conditioner: ModelMixin
+    # `load_pipeline` of pokemon_ddpm.models, which sets it; a saved model does not carry it.
+    load: Callable[..., "Self"] | None = None
 
     @property
     def license(self) -> dict[str, str]:
@@ -210,7 +217,7 @@ class HubMixin:
         return license_terms(self.conditioner.config.get(LICENSE_KEY))
 
     @classmethod
-    def from_pipe(cls, pipeline: Any, **kwargs: Any) -> "Self":
+    def from_pipe(cls, pipeline: DiffusionPipeline, **kwargs: Any) -> "Self":
         """A pipeline with the components and defaults of another one; arguments as in diffusers."""
         # diffusers leaves out components that are of a subclass of what the constructor names.
         return super().from_pipe(pipeline, **{**pipeline.components, **kwargs})

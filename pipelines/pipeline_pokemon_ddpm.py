@@ -253,7 +253,9 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         check_number("num_inference_steps", num_inference_steps, 1, total, Integral)
         check_number("guidance_scale", guidance_scale, -MAX_SCALE, MAX_SCALE)
 
-    def prepare_image(self, name: str, images: Any, count: int, keep: bool = False) -> Tensor:
+    def prepare_image(
+        self, name: str, images: Image.Image | list[Image.Image] | Tensor, count: int, keep: bool = False
+    ) -> Tensor:
         """An argument with images as float32 (N, C, S, S) in [-1, 1]; for `keep` see `model_pixels`."""
         channels, height, width = self.sample_shape
         if not isinstance(images, Tensor):
@@ -375,6 +377,6 @@ class PokemonDDPMPipeline(HubMixin, DiffusionPipeline):
         prediction = prediction[:, : sample.shape[1]]  # without a learned variance
         return predicted_original_sample(kind, prediction, sample, math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar))
 
-    def postprocess(self, latents: Tensor, output_type: str) -> Any:
+    def postprocess(self, latents: Tensor, output_type: str) -> list[Image.Image] | np.ndarray | Tensor:
         """Samples (N, C, S, S) as "pil", "np" or "pt", see `__call__` and `sampling.postprocess`."""
         return postprocess(latents.float().cpu() / self.scaling_factor, output_type)

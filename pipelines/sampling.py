@@ -1,13 +1,16 @@
 """What a pipeline samples with: schedulers, noise, checks of its arguments, and what makes images of its samples."""
 
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from diffusers import SchedulerMixin
 from diffusers.image_processor import VaeImageProcessor
 from diffusers.schedulers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler
+from PIL import Image
 from torch import Tensor
 
+Value = TypeVar("Value")
 SAMPLERS: dict[str, type[SchedulerMixin]] = {
     "ddpm": DDPMScheduler,  # ancestral, Ho et al. 2020
     "ddim": DDIMScheduler,  # Song et al. 2021, eta 0
@@ -108,7 +111,7 @@ def compress_range(images: Tensor) -> Tensor:
     return torch.stack(result)
 
 
-def postprocess(images: Tensor, output_type: str) -> Any:
+def postprocess(images: Tensor, output_type: str) -> list[Image.Image] | np.ndarray | Tensor:
     """Images (N, C, S, S) in about [-1, 1] as "pil", "np" or "pt", in range by `compress_range`."""
     images = compress_range(images)
     if output_type == "pil" and images.shape[1] == 4:
@@ -137,7 +140,7 @@ def image_generators(generator: torch.Generator | list[torch.Generator] | None, 
     return [torch.Generator().manual_seed((first + i) % 2**64) for i in range(count)]
 
 
-def one_each(name: str, value: Any, count: int, entry: str = "image") -> list[Any]:
+def one_each(name: str, value: Value | list[Value], count: int, entry: str = "image") -> list[Value]:
     """An argument's value for each image: those of a list, which must be as many, or the same one for all."""
     values = list(value) if isinstance(value, list) else [value] * count
     require(len(values) == count, f"{name} must have one entry for each {entry} ({count}), but has {len(values)}.")

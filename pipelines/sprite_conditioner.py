@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 TypeSet = str | int | tuple[str | int, ...] | None  # one or two types; see `SpriteConditioner.type_ids`
 TypeBlend = TypeSet | Mapping[TypeSet, float]
+AttributeValue = str | bool | Sequence[str] | None
 
 NONE = "none"
 ANY = "any"
@@ -337,7 +338,7 @@ class SpriteConditioner(ModelMixin, ConfigMixin):
         table = self.config.training_conditions or {"drawn": ()}
         return dict.fromkeys([*table["drawn"], *{TAGS} & table.keys()], ANY)
 
-    def encode(self, types: Sequence[TypeBlend], /, **attributes: Sequence[Any]) -> Tensor:
+    def encode(self, types: Sequence[TypeBlend], /, **attributes: Sequence[AttributeValue]) -> Tensor:
         """The class embeddings (N, D) of conditions, on the conditioner's device.
 
         There is one entry per image: of types as in `type_blend`, of attributes as in `attribute_id`, of tags as in

@@ -3,8 +3,6 @@
 This file imports nothing of the project, since a saved model carries a copy of it.
 """
 
-from typing import Any
-
 import numpy as np
 from PIL import Image
 
@@ -131,7 +129,7 @@ def _coverage(size: int, reduced: int) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(first, share), (np.minimum(first + 1, reduced - 1), 1 - share)]
 
 
-def model_pixels(name: str, image: Any, channels: int, side: int, keep: bool = False) -> np.ndarray:
+def model_pixels(name: str, image: object, channels: int, side: int, keep: bool = False) -> np.ndarray:
     """An image of any size and mode as the images of the training, uint8 (side, side, channels).
 
     With 4 channels it is a sprite, whose alpha is kept; RGB is taken for one on white. With 3 channels it is resized

@@ -309,7 +309,7 @@ def _class_folder_tensors(folder: Path, split: str, resolution: int, mode: str) 
     return replace(data, own_values=listed.own_values)
 
 
-def _check_kind(dataset: Dataset, flag: str, column: str, kind: type[Any]) -> None:
+def _check_kind(dataset: Dataset, flag: str, column: str, kind: type[ClassLabel | datasets.Image]) -> None:
     feature = dataset.features.get(column)
     if not isinstance(feature, kind):
         fitting = ", ".join(name for name, other in dataset.features.items() if isinstance(other, kind)) or "none"

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from reprlib import repr as short_repr
-from typing import Any
+from typing import Any, TypeAlias
 
 import safetensors.torch
 import torch
 import yaml
-from diffusers import UNet2DModel
+from diffusers import SchedulerMixin, UNet2DModel
 from huggingface_hub import HfApi
 from safetensors import safe_open
 from torch import nn
@@ -31,6 +31,7 @@ from pokemon_ddpm.pipelines.sprite_unet import SpriteUNet2DModel
 
 LICENSE_FILE = "LICENSE"  # in the folder of a model with a license of its own
 PLAIN_WEIGHTS = "diffusion_pytorch_model.safetensors"
+Component: TypeAlias = UNet2DModel | SpriteConditioner | SchedulerMixin
 COMPONENTS = ("unet", "conditioner", "scheduler")
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 NETWORKS = {kind.__name__: kind for kind in (UNet2DModel, SpriteUNet2DModel)}
@@ -70,7 +71,9 @@ def weights_digest(*modules: nn.Module) -> str:
     return total.hexdigest()
 
 
-def load_pipeline(cls: type[Any], model: str, dtype: torch.dtype | None, **kwargs: Any) -> Any:
+def load_pipeline(
+    cls: type[PokemonDDPMPipeline], model: str, dtype: torch.dtype | None, **kwargs: Any
+) -> PokemonDDPMPipeline:
     """A pipeline of a class; for the arguments and what is raised see `HubMixin.from_pretrained`."""
     source = locate_model(model)
     is_local = os.path.isdir(source)
@@ -153,7 +156,7 @@ def check_files(folder: Path, *patterns: str, limit: float = MAX_BYTES) -> None:
             raise ValueError(f"{file.relative_to(folder).as_posix()} {error}.") from error
 
 
-def _component_classes(index: dict[str, Any]) -> dict[str, type[Any]]:
+def _component_classes(index: dict[str, Any]) -> dict[str, type[Component]]:
     """The classes of the components that model_index.json names, if it is that of our pipeline."""
     saved, unet, scheduler = index.get("_class_name"), index["unet"][1], index["scheduler"][1]
     if "PokemonDDPMPipeline" not in (saved if isinstance(saved, list) else [saved]):
@@ -179,7 +182,7 @@ def _check_config(config: dict[str, Any]) -> None:
 
 
 def _load_network(
-    kind: type[Any], config: dict[str, Any], folder: Path, dtype: torch.dtype, digests: dict[str, str]
+    kind: type[Component], config: dict[str, Any], folder: Path, dtype: torch.dtype, digests: dict[str, str]
 ) -> nn.Module:
     """A component with its weights, if they belong to the configuration and to model_index.json."""
     file = folder / PLAIN_WEIGHTS
@@ -207,7 +210,7 @@ def _load_network(
     return component
 
 
-def _check_network(kind: type[Any], config: dict[str, Any], shapes: dict[str, list[int]]) -> None:
+def _check_network(kind: type[Component], config: dict[str, Any], shapes: dict[str, list[int]]) -> None:
     """Compares a configuration with its weights, before anything is as large as a stranger wants it."""
     if config.get("reference_channels"):
         remedy = "benchmarks/cut_references.py removes it"

@@ -66,7 +66,7 @@ def game_sheet(images: Sequence[Image.Image], columns: int) -> Image.Image:
 
 
 def sheet_description(
-    image: str, size: tuple[int, int], columns: int, names: Sequence[str], metadata: Sequence[Any], **of_sheet: Any
+    image: str, size: tuple[int, int], columns: int, names: Sequence[str], metadata: Sequence[dict], **of_sheet: object
 ) -> dict[str, Any]:
     """The content of the JSON file beside a game sheet, as TexturePacker's "JSON (Array)", with metadata."""
     width, height = size

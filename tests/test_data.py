@@ -305,18 +305,15 @@ def test_further_columns_of_metadata_are_attributes(tmp_path: Path, caplog) -> N
     assert "Unusable values of mood: 'any'. A name must" in refused(load, art)
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("name,view\na/000.png,front", "metadata.csv needs the column file_name, but its columns are name, view."),
-        ("file_name,view\n\x1b.png,front", "\n  \\x1b.png: there is no such image"),
-        ("file_name,view\n\x1b.png,x\n\x1b.png,y", "metadata.csv has two different rows for \\x1b.png; keep one."),
-        ("file_name,\x1b,\x1b\na/000.png,a,b", "metadata.csv cannot be read: there are several columns named \\x1b"),
-        ("file_name,label\na/000.png,x", "a/001.png: expected FILE, with a label in its metadata"),
-        ("file_name,mood\na/000.png,fr\xf6hlich", "metadata.csv cannot be read: it is not in UTF-8"),
-        (f"file_name,label\na/000.png,{'1' * 5000}\na/001.png,2", "Unusable class names: '1111"),
-    ],
-)
+@pytest.mark.parametrize(("content", "message"), [
+    ("name,view\na/000.png,front", "metadata.csv needs the column file_name, but its columns are name, view."),
+    ("file_name,view\n\x1b.png,front", "\n  \\x1b.png: there is no such image"),
+    ("file_name,view\n\x1b.png,x\n\x1b.png,y", "metadata.csv has two different rows for \\x1b.png; keep one."),
+    ("file_name,\x1b,\x1b\na/000.png,a,b", "metadata.csv cannot be read: there are several columns named \\x1b"),
+    ("file_name,label\na/000.png,x", "a/001.png: expected FILE, with a label in its metadata"),
+    ("file_name,mood\na/000.png,fr\xf6hlich", "metadata.csv cannot be read: it is not in UTF-8"),
+    (f"file_name,label\na/000.png,{'1' * 5000}\na/001.png,2", "Unusable class names: '1111"),
+])  # fmt: skip
 def test_mistakes_in_the_metadata_beside_class_folders(tmp_path: Path, content: str, message: str) -> None:
     folder = folder_of_classes(tmp_path, {"a": 3, "b": 3})
     (folder / "metadata.csv").write_text(content, encoding="latin-1")

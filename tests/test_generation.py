@@ -135,15 +135,12 @@ def test_settings_load_their_model(tmp_path, known):
     assert GenerationSettings(str(tmp_path / "fast"), "dpmsolver++").load("cpu").scheduler.config.solver_order == 1
 
 
-@pytest.mark.parametrize(
-    ("device", "flags", "expected"),
-    [
-        ("cpu", {"avx512_bf16": True}, "bfloat16"),
-        ("cpu", {"avx512_f": True, "architecture": "x86_64"}, "float32"),
-        ("cpu", None, "float32"),
-        ("mps", {"avx512_bf16": True}, "float32"),
-    ],
-)
+@pytest.mark.parametrize(("device", "flags", "expected"), [
+    ("cpu", {"avx512_bf16": True}, "bfloat16"),
+    ("cpu", {"avx512_f": True, "architecture": "x86_64"}, "float32"),
+    ("cpu", None, "float32"),
+    ("mps", {"avx512_bf16": True}, "float32"),
+])  # fmt: skip
 def test_the_best_dtype_is_that_of_the_processor(monkeypatch, device, flags, expected):
     monkeypatch.setattr(generation, "best_device", lambda: torch.device(device))
     if flags is None:

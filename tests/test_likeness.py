@@ -38,21 +38,18 @@ def test_colors_change_by_their_distance_in_oklab() -> None:
     assert color_change(as_tensor([black]), as_tensor([white])).item() == pytest.approx(1, abs=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("sprite", "relation", "expected"),
-    [
-        (boxes((8, 8, 20, 24), color=BLUE), "same", None),  # the outline of a back is that of its front, mirrored
-        (WIDE, "same", None),  # with one color nobody can tell
-        (boxes((2, 12, 30, 24), color=BLUE), "next", "palette"),
-        (FAMILY, "next", None),
-        (WIDE, "next", "colors"),
-        (boxes((12, 2, 18, 6)), "next", "smaller"),
-        (boxes((2, 12, 30, 24), (2, 2, 10, 8), color=BLUE), "next", "torn"),
-        (boxes(), "same", "torn"),
-        (BODY, None, None),
-        (BODY, "previous", None),
-    ],
-)
+@pytest.mark.parametrize(("sprite", "relation", "expected"), [
+    (boxes((8, 8, 20, 24), color=BLUE), "same", None),  # the outline of a back is that of its front, mirrored
+    (WIDE, "same", None),  # with one color nobody can tell
+    (boxes((2, 12, 30, 24), color=BLUE), "next", "palette"),
+    (FAMILY, "next", None),
+    (WIDE, "next", "colors"),
+    (boxes((12, 2, 18, 6)), "next", "smaller"),
+    (boxes((2, 12, 30, 24), (2, 2, 10, 8), color=BLUE), "next", "torn"),
+    (boxes(), "same", "torn"),
+    (BODY, None, None),
+    (BODY, "previous", None),
+])  # fmt: skip
 def test_faults(sprite: Image.Image, relation: str | None, expected: str | None) -> None:
     assert fault(sprite, sprite, None if relation is None else BODY, relation) == expected
 

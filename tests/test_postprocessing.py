@@ -17,14 +17,11 @@ def image_of(*rows: str) -> Image.Image:
     return Image.fromarray(np.array([[COLORS[letter] for letter in row] for row in rows], dtype=np.uint8))
 
 
-@pytest.mark.parametrize(
-    ("min_pixels", "expected"),
-    [
-        (3, ["#.......", ".#......", "..#.....", "......##", "####..##", "####...."]),  # a diagonal is connected
-        (4, ["........", "........", "........", "......##", "####..##", "####...."]),
-        (9, ["........", "........", "........", "........", "####....", "####...."]),  # the largest part stays
-    ],
-)
+@pytest.mark.parametrize(("min_pixels", "expected"), [
+    (3, ["#.......", ".#......", "..#.....", "......##", "####..##", "####...."]),  # a diagonal is connected
+    (4, ["........", "........", "........", "......##", "####..##", "####...."]),
+    (9, ["........", "........", "........", "........", "####....", "####...."]),  # the largest part stays
+])  # fmt: skip
 def test_fragments_have_fewer_pixels_and_are_not_connected(min_pixels, expected):
     rows = ("#..#....", ".#..#...", "..#.....", "......##", "####..##", "####....")
     image = postprocessing.remove_background(image_of(*rows))

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
 from PIL import Image
@@ -40,6 +40,8 @@ EXAMPLES_SEED = 76
 GALLERY_SIZE = 256  # side of an image in pixels, about
 KINDS = {"png": "Sprite (PNG)", "gif": "Steps (GIF)", "zip": "Game sheet (zip)"}
 ANIMATION_MS = 1500
+Gallery = list[tuple[Image.Image, str]]  # images with captions
+Number = TypeVar("Number", int, float)
 Choices = dict[str, tuple[list[str], str | list[str]]]  # setting -> its values, and the one at first
 Models = Mapping[str, PokemonDDPMPipeline]  # by name; each is for one caller at a time
 
@@ -135,7 +137,7 @@ def some_of(name: str, value: Any, allowed: Sequence[str]) -> str:
     return " ".join(one_of(name, tag, allowed) for tag in value) or ANY
 
 
-def number(name: str, value: Any, low: float, high: float, kind: type[Any] = int) -> Any:
+def number(name: str, value: Any, low: float, high: float, kind: type[Number] = int) -> Number:
     is_valid = is_number(value, low, high) and kind(value) == value
     refuse_unless(is_valid, f"{name} must be a {'whole ' * (kind is int)}number from {low:g} to {high:.10g}.")
     return kind(value)
@@ -153,7 +155,7 @@ class Generation:
     def __init__(self, job: Job):
         self.job = job
         self.sprites: list[Sprite] = []
-        self.preview: list[tuple[Image.Image, str]] = []  # the images so far, with captions
+        self.preview: Gallery = []  # the images so far, with captions
         self.stopped = threading.Event()  # set it to stop the run after its current step
 
     def run(self) -> "Generation":
@@ -176,7 +178,7 @@ class Generation:
         """What the visitor gets of a sprite."""
         return replace(self.job.settings, scale=scale).postprocess(sprite.sample)
 
-    def gallery(self) -> list[tuple[Image.Image, str]]:
+    def gallery(self) -> Gallery:
         """Enlarged images of the sprites, with captions."""
         scale = max(1, GALLERY_SIZE // self.job.pipeline.sample_shape[2])
         return [(self.image(sprite, scale), caption(sprite.request)) for sprite in self.sprites]
@@ -191,7 +193,7 @@ class Handlers:
         settings = default_settings(models, next(iter(models))) | {"new_seed": False, "seed": EXAMPLES_SEED}
         self._examples = self._thread.submit(Generation(new_job(models, settings)).run)
 
-    async def generate(self, **settings: Any) -> AsyncIterator[tuple[Any, ...]]:
+    async def generate(self, **settings: object) -> AsyncIterator[tuple[Gallery, int, object]]:
         """Generates sprites. Returns the images with captions, and the seed.
 
         Previews come first. When the visitor cancels or leaves, Gradio cancels or closes it, which stops the
@@ -210,14 +212,14 @@ class Handlers:
             run.cancel()
         yield await asyncio.to_thread(generation.gallery), seed, generation
 
-    def download(self, kind: str, result: Generation | None, sprite: Any, scale: Any) -> str:
+    def download(self, kind: str, result: Generation | None, sprite: object, scale: object) -> str:
         """Returns a file: "png" of a sprite, "gif" of its denoising steps, or "zip" of all sprites as a game sheet."""
         refuse_unless(result is not None, "There are no sprites in memory. Generate some.")
         sprite = result.sprites[number("sprite", sprite, 1, len(result.sprites)) - 1]
         scale = number("scale", scale, 1, MAX_SCALE)
         return write_download(kind, result, sprite, scale, self._cache)
 
-    def choose_model(self, **settings: Any) -> list[dict[str, Any]]:
+    def choose_model(self, **settings: object) -> list[dict[str, Any]]:
         """What becomes of the settings, and of all attributes, for the model that was chosen."""
         changed = controls(self._models, settings)
         return [gr.update(**changed[name]) if name in changed else gr.skip() for name in (*settings, "attributes")]
@@ -230,7 +232,7 @@ class Handlers:
         count, model = len(result.sprites), html.escape(result.job.settings.model)
         return f"{count} sprite{'s' * (count > 1)} by {model}.", 1
 
-    def examples(self) -> tuple[Generation, list[tuple[Image.Image, str]], str]:
+    def examples(self) -> tuple[Generation, Gallery, str]:
         """What a new visitor sees: sprites, gallery and status."""
         result = self._examples.result()
         text = f"Press Generate. These are examples by {html.escape(result.job.settings.model)}."

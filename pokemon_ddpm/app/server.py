@@ -18,6 +18,7 @@ from typing import Any
 import gradio as gr
 from gradio.data_classes import PredictBodyInternal
 from gradio.queueing import Queue
+from gradio.server_messages import EventMessage
 from starlette.middleware import Middleware
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -138,7 +139,7 @@ class _Messages(asyncio.Queue):
 
     last_get = 0.0
 
-    async def get(self) -> Any:
+    async def get(self) -> EventMessage:
         self.last_get = time.monotonic()
         return await super().get()
 

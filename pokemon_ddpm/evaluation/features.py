@@ -24,6 +24,7 @@ RELEASED_FEATURES = RELEASED / "sprite-features"
 WEIGHTS_FILE, ARGUMENTS = "model.safetensors", ("backbone", "vocabulary", "dimension", "resolution")  # in config.json
 RESOLUTION = 32  # of networks without one in their file; above it the first stage halves the resolution
 BATCH_SIZE = 64
+Outputs = tuple[torch.Tensor, dict[str, torch.Tensor]]  # features, and attribute -> logits
 
 
 class SpriteFeatures(nn.Module):
@@ -64,7 +65,7 @@ class SpriteFeatures(nn.Module):
         """Attribute -> logits (N, K), multi-label for "type" and multi-class for others, from the output of `raw`."""
         return {name: self.heads[f"{name}_head"](raw) for name in self.vocabulary}
 
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def forward(self, images: torch.Tensor) -> Outputs:
         """Of images, uint8 (N, 3, S, S): features, mean 0 and standard deviation 1 in training, and logits."""
         raw = self.raw(self.to_pixels(images))
         return (raw - self.feature_mean) / self.feature_std, self.classify(raw)
@@ -128,7 +129,7 @@ def recognized(attribute: str, logits: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def _in_batches(network: SpriteFeatures, images: torch.Tensor) -> Iterator[Any]:
+def _in_batches(network: SpriteFeatures, images: torch.Tensor) -> Iterator[Outputs]:
     """Outputs for batches of one size, on which their last bits depend: the last batch is filled up."""
     for batch in images.split(BATCH_SIZE):
         yield network(batch.repeat(-(-BATCH_SIZE // len(batch)), 1, 1, 1)[:BATCH_SIZE])

@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import datasets
 import jinja2
@@ -16,7 +16,9 @@ from pokemon_ddpm.files import write_file
 from pokemon_ddpm.models import locate_model
 from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, MARK, NOTE, SHEETS, license_terms, pipeline_card, read_card
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
+from pokemon_ddpm.training.config import TrainingConfig
 
+Value = TypeVar("Value")
 TEMPLATES = Path(__file__).parents[1] / "templates"
 # Kind of the training images -> metadata of their license, where it is known.
 RESTRICTED = {"license": "other", "license_name": "research-and-education-only"}
@@ -31,7 +33,12 @@ NAMES = {"sprites": ("Pokémon sprites", "pokemon"), "starter": ("Starter creatu
 
 
 def run_card(
-    pipeline: PokemonDDPMPipeline, config: Any, name: str, step: int, counts: dict[str, int], metrics: dict[str, float]
+    pipeline: PokemonDDPMPipeline,
+    config: TrainingConfig,
+    name: str,
+    step: int,
+    counts: Mapping[str, int],
+    metrics: Mapping[str, float],
 ) -> ModelCard:
     """The card of the model of a training run, with the number of images by split, and losses by name."""
     base, (data, kind) = config.initial_weights, _data(config)
@@ -53,7 +60,7 @@ def run_card(
     return pipeline_card(pipeline, name, metadata, newest_sheet(Path(config.output_dir)), details)
 
 
-def _data(config: Any) -> tuple[str, str]:
+def _data(config: TrainingConfig) -> tuple[str, str]:
     """What the training images are called, without the path to them, and their kind: a case of the template."""
     kind = "own" if config.label_column else "sprites"
     if config.dataset_name:
@@ -103,7 +110,7 @@ def _is_path(name: str) -> bool:
     return name.startswith((".", "~", os.sep)) or Path(name).exists()
 
 
-def _short(value: Any) -> Any:
+def _short(value: Value) -> Value | str:
     """The last part of a path: the others only concern one machine."""
     return Path(value).resolve().name if isinstance(value, str) and _is_path(value) else value
 

@@ -11,7 +11,7 @@ import math
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,11 @@ from pokemon_ddpm.generation import GenerationSettings
 from pokemon_ddpm.models import LICENSE_FILE, PLAIN_WEIGHTS, check_files, locate_model
 from pokemon_ddpm.pipelines import hub_mixin
 from pokemon_ddpm.pipelines.file_checks import read_file
-from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, INDEX_FILE, LICENSE_KEY, NOTE, license_terms
+from pokemon_ddpm.pipelines.hub_mixin import CARD_FILE, INDEX_FILE, LICENSE_KEY, NOTE, RepositoryInfo, license_terms
 from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import PokemonDDPMPipeline
 from pokemon_ddpm.publishing import cards
 from pokemon_ddpm.ranking import RANKING_MODELS
+from pokemon_ddpm.training.config import TrainingConfig
 
 LOGIN = "Store a token with write access with `hf auth login`, or set HF_TOKEN."
 DISTRIBUTION, PACKAGE = "pokemon-ddpm", "pokemon_ddpm"
@@ -54,14 +55,16 @@ def hub_errors(action: str) -> Iterator[None]:
         raise ValueError(f"{action} failed: {said if ' ' in said else repr(error)}.{hint}") from error
 
 
-def open_repository(name: str, private: bool | None, repo_type: str = "model", **options: Any) -> tuple[HfApi, Any]:
+def open_repository(
+    name: str, private: bool | None, repo_type: str = "model", **options: Any
+) -> tuple[HfApi, RepositoryInfo]:
     """See `hub_mixin.open_repository`; to fail before anything slow starts."""
     with hub_errors(f"Creating {name}"):
         return hub_mixin.open_repository(name, private, None, repo_type, **options)
 
 
-def open_run_repository(config: Any) -> str | None:
-    """The name of the repository that a `TrainingConfig` pushes to, which is created if there is none; None for none.
+def open_run_repository(config: TrainingConfig) -> str | None:
+    """The name of the repository that a run pushes to, which is created if there is none; None for none.
 
     Before the training, so that nothing is trained in vain: ValueError if it cannot be written.
     """
@@ -71,7 +74,11 @@ def open_run_repository(config: Any) -> str | None:
 
 
 def save_run(
-    pipeline: PokemonDDPMPipeline, config: Any, step: int, counts: dict[str, int], metrics: dict[str, float]
+    pipeline: PokemonDDPMPipeline,
+    config: TrainingConfig,
+    step: int,
+    counts: Mapping[str, int],
+    metrics: Mapping[str, float],
 ) -> None:
     """Saves a pipeline with card and license into the output folder; for the arguments see `run_card`."""
     folder, base = Path(config.output_dir), config.initial_weights
@@ -103,7 +110,7 @@ def upload_model(folder: Path, name: str, private: bool | None = None, **commit:
         return hub_mixin.push_folder(copy, name, private=private, **commit)
 
 
-def upload_dataset(name: str, data_dir: str | None, public: bool) -> tuple[Any, str]:
+def upload_dataset(name: str, data_dir: str | None, public: bool) -> tuple[RepositoryInfo, str]:
     """Pushes a card, then Parquet files, a commit a configuration; returns the repository before, and the last URL."""
     api, info = open_repository(name, not public, "dataset")
     if not public and info.private is False:

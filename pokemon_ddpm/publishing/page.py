@@ -68,7 +68,11 @@ PREVIEW_COUNT = 18
 
 
 def write_pages(
-    pipelines: Mapping[str, Any], folder: Path, report: Callable, runtime: str = RUNTIME, url: str | None = None
+    pipelines: Mapping[str, PokemonDDPMPipeline],
+    folder: Path,
+    report: Callable[[str], None],
+    runtime: str = RUNTIME,
+    url: str | None = None,
 ) -> None:
     """Writes a page for each model, with links to the others, and compares its export with the model.
 
@@ -127,7 +131,13 @@ def _check(pipeline: PokemonDDPMPipeline, name: str) -> None:
 
 
 def _write_page(
-    pipeline: Any, folder: Path, name: str, ranker: SpriteRanker | None, links: dict, runtime: str, url: str | None
+    pipeline: PokemonDDPMPipeline,
+    folder: Path,
+    name: str,
+    ranker: SpriteRanker | None,
+    links: dict[str, str],
+    runtime: str,
+    url: str | None,
 ) -> None:
     own, types = not pipeline.conditioner.has_types, pipeline.conditioner.vocabulary["type"]
     for path in SOURCE.iterdir():

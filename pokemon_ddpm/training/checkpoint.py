@@ -8,7 +8,6 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers.training_utils import EMAModel
@@ -43,7 +42,7 @@ def _named(file: Path) -> Iterator[None]:
         raise DamagedCheckpoint(f"{file} is damaged, or was written by another version ({reason}).") from error
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return "".join(filter(str.isprintable, str(as_text(value))))[:200]
 
 

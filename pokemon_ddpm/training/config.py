@@ -286,7 +286,7 @@ class TrainingConfig:
         write_file(folder / CONFIG_FILE, json.dumps(values, indent=2) + "\n")
 
 
-def as_text(value: Any) -> Any:
+def as_text(value: object) -> object:
     """A setting for trackers, cards and messages: a list as its values in a row."""
     return " ".join(map(str, value)) if isinstance(value, list) else value
 

@@ -201,38 +201,35 @@ class TestLoading:
         pickle.loads((folder / component / name).read_bytes())
         assert Path("canary").exists()
 
-    @pytest.mark.parametrize(
-        ("name", "change", "reason"),  # a new content, changes of the JSON, or None if the file is missing
-        [
-            (INDEX, None, "model_index.json"),
-            (INDEX, b"[]", r"a file is damaged \(TypeError: 'list' object is not a mapping"),
-            (INDEX, b'{"_class_name": ["pipe', "model_index.json.* not a valid JSON"),
-            (INDEX, {"_class_name": "DDPMPipeline"}, "is a DDPMPipeline, not a PokemonDDPMPipeline"),
-            (INDEX, {"scheduler": ["diffusers", "No"]}, "a UNet2DModel and its scheduler a No, which are unknown"),
-            (INDEX, {"unet": ["unet", "UNet3D"]}, "its network is a UNet3D .*, which are unknown"),
-            (INDEX, {"scheduler": None, "_weights": [1]}, None),
-            (INDEX, {"default_conditions": {"view": "front"}}, "view is no condition of this model"),
-            (SCHEDULER, None, "scheduler_config.json"),
-            (SCHEDULER, {"thresholding": True, "dynamic_thresholding_ratio": 7}, r"quantile\(\) q must be in"),
-            (SCHEDULER, {"trained_betas": [0.1] * 10}, r"index -?\d+ is out of bounds"),
-            (SCHEDULER, {"prediction_type": "\x1b]0;x\a"}, r"its prediction_type is '\\x1b\]0;x\\x07'"),
-            ("unet/config.json", {"norm_num_groups": -4}, "Expected num groups to be greater"),
-            ("unet/config.json", {"reference_channels": 4}, "it is of version 1, with an input for references"),
-            (SCHEDULER, b'"ash/model"', "'str' object is not a mapping"),  # diffusers would look for it on the Hub
-            ("unet/config.json", {"block_out_channels": [8]}, None),
-            ("unet/config.json", {"block_out_channels": [8] * 101}, "its network has 101 layers, but at most 100 are"),
-            *((file, {name: value}, f"its {name} is {re.escape(repr(value))}, which is not possible")
-              for file, name, values in (
-                (SCHEDULER, "num_train_timesteps", [10**12, 10**5]), (SCHEDULER, "solver_order", [10**9]),
-                (SCHEDULER, "trained_betas", [[float("nan")], [0.1, 2], ["0.1"]]),
-                ("unet/config.json", "scaling_factor", [0, float("nan"), float("inf"), "1", None]),
-                ("unet/config.json", "sample_size", [-1, [8, 10**9]]), ("unet/config.json", "in_channels", [1500]),
-                ("unet/config.json", "layers_per_block", [10**5]), ("unet/config.json", "downsample_padding", [9**9]),
-              ) for value in values),
-            ("unet/config.json", {"sample_size": 17}, "a file is damaged"),
-            ("conditioner/config.json", {"vocabulary": {"type": ["fire"]}}, "size mismatch"),
-        ],
-    )  # fmt: skip
+    @pytest.mark.parametrize(("name", "change", "reason"), [
+        (INDEX, None, "model_index.json"),
+        (INDEX, b"[]", r"a file is damaged \(TypeError: 'list' object is not a mapping"),
+        (INDEX, b'{"_class_name": ["pipe', "model_index.json.* not a valid JSON"),
+        (INDEX, {"_class_name": "DDPMPipeline"}, "is a DDPMPipeline, not a PokemonDDPMPipeline"),
+        (INDEX, {"scheduler": ["diffusers", "No"]}, "a UNet2DModel and its scheduler a No, which are unknown"),
+        (INDEX, {"unet": ["unet", "UNet3D"]}, "its network is a UNet3D .*, which are unknown"),
+        (INDEX, {"scheduler": None, "_weights": [1]}, None),
+        (INDEX, {"default_conditions": {"view": "front"}}, "view is no condition of this model"),
+        (SCHEDULER, None, "scheduler_config.json"),
+        (SCHEDULER, {"thresholding": True, "dynamic_thresholding_ratio": 7}, r"quantile\(\) q must be in"),
+        (SCHEDULER, {"trained_betas": [0.1] * 10}, r"index -?\d+ is out of bounds"),
+        (SCHEDULER, {"prediction_type": "\x1b]0;x\a"}, r"its prediction_type is '\\x1b\]0;x\\x07'"),
+        ("unet/config.json", {"norm_num_groups": -4}, "Expected num groups to be greater"),
+        ("unet/config.json", {"reference_channels": 4}, "it is of version 1, with an input for references"),
+        (SCHEDULER, b'"ash/model"', "'str' object is not a mapping"),  # diffusers would look for it on the Hub
+        ("unet/config.json", {"block_out_channels": [8]}, None),
+        ("unet/config.json", {"block_out_channels": [8] * 101}, "its network has 101 layers, but at most 100 are"),
+        *((file, {name: value}, f"its {name} is {re.escape(repr(value))}, which is not possible")
+          for file, name, values in (
+            (SCHEDULER, "num_train_timesteps", [10**12, 10**5]), (SCHEDULER, "solver_order", [10**9]),
+            (SCHEDULER, "trained_betas", [[float("nan")], [0.1, 2], ["0.1"]]),
+            ("unet/config.json", "scaling_factor", [0, float("nan"), float("inf"), "1", None]),
+            ("unet/config.json", "sample_size", [-1, [8, 10**9]]), ("unet/config.json", "in_channels", [1500]),
+            ("unet/config.json", "layers_per_block", [10**5]), ("unet/config.json", "downsample_padding", [9**9]),
+          ) for value in values),
+        ("unet/config.json", {"sample_size": 17}, "a file is damaged"),
+        ("conditioner/config.json", {"vocabulary": {"type": ["fire"]}}, "size mismatch"),
+    ])  # fmt: skip
     def test_damage_is_one_sentence(self, folder, name, change, reason):
         file = folder / name
         if isinstance(change, dict):

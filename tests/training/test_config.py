@@ -33,16 +33,13 @@ def test_flags(capsys):
     assert stop.value.code == 0 and all(f"--{field.name}" in out for field in dataclasses.fields(TrainingConfig))
 
 
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        ("resolution: 64 # px\nlearning_rate: 1e-3", {"resolution": 64, "learning_rate": 1e-3}),
-        ("mixed_precision: no\nreport_to: none\nrandom_flip: true\n", {"mixed_precision": "no", "random_flip": True}),
-        ("output_dir: -a b/c d\nmax_train_steps: null\nhub_model_id:\nseed: ~\n", {"output_dir": "-a b/c d"}),
-        ("conditions: [size, type]\ncheckpoints_total_limit: 0", {"conditions": BOTH, "checkpoints_total_limit": 0}),
-        (json.dumps({"learning_rate": 1e-5, "use_ema": False, "seed": None}), {"learning_rate": 1e-5, "use_ema": 0}),
-    ],
-)
+@pytest.mark.parametrize(("content", "expected"), [
+    ("resolution: 64 # px\nlearning_rate: 1e-3", {"resolution": 64, "learning_rate": 1e-3}),
+    ("mixed_precision: no\nreport_to: none\nrandom_flip: true\n", {"mixed_precision": "no", "random_flip": True}),
+    ("output_dir: -a b/c d\nmax_train_steps: null\nhub_model_id:\nseed: ~\n", {"output_dir": "-a b/c d"}),
+    ("conditions: [size, type]\ncheckpoints_total_limit: 0", {"conditions": BOTH, "checkpoints_total_limit": 0}),
+    (json.dumps({"learning_rate": 1e-5, "use_ema": False, "seed": None}), {"learning_rate": 1e-5, "use_ema": 0}),
+])  # fmt: skip
 def test_files_in_yaml_and_json(tmp_path, content, expected):
     assert parse_file(tmp_path, content) == TrainingConfig(**expected)
     config = parse_file(tmp_path, content, "--no_use_ema", "--conditions", "type")  # flags override the file
@@ -52,27 +49,24 @@ def test_files_in_yaml_and_json(tmp_path, content, expected):
 STUDENT = "--distill_from a --distill_teacher_steps 32"
 
 
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        ("--learning_rat 3", "unknown argument --learning_rat. Did you mean --learning_rate?"),
-        ("missing.yaml", "cannot read missing.yaml: "),
-        ("--resolution 30", "resolution must be a multiple of 8 to 1024"),
-        ("--output_dir=", "--output_dir is empty; leave it out."),
-        ("--train_data_dir a --dataset_name b", "--train_data_dir cannot be used with --dataset_name."),
-        ("--conditions type colour", "--conditions: unknown attribute 'colour'. Did you mean 'color'?"),
-        ("--conditions color view", "--conditions must include type, but is color view."),
-        ("--distill_from a", "--distill_teacher_steps must be even and at most 1000, but is None."),
-        (f"{STUDENT} --snr_gamma 16", "--snr_gamma cannot be used with --distill_from."),
-        (f"{STUDENT} --ddpm_num_inference_steps 50", "The student takes 16 steps; leave out"),
-        (
-            "--pretrained_model_name_or_path a --autoguidance_from b --autoguidance_interval 0.8 0.2",
-            "--autoguidance_interval must be two shares, the lower first, but is 0.8 0.2.",
-        ),
-        ("--lr_scheduler constant --lr_warmup_steps 7", "use constant_with_warmup."),
-        ("--prediction_type epsilon --snr_floor 0.3", "--snr_floor cannot be used with --prediction_type epsilon"),
-    ],
-)
+@pytest.mark.parametrize(("flags", "message"), [
+    ("--learning_rat 3", "unknown argument --learning_rat. Did you mean --learning_rate?"),
+    ("missing.yaml", "cannot read missing.yaml: "),
+    ("--resolution 30", "resolution must be a multiple of 8 to 1024"),
+    ("--output_dir=", "--output_dir is empty; leave it out."),
+    ("--train_data_dir a --dataset_name b", "--train_data_dir cannot be used with --dataset_name."),
+    ("--conditions type colour", "--conditions: unknown attribute 'colour'. Did you mean 'color'?"),
+    ("--conditions color view", "--conditions must include type, but is color view."),
+    ("--distill_from a", "--distill_teacher_steps must be even and at most 1000, but is None."),
+    (f"{STUDENT} --snr_gamma 16", "--snr_gamma cannot be used with --distill_from."),
+    (f"{STUDENT} --ddpm_num_inference_steps 50", "The student takes 16 steps; leave out"),
+    (
+        "--pretrained_model_name_or_path a --autoguidance_from b --autoguidance_interval 0.8 0.2",
+        "--autoguidance_interval must be two shares, the lower first, but is 0.8 0.2.",
+    ),
+    ("--lr_scheduler constant --lr_warmup_steps 7", "use constant_with_warmup."),
+    ("--prediction_type epsilon --snr_floor 0.3", "--snr_floor cannot be used with --prediction_type epsilon"),
+])  # fmt: skip
 def test_a_mistake_in_the_flags_is_one_line(capsys, flags, message):
     with pytest.raises(SystemExit) as stop:
         parse_config(flags.split())
@@ -80,16 +74,13 @@ def test_a_mistake_in_the_flags_is_one_line(capsys, flags, message):
     assert stop.value.code == 2 and usage.startswith("usage: ") and ": error: " in error and message in error
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("", "It needs flags and values, as `resolution: 32`."),
-        ("conditions: [type, {a: b}]\n", "--conditions: unknown attribute"),
-        ("seed: !!python/object/apply:os.abort []\n", "argument --seed: expected one argument"),
-        ("- " * 50_000, "cannot read "),
-        (b"\x89PNG\r\n\x1a\n\xff\xfe", "cannot read "),
-    ],
-)
+@pytest.mark.parametrize(("content", "message"), [
+    ("", "It needs flags and values, as `resolution: 32`."),
+    ("conditions: [type, {a: b}]\n", "--conditions: unknown attribute"),
+    ("seed: !!python/object/apply:os.abort []\n", "argument --seed: expected one argument"),
+    ("- " * 50_000, "cannot read "),
+    (b"\x89PNG\r\n\x1a\n\xff\xfe", "cannot read "),
+])  # fmt: skip
 def test_a_mistake_in_a_file_is_one_line(tmp_path, capsys, content, message):
     with pytest.raises(SystemExit):
         parse_file(tmp_path, content)
@@ -110,14 +101,11 @@ def test_class_folders_have_their_own_rules(tmp_path):
             assert (config.learning_rate, config.lr_warmup_steps) == plan
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"train_data_dir": "a b.zip", "learning_rate": 1e-5, "max_train_seconds": 0.5, "output_dir": "-a b"},
-        {"dataset_name": "user/boxes", "image_column": "a b", "label_column": "kind", "conditions": ["type"]},
-        {"distill_from": "a", "distill_teacher_steps": 4, "mixed_precision": "no", "checkpoints_total_limit": 0},
-    ],
-)
+@pytest.mark.parametrize("settings", [
+    {"train_data_dir": "a b.zip", "learning_rate": 1e-5, "max_train_seconds": 0.5, "output_dir": "-a b"},
+    {"dataset_name": "user/boxes", "image_column": "a b", "label_column": "kind", "conditions": ["type"]},
+    {"distill_from": "a", "distill_teacher_steps": 4, "mixed_precision": "no", "checkpoints_total_limit": 0},
+])  # fmt: skip
 def test_a_saved_configuration_can_be_read_again(tmp_path, settings):
     TrainingConfig(**settings, push_to_hub=True, overwrite_output_dir=True).save(tmp_path)
     assert parse_config([str(tmp_path / CONFIG_FILE)]) == TrainingConfig(**settings, push_to_hub=True)

@@ -59,15 +59,12 @@ def test_a_configuration_of_diffusers_is_read(tmp_path):
     assert config == {**TINY, "sample_size": 32, "num_class_embeds": 10}
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"{", "JSONDecodeError"),
-        (b'{"block_out_channels": 64}', "TypeError"),
-        (b'{"a":' * 50_000, "RecursionError"),
-        (None, "FileNotFoundError"),
-    ],
-)
+@pytest.mark.parametrize(("content", "message"), [
+    (b"{", "JSONDecodeError"),
+    (b'{"block_out_channels": 64}', "TypeError"),
+    (b'{"a":' * 50_000, "RecursionError"),
+    (None, "FileNotFoundError"),
+])  # fmt: skip
 def test_other_configurations_are_refused(tmp_path, content, message):
     file = tmp_path / "network.json"
     if content is not None:
@@ -76,14 +73,10 @@ def test_other_configurations_are_refused(tmp_path, content, message):
         unet_config(str(file))
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"widths": [1]}, {"down_block_types": ["DownBlock2D", "Sideways"]}, {"norm_num_groups": 7},
-        {"layers_per_block": 0}, {"time_embedding_type": "fourier"}, {"patch_size": 16}, {"scaling_factor": 0.5},
-    ],
-    ids=str,
-)  # fmt: skip
+@pytest.mark.parametrize("wrong", [
+    {"widths": [1]}, {"down_block_types": ["DownBlock2D", "Sideways"]}, {"norm_num_groups": 7},
+    {"layers_per_block": 0}, {"time_embedding_type": "fourier"}, {"patch_size": 16}, {"scaling_factor": 0.5},
+], ids=str)  # fmt: skip
 def test_networks_that_cannot_be_built_are_a_value_error(wrong):
     message = "Invalid UNet2DModel configuration|no fourier time embedding|a resolution divisible by 32"
     with pytest.raises(ValueError, match=message):

@@ -17,17 +17,14 @@ from tests.training.runs import own_process, tiny_flags
 LATEST = {"resume_from_checkpoint": "latest"}
 
 
-@pytest.mark.parametrize(
-    ("files", "settings", "message"),
-    [
-        (["checkpoint-3/x"], {}, r"already contains a run \(checkpoint-3\). Continue it with --resume_from"),
-        (["model_index.json"], LATEST, "already contains .* Choose another --output_dir, or delete it"),
-        ([CONFIG_FILE], LATEST, None),
-        ([CONFIG_FILE], {}, None),  # it was killed before the first checkpoint
-        (["model_index.json"], {"overwrite_output_dir": True}, None),
-        (["samples/mine.png", "checkpoint-best/x"], {}, None),
-    ],
-)
+@pytest.mark.parametrize(("files", "settings", "message"), [
+    (["checkpoint-3/x"], {}, r"already contains a run \(checkpoint-3\). Continue it with --resume_from"),
+    (["model_index.json"], LATEST, "already contains .* Choose another --output_dir, or delete it"),
+    ([CONFIG_FILE], LATEST, None),
+    ([CONFIG_FILE], {}, None),  # it was killed before the first checkpoint
+    (["model_index.json"], {"overwrite_output_dir": True}, None),
+    (["samples/mine.png", "checkpoint-best/x"], {}, None),
+])  # fmt: skip
 def test_which_output_folders_can_be_used(tmp_path, files, settings, message):
     for path in map(tmp_path.joinpath, files):
         path.parent.mkdir(exist_ok=True), path.touch()
