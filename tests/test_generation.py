@@ -107,14 +107,6 @@ def test_only_files_that_are_missing_or_damaged_are_generated(tmp_path, known):
     assert len(calls) == 2 + 3 * 2
 
 
-def test_stems_tell_conditions():
-    blends = [SpriteRequest(0, {"fire": weight, "water": 0.5}) for weight in (0.5, 0.50000001, 5e-9)]
-    others = [SpriteRequest(1, "fire"), SpriteRequest(0, "fire/water"), SpriteRequest(0)]
-    colors = [SpriteRequest(0, "fire", {"color": color}) for color in ("red", "blue")]
-    assert len({request.stem for request in [*REQUESTS, *blends, *others, *colors]}) == 14
-    assert SpriteRequest(7, ("fire", "flying"), {"color": "red"}).stem == "fire-flying_red_7"
-
-
 @pytest.mark.parametrize("text", ["../../x", "/etc/passwd", "fire\0"])
 @pytest.mark.parametrize("where", ["type", "color"])
 def test_a_hostile_value_is_refused_and_writes_nothing(tmp_path, known, text, where):

@@ -94,15 +94,3 @@ def test_one_version():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
     assert citation["version"] == version
     assert f"\n## [{version}] - {citation['date-released']}\n" in (ROOT / "CHANGELOG.md").read_text("utf-8")
-
-
-def test_it_generates_and_trains(tmp_path, tmp_path_factory):
-    def run(arguments: str) -> str:
-        code = f"sys.argv[1:] = {arguments.split()!r}; from pokemon_ddpm.cli import app; app()"
-        return run_in(unpacked_wheel(tmp_path_factory.getbasetemp()), code)
-
-    run(f"generate --model pokemon-ddpm-64-fast --type fire --num-images 1 --output {tmp_path}/sprite.png")
-    assert (tmp_path / "sprite.png").is_file()
-    short = "--resolution 16 --max_train_steps 3 --train_batch_size 2 --validation_steps 0 --save_images_steps 0"
-    output = run(f"train --output_dir {tmp_path}/trained --num_cpu_threads 1 {short}")
-    assert "864 images" in output and (tmp_path / "trained" / "README.md").is_file()

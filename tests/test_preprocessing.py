@@ -1,7 +1,6 @@
 """Decoding, cropping and scaling: hostile files, and images made for a test."""
 
 import os
-import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -160,23 +159,6 @@ def test_the_background_is_what_is_connected_to_the_border(tolerance: int) -> No
     assert {tuple(place) for place in np.argwhere(result[..., 3] == 0)} == reached
     assert all(tuple(result[place]) == (CLEAR if place in reached else (*pixels[place], 255)) for place in free)
     assert np.array_equal(opaque(result[pixels[..., 0] == 0]), pixels[pixels[..., 0] == 0])
-
-
-@pytest.mark.parametrize("turned", [False, True])
-def test_a_winding_path_takes_few_passes(turned: bool) -> None:
-    side = 401
-    white = np.zeros((side, side), dtype=bool)
-    white[1::2, 1:-1] = True  # corridors, joined at alternate ends, and to the border at the first
-    white[2:-2:4, -2] = white[4:-2:4, 1] = white[0, 1] = True
-    image = np.where(white.T if turned else white, 255, 0).astype(np.uint8)[..., None].repeat(3, axis=2)
-    events: list[str] = []  # of functions that are called: passes over the whole image
-    sys.setprofile(lambda _, event, __: events.append(event))
-    try:
-        result = transparent(image)
-    finally:
-        sys.setprofile(None)
-    calls = events.count("call") + events.count("c_call")
-    assert np.array_equal(result[..., 3] == 0, image[..., 0] == 255) and calls < 500
 
 
 def test_white_of_a_transparent_sprite_stays() -> None:

@@ -43,7 +43,7 @@ const chosenType = () => radios().find(({ checked }) => checked)?.value ?? ANY;
 export function choose(name, value) {
   if (Object.hasOwn(EXTRAS, name)) extras[value === ANY ? "delete" : "add"](name);
   else if (name === "type") for (const radio of radios()) radio.checked = radio.value === value;
-  else selects().find((each) => name === (each.id || each.name)).value = value;
+  else selects().find((select) => name === (select.id || select.name)).value = value;
 }
 
 /** Chooses the conditions of the description, in place of those of the one before; other choices stay. */
@@ -64,7 +64,7 @@ export function readWish() {
 
 /** What is chosen by hand does not go with the description. */
 export function chooseByHand({ target: { id, name } }) {
-  wished = wished.filter((each) => each !== (id || name));
+  wished = wished.filter((attribute) => attribute !== (id || name));
   showChips();
 }
 

@@ -23,7 +23,7 @@ export function notesOf({ seed, makes }, size = "medium") {
 
 export function cry(sprite) {
   audio ??= new AudioContext();
-  const [type] = typesOf(sprite), wave = Object.keys(WAVES).find((each) => WAVES[each].includes(type)) ?? "triangle";
+  const [type] = typesOf(sprite), wave = Object.keys(WAVES).find((form) => WAVES[form].includes(type)) ?? "triangle";
   for (const [start, length, from, to] of notesOf(sprite.recipe, conditionsOf(sprite.recipe).size)) {
     const [tone, volume, begin] = [audio.createOscillator(), audio.createGain(), audio.currentTime + 0.02 + start];
     tone.type = wave;

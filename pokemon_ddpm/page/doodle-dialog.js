@@ -13,7 +13,7 @@ let values = Array(DOODLE_SIDE ** 2).fill(0), color = 1, last = null;
 const canvas = $("doodle-canvas"), before = []; // the drawing before each stroke
 
 function paint({ offsetX, offsetY }) {
-  const [x, y] = [offsetX, offsetY].map((each) => (each * DOODLE_SIDE) / canvas.clientWidth);
+  const [x, y] = [offsetX, offsetY].map((offset) => (offset * DOODLE_SIDE) / canvas.clientWidth);
   const brush = $("doodle-fine").checked ? FINE : BROAD;
   const from = last ?? { x, y }, steps = Math.max(1, Math.ceil(Math.hypot(x - from.x, y - from.y)));
   for (let step = 0; step <= steps; step++) {

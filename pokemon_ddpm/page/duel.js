@@ -22,7 +22,7 @@ const number = ({ seed, turn }, part, count) => sampleSeed(seed, `duel-${turn}-$
 /** How well a move of a type works against a creature, in quarters; the chart is that of cards.json. */
 export function effectOf(type, types, chart) {
   const isIn = (table, other) => Object.hasOwn(table, type) && table[type].split(" ").includes(other);
-  const factor = (other) => FACTORS[Object.keys(FACTORS).find((each) => isIn(chart[each], other))] ?? 1;
+  const factor = (other) => FACTORS[Object.keys(FACTORS).find((strength) => isIn(chart[strength], other))] ?? 1;
   return types.reduce((product, other) => product * factor(other), 4);
 }
 
@@ -43,7 +43,7 @@ export function choiceOf(duel, side, chart) {
 
 /** The duel after a turn with the choices of both; the creature with fewer HP is the faster one. Events are {side, move, damage, effect, isCritical}. */
 export function turnOf(duel, choices, chart) {
-  const sides = duel.sides.map((each) => ({ ...each })), events = [], [one, two] = sides.map(({ most }) => most);
+  const sides = duel.sides.map((side) => ({ ...side })), events = [], [one, two] = sides.map(({ most }) => most);
   const first = one === two ? number(duel, "first", 2) : Number(two < one);
   for (const side of [first, 1 - first]) {
     const [own, other] = [sides[side], sides[1 - side]], move = own.moves[choices[side]];

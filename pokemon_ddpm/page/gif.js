@@ -14,7 +14,7 @@ export async function encodeGif(frames, scale, delay, config) {
   gifenc ??= await load(config);
   const encoder = gifenc.GIFEncoder(), size = scale * sideOf(frames[0]);
   frames.forEach((frame, number) => {
-    const pixels = squareOf(size, (...place) => colorAt(frame, ...place.map((each) => Math.floor(each / scale))));
+    const pixels = squareOf(size, (...place) => colorAt(frame, ...place.map((coordinate) => Math.floor(coordinate / scale))));
     const palette = gifenc.quantize(pixels, 255), transparentIndex = palette.length;
     const colors = gifenc.applyPalette(pixels, palette), times = number === frames.length - 1 ? 4 : 1;
     const shown = colors.map((color, i) => (pixels[4 * i + 3] ? color : transparentIndex));

@@ -44,7 +44,7 @@ export function finish(sprite, pixels) {
 
 export function takeOut(sprite) {
   sprite.item.remove();
-  page.made = page.made.filter((each) => each !== sprite);
+  page.made = page.made.filter((other) => other !== sprite);
   count();
 }
 
@@ -52,7 +52,7 @@ const count = () => ($("dex-count").textContent = finished().length || "");
 
 const recordOf = ({ recipe, pixels, time, heart, name, weights = page.config.weights, parents }) => ({
   recipe, pixels, time, heart, weights, name: givenName(name),
-  parents: parents?.map((each) => ({ ...each, name: givenName(each.name, LONGEST_TEXT) })),
+  parents: parents?.map((parent) => ({ ...parent, name: givenName(parent.name, LONGEST_TEXT) })),
 });
 
 /** Keeps a sprite in the browser, and lets go of the oldest ones without a heart. */
@@ -61,7 +61,7 @@ export async function keep(sprite) {
   $("unkept").hidden = await putSprite({ id: idOf(sprite), ...recordOf(sprite) });
   if (sprite.heart) navigator.storage?.persist?.(); // the browser then asks before it clears them
   const others = finished().filter(({ heart }) => !heart);
-  await Promise.all(others.slice(MOST).map((each) => deleteSprite(idOf(each))));
+  await Promise.all(others.slice(MOST).map((old) => deleteSprite(idOf(old))));
 }
 
 /** Shows a sprite under the name of a link, or no longer, as long as a visitor gives it none. */
@@ -86,7 +86,7 @@ function isSprite(record) {
   const isPixels = record?.pixels instanceof Uint8ClampedArray && record.pixels.length === page.config.sample_shape.reduce((a, b) => a * b);
   const isText = (value) => value === undefined || (typeof value === "string" && value.length <= LONGEST_TEXT);
   if (!isPixels || !Number.isFinite(record.time) || ![record.name, record.weights].every(isText)) return false;
-  const isParent = (each) => isText(each?.name) && each.pixels?.length === record.pixels.length;
+  const isParent = (parent) => isText(parent?.name) && parent.pixels?.length === record.pixels.length;
   const areParents = (all) => all === undefined || (Array.isArray(all) && all.every(isParent));
   try {
     return isRecipe(record.recipe, page.config) && areParents(record.parents);
@@ -97,7 +97,7 @@ function isSprite(record) {
 
 /** Puts stored or imported sprites into the list; those that are there get their heart and name. */
 export function show(records) {
-  const known = new Map(page.made.map((each) => [idOf(each), each]));
+  const known = new Map(page.made.map((sprite) => [idOf(sprite), sprite]));
   for (const record of records) {
     if (!isSprite(record)) continue;
     const { pixels, ...others } = recordOf(record), sprite = known.get(idOf(record)) ?? { frames: [] };
@@ -116,7 +116,7 @@ export async function restore(open, gone, changed) {
   if (page.made.length) return;
   const current = (record) => (isSprite(record) ? idOf(record) : record.id);
   show(await openStore(STORED, current, (id, record) => {
-    const sprite = page.made.find((each) => idOf(each) === id);
+    const sprite = page.made.find((made) => idOf(made) === id);
     if (record) show([record]);
     else if (sprite?.pixels) gone(sprite);
     changed();

@@ -14,7 +14,7 @@ export function nameOf(type, seed, stage, table) {
       number = Math.floor(number / list.length);
       return syllable;
     };
-    const root = choose(first) + choose(middle), names = ["1", "2", "3"].map((each) => root + choose(end[each]));
+    const root = choose(first) + choose(middle), names = ["1", "2", "3"].map((stage) => root + choose(end[stage]));
     if (!names.some((name) => isAvoided(name, table))) return names[Math.min(stage, 3) - 1];
   }
 }

@@ -49,7 +49,7 @@ export function sharePalette(pixels, other, { cost, black, black_cost: blackCost
 
 /** Gives the colors of an image the mean of those of another one, and its contrast where that is higher; outlines stay. */
 export function matchColors(pixels, other, { dark, max_contrast: most }) {
-  const fills = [pixels, other].map((each) => labsOf(each).filter((lab) => lab?.[0] >= dark));
+  const fills = [pixels, other].map((image) => labsOf(image).filter((lab) => lab?.[0] >= dark));
   if (!fills[0].length || !fills[1].length) return pixels;
   const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
   const [from, to] = fills.map((labs) => [0, 1, 2].map((c) => mean(labs.map((lab) => lab[c]))));
@@ -69,14 +69,14 @@ function recolored(pixels, becomes) {
 /** The areas of a sprite, {center, mean, low, high, share}, the largest first, of colors that differ by their shading only. */
 function shadedAreas(pixels, most, rules) {
   const all = colorCounts(pixels).map(([code, count]) => ({ lab: labOf(code), count }));
-  const lighter = (dark) => all.filter(({ lab: [l] }) => l >= dark), count = (colors) => colors.reduce((sum, each) => sum + each.count, 0);
+  const lighter = (dark) => all.filter(({ lab: [l] }) => l >= dark), count = (colors) => colors.reduce((sum, color) => sum + color.count, 0);
   const colors = count(lighter(rules.dark)) < count(all) / 2 ? lighter(rules.darkest) : lighter(rules.dark);
   const centers = [];
   for (const { lab } of [...colors].sort((a, b) => b.count - a.count)) {
     if (centers.every((center) => shadingDistance(lab, center, rules) > rules.same_area)) centers.push(lab);
   }
   const parts = (centers) => centers.map((center, i) => ({ center, own: colors.filter(({ lab }) => nearest(centers, lab, rules) === i) }));
-  const size = ({ own }) => count(own), isKept = (each, i) => i < most || size(each) < rules.min_area * count(colors);
+  const size = ({ own }) => count(own), isKept = (area, i) => i < most || size(area) < rules.min_area * count(colors);
   const kept = parts(centers).sort((a, b) => size(b) - size(a)).filter(isKept);
   return parts(kept.map(({ center }) => center)).map(({ center, own }) => {
     const mean = [0, 1, 2].map((c) => own.reduce((sum, { lab, count }) => sum + lab[c] * count, 0) / count(own));
@@ -125,7 +125,7 @@ export function shiny(pixels, front, types, seed, rules) {
 /** Gives the light pixels at the edge of a sprite its darkest color, where that is dark. */
 export function closeOutline(pixels, { dark, light }) {
   const side = sideOf(pixels), lightness = labsOf(pixels).map((lab) => lab?.[0] ?? 1);
-  const darkest = lightness.indexOf(lightness.reduce((least, each) => Math.min(least, each)));
+  const darkest = lightness.indexOf(lightness.reduce((least, value) => Math.min(least, value)));
   if (lightness[darkest] >= dark) return pixels;
   const isEdge = (x, y) => [[0, -1], [0, 1], [-1, 0], [1, 0]].some(([dx, dy]) => !colorAt(pixels, x + dx, y + dy));
   const outline = colorAt(pixels, darkest % side, Math.floor(darkest / side));

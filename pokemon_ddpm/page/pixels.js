@@ -60,8 +60,8 @@ export function centered(pixels) {
 /** In the middle, so many times as large, or as large as fits; see enlarged in creature.py. */
 export function grown(pixels, times) {
   const middle = centered(pixels), side = sideOf(pixels);
-  const reach = Math.max(1, ...placesOf(middle).flat().map((each) => Math.abs(2 * each + 1 - side)));
-  const from = (each) => Math.floor((each + 0.5 - side / 2) / Math.min(times, side / reach) + side / 2);
+  const reach = Math.max(1, ...placesOf(middle).flat().map((coordinate) => Math.abs(2 * coordinate + 1 - side)));
+  const from = (coordinate) => Math.floor((coordinate + 0.5 - side / 2) / Math.min(times, side / reach) + side / 2);
   return moved(middle, (x, y) => [from(x), from(y)]);
 }
 

@@ -129,7 +129,7 @@ function mergeColors(means, weights, count, settings) {
 function around(i, width) {
   const [x, y] = [i % width, Math.floor(i / width)], steps = [-1, 0, 1];
   const places = steps.flatMap((dy) => steps.map((dx) => [x + dx, y + dy]));
-  return places.filter((place) => place.every((each) => each >= 0 && each < width)).map(([x, y]) => y * width + x);
+  return places.filter((place) => place.every((coordinate) => coordinate >= 0 && coordinate < width)).map(([x, y]) => y * width + x);
 }
 
 /** Removes small parts; see remove_fragments in postprocessing.py. Changes the pixels. */

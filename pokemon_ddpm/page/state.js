@@ -11,7 +11,7 @@ export const randomSeed = () => Math.floor(Math.random() * 2 ** 32);
 /** Its name; an egg has none, nor has a first candidate that another one may replace. */
 export const nameOf = ({ name, called, recipe, isHatching, isTouched }) =>
   isHatching && !isTouched ? "Hatching" : name || called || nameFor(recipe, page.names);
-export const typesOf = ({ recipe }) => (conditionsOf(recipe).type ?? ANY).split("/").filter((each) => ![ANY, NONE].includes(each));
+export const typesOf = ({ recipe }) => (conditionsOf(recipe).type ?? ANY).split("/").filter((name) => ![ANY, NONE].includes(name));
 export const colorOf = (type) => page.config.type_colors[type] ?? GRAY;
 export const styleOf = (type) => `--type: ${colorOf(type)}`;
 export const idOf = ({ recipe }) => identity(recipe);
@@ -21,8 +21,8 @@ export const creatureOf = ({ recipe }) => identity(frontOf(recipe));
 export function fronts() {
   const all = finished().filter(({ recipe }) => !recipe.makes.includes("back")), seen = new Set();
   all.sort((one, other) => Boolean(other.heart) - Boolean(one.heart));
-  return all.filter((each) => seen.size < seen.add(creatureOf(each)).size);
+  return all.filter((sprite) => seen.size < seen.add(creatureOf(sprite)).size);
 }
-export const find = (recipe) => page.made.find((each) => idOf(each) === identity(recipe));
+export const find = (recipe) => page.made.find((sprite) => idOf(sprite) === identity(recipe));
 /** Whether this model made it; of what another one made nothing can be made. */
 export const isOwn = ({ weights = page.config.weights }) => weights === page.config.weights;

@@ -17,7 +17,7 @@ export function challengeOf(date, { vocabulary, ranker }) {
 export function verdicts(challenge, logits, vocabulary) {
   return Object.entries(challenge).map(([name, wanted]) => {
     const own = logits[name], values = vocabulary[name], best = own.indexOf(Math.max(...own));
-    const share = name === "tags" ? 1 / (1 + Math.exp(-own[best])) : 1 / own.reduce((sum, each) => sum + Math.exp(each - own[best]), 0);
+    const share = name === "tags" ? 1 / (1 + Math.exp(-own[best])) : 1 / own.reduce((sum, logit) => sum + Math.exp(logit - own[best]), 0);
     const isMet = name === "tags" ? own[values.indexOf(wanted)] > 0 : values[best] === wanted; // a sprite has several tags
     return { name, wanted, seen: values[best], share, isMet };
   });
@@ -37,10 +37,10 @@ export const isShinyEgg = (seed, streak) => sampleSeed(seed, "egg", 0) % (SHINY_
 export function questsOf(recipes, types, typesOf, cardOf) {
   const known = new Set(recipes.map(identity)), found = new Set(recipes.flatMap(typesOf));
   const isKnown = ({ makes, ...recipe }, later) => known.has(identity({ ...recipe, makes: makes.slice(0, -later) }));
-  const isLast = (each) => each.makes.slice(-2).join() === "evolve,evolve" && isKnown(each, 1) && isKnown(each, 2);
+  const isLast = (recipe) => recipe.makes.slice(-2).join() === "evolve,evolve" && isKnown(recipe, 1) && isKnown(recipe, 2);
   return [
     [`Each of ${types.length} types`, types.filter((type) => found.has(type)).length, types.length],
-    ["A rare ghost", Number(recipes.some((each) => typesOf(each).includes("ghost") && cardOf(each).rare)), 1],
+    ["A rare ghost", Number(recipes.some((recipe) => typesOf(recipe).includes("ghost") && cardOf(recipe).rare)), 1],
     ["A family of three stages", Number(recipes.some(isLast)), 1],
     ["A shiny", Number(recipes.some(({ makes }) => makes.includes("shiny"))), 1],
   ];

@@ -6,7 +6,7 @@ import { ANY, conditionsOf, nameFor } from "./recipe.js";
 
 /** {name, number, hp, types, moves: [{name, type, damage}], weaknesses, rare, text} of the recipe of a front. */
 export function cardOf(recipe, cards, names) {
-  const { type = ANY, size, legendary } = conditionsOf(recipe), own = recipe.makes.findLast((each) => each.startsWith("vary"));
+  const { type = ANY, size, legendary } = conditionsOf(recipe), own = recipe.makes.findLast((make) => make.startsWith("vary"));
   return { name: nameFor(recipe, names), ...rulesOf(own?.slice(5) ?? recipe.seed, type.split("/"), { size, legendary }, cards) };
 }
 
@@ -15,8 +15,8 @@ export function rulesOf(seed, types, { size, legendary }, cards) {
   const number = (part, count) => sampleSeed(seed, `card-${part}`, 0) % count;
   const pick = (part, list) => list[number(part, list.length)];
   const of = (table, type) => (Object.hasOwn(table, type) ? table[type] : table.any);
-  const known = types.filter((each) => each !== "none"), [first, second = first] = known, isLegendary = legendary === "yes";
-  const move = pick("move", of(moves, first)), others = of(moves, second).filter((each) => each !== move);
+  const known = types.filter((name) => name !== "none"), [first, second = first] = known, isLegendary = legendary === "yes";
+  const move = pick("move", of(moves, first)), others = of(moves, second).filter((name) => name !== move);
   const strength = (part) => damage.least + damage.step * number(part, damage.steps);
   const attacks = Object.keys(chart.strong), effects = attacks.map((type) => effectOf(type, known, chart));
   const most = Math.max(...effects); // in quarters

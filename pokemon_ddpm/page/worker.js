@@ -94,7 +94,7 @@ async function load(config) {
 
 /** Puts what was loaded into the cache of the service worker of a scope, which keeps only what it has fetched itself. */
 async function keep(scope) {
-  const name = (await caches.keys()).find((each) => each.startsWith(`pokemon-ddpm ${scope} `)), cache = await caches.open(name);
+  const name = (await caches.keys()).find((key) => key.startsWith(`pokemon-ddpm ${scope} `)), cache = await caches.open(name);
   for (const [url, bytes] of loaded.splice(0)) {
     if (!(await cache.match(url))) await cache.put(url, new Response(bytes)).catch(() => {}); // without room for it
   }

@@ -24,7 +24,7 @@ TEMPLATES = Path(__file__).parents[1] / "templates"
 RESTRICTED = {"license": "other", "license_name": "research-and-education-only"}
 LICENSES = {"sprites": RESTRICTED, "starter": {"license": "apache-2.0"}}
 
-# The data set
+# Of the card of the data set.
 COUNTED = ("type1", "type2", "game", "view", "finish", "color", "shape")  # columns of classes
 STARTER = "starter"
 CONFIGS = {name: config.description for name, config in PokemonSprites.builder_configs.items()}

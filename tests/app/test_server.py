@@ -122,11 +122,8 @@ def test_lost_connection_stops_the_network(http: httpx.Client, client: Client, n
     assert len(client.predict(num_images=1, api_name="/generate")[0]) == 1
 
 
-def test_files_are_refused(http: httpx.Client) -> None:
+def test_files_and_large_bodies_are_refused(http: httpx.Client) -> None:
     assert http.post("/upload", files={"files": ("x.txt", b"x")}).status_code == 413
-
-
-def test_large_bodies_are_refused(http: httpx.Client) -> None:
     body, headers = b'{"pokemon_type": "%s"}' % (b"x" * 2**16), {"Content-Type": "application/json"}
     for content in (body, iter([body])):  # with Content-Length, and chunked
         assert http.post("/call/v2/generate", content=content, headers=headers).status_code == 413

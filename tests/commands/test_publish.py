@@ -79,10 +79,6 @@ class TestPushDataset:
         loaded = datasets.load_dataset(NAME, cache_dir=str(cache))
         assert content(loaded) == content(load_sprites(small, cache_dir=cache))
 
-    def test_what_is_there_stays(self, hub, small):
-        hub.create("ash/cats", "dataset", private=True).commit({"README.md": b"# Cats\n", "a.csv": b"a\n1\n"})
-        assert "contains other files, such as a.csv" in refusal("push-dataset", "ash/cats", "--data-dir", small)
-
     def test_who_can_see_it(self, hub, small):
         repository = hub.create(NAME, "dataset")
         assert f"{NAME} is public" in refusal("push-dataset", NAME, "--data-dir", small)

@@ -21,9 +21,9 @@ HITS = [
 
 def test_types_and_damage_are_those_of_the_games(run):  # noqa: F811
     chart = CARDS["chart"]
-    counts = {name: sum(len(each.split()) for each in table.values()) for name, table in chart.items()}
+    counts = {name: sum(len(kinds.split()) for kinds in table.values()) for name, table in chart.items()}
     assert counts == {"strong": 51, "feeble": 61, "none": 8}  # of 324 pairs, since the sixth generation
-    assert {kind for table in chart.values() for each in table.items() for kind in " ".join(each).split()} == {*TYPES}
+    assert {kind for table in chart.values() for pair in table.items() for kind in " ".join(pair).split()} == {*TYPES}
     code = """([facts, chart, hits]) => [
         facts.map(([type, types]) => effectOf(type, types.split("/"), chart) / 4),
         hits.map(([[damage, effect, roll, isCritical, isGuarded]]) =>
@@ -80,7 +80,7 @@ def test_challenges_streaks_eggs_and_quests(run):  # noqa: F811
             seen.map(({ seen, share, isMet }) => [seen, Math.round(100 * share), isMet]), eggs,
             quests.map((each) => each.map(([, found]) => found))];
     }"""
-    recipes = [[{**water, "makes": makes} for makes in each] for each in quests]
+    recipes = [[{**water, "makes": makes} for makes in quest] for quest in quests]
     names = "afterMet, challengeOf, isShinyEgg, questsOf, streakOf, verdicts"
     challenges, none, streaks, met, seen, (eggs, sure), found = run({"today": names}, code, [probed, recipes, CARDS])
     assert challenges == 8 and none == {} and streaks == [3, 3, 0] and met == [3, 4, 1]

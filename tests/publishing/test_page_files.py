@@ -16,8 +16,8 @@ from tests.tiny_models import tiny_pipeline, tiny_student
 
 @pytest.fixture
 def written(pipeline, tmp_path, monkeypatch):
-    for each in ("export_onnx", "check_export", "_write_service_worker"):
-        monkeypatch.setattr(page, each, lambda *_, **__: None)
+    for name in ("export_onnx", "check_export", "_write_service_worker"):
+        monkeypatch.setattr(page, name, lambda *_, **__: None)
 
     def write(runtime: str = RUNTIME, url: str | None = None) -> str:
         models = {"tiny": pipeline, "user/units": pipeline} if url else {"tiny": pipeline}
@@ -64,7 +64,7 @@ def test_an_address_is_data_in_the_service_worker(tmp_path):
 
 
 @pytest.mark.parametrize(("flag", "value", "message"), [
-    *(("--url", each, "is not a complete address") for each in ("example.org", "ftp://example.org", "https:///page")),
+    *(("--url", url, "is not a complete address") for url in ("example.org", "ftp://example.org", "https:///page")),
     ("--runtime", "/nonexistent", "is neither a URL nor the dist folder"),
 ])  # fmt: skip
 def test_a_wrong_address_leaves_no_folder(flag, value, message, tmp_path):

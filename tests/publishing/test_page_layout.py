@@ -42,7 +42,7 @@ def test_it_is_accessible_and_fits(visit, url, tmp_path):
                 assert "color-contrast" in {rule["id"] for rule in result["passes"]}
                 assert not page.evaluate(small)
                 names = ("#card-image", "#card-name", "#share", "#card .close") if name == "Card" else ()
-                boxes = [page.locator(each).bounding_box() for each in names]
+                boxes = [page.locator(name).bounding_box() for name in names]
                 assert all(0 <= box["y"] <= height - box["height"] for box in boxes)
                 assert not boxes or boxes[0]["width"] > 280
             if name:

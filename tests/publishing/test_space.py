@@ -84,13 +84,9 @@ def test_the_page_is_a_static_space(hub, tmp_path, vocabulary):
     status, message = run("push-space", NAME, "--model", tmp_path / "student", "--page", "--private")
     repository = hub.repository(NAME, "space")
     assert status == 0 and f"{hub.endpoint}/spaces/{NAME}/commit/{repository.at().id}" in message
-    assert (
-        repository.private
-        and repository.sdk == "static"
-        and {"index.html", "unet.onnx", "worker.js"} <= repository.files().keys()
-    )
-    assert b"sdk: static" in repository.files()["README.md"] and b"require-corp" in repository.files()["README.md"]
-    assert (b"Nintendo" in repository.files()["README.md"]) == (vocabulary is None)
+    files, card = repository.files(), repository.files()["README.md"]
+    assert repository.private and repository.sdk == "static" and {"index.html", "unet.onnx", "worker.js"} <= {*files}
+    assert b"sdk: static" in card and b"require-corp" in card and (b"Nintendo" in card) == (vocabulary is None)
 
 
 class TestPush:
