@@ -4,8 +4,8 @@
     python benchmarks/train_ranker.py --model wesnoth-ddpm-64-fast --verdicts benchmarks/verdicts/units
 
 It is written into the folder of the model, whose probes (fit_probes.py) come before. benchmarks/verdicts has the
-sprites, 50 in a row of sprites-1.png and those after it, and verdicts.csv with the number of the sprite, how it was
-made, and what a reader said; blind_reading.py says how. backs-*.png and backs.csv have the same of backs: whether one
+sprites, 50 in a row of sprites-1.webp and those after it, and verdicts.csv with the number of the sprite, how it was
+made, and what a reader said; blind_reading.py says how. backs-*.webp and backs.csv have the same of backs: whether one
 is seen from behind, and from 1 to 5 whether it is the closed body of its front's creature, and its quality. Nothing
 but the linear layer is fitted: a few thousand verdicts are too few for a network (fine-tuned for five epochs, it
 ranked no better).
@@ -41,7 +41,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Reads the flags."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=RELEASED_FAST_MODEL, help="whose network sees the sprites")
-    parser.add_argument("--verdicts", type=Path, default=FOLDER, help="folder of sprites-*.png and verdicts.csv")
+    parser.add_argument("--verdicts", type=Path, default=FOLDER, help="folder of sprites-*.webp and verdicts.csv")
     return parser.parse_args(arguments)
 
 
@@ -74,8 +74,8 @@ def read(folder: Path) -> tuple[torch.Tensor, pandas.DataFrame]:
 
 
 def read_sheets(folder: Path, name: str) -> torch.Tensor:
-    """The sprites of NAME-1.png and those after it, uint8 (N, 4, S, S)."""
-    sheets = [np.array(Image.open(path).convert("RGBA")) for path in sorted(folder.glob(f"{name}-*.png"))]
+    """The sprites of NAME-1.webp and those after it, uint8 (N, 4, S, S)."""
+    sheets = [np.array(Image.open(path).convert("RGBA")) for path in sorted(folder.glob(f"{name}-*.webp"))]
     return torch.from_numpy(np.concatenate(sheets)).unfold(0, SIDE, SIDE).unfold(1, SIDE, SIDE).flatten(0, 1)
 
 

@@ -9,7 +9,7 @@ of x_0 (Chen 2023, section 2.2); weights stay functions of alpha_t and sigma_t a
 
 The variational bound on the negative log-likelihood, L_0 + L_1 + ... + L_T (Nichol & Dhariwal 2021, equations 4 to 7),
 is in nats per dimension and float64: L_{t-1} compares the reverse step at t with the forward process's posterior, and
-L_0 is the negative log-likelihood of the 8-bit pixels. L_T, which no network changes, is in benchmarks/likelihood.py.
+L_0 is the negative log-likelihood of the 8-bit pixels. L_T, which no network changes, is not computed.
 """
 
 import inspect

@@ -213,7 +213,7 @@ def _load_network(
 def _check_network(kind: type[Component], config: dict[str, Any], shapes: dict[str, list[int]]) -> None:
     """Compares a configuration with its weights, before anything is as large as a stranger wants it."""
     if config.get("reference_channels"):
-        remedy = "benchmarks/cut_references.py removes it"
+        remedy = "benchmarks/cut_references.py of version 2.0.0 removes it"
         raise ValueError(f"it is of version 1, with an input for references; {remedy}.")
     with torch.device("meta"), torch.no_grad():  # There, tensors need no memory.
         network = kind.from_config(config).eval()

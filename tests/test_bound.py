@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.likelihood import prior_term, term
-from pokemon_ddpm.diffusion import NoiseSchedule, make_scheduler, pixel_nll
+from pokemon_ddpm.diffusion import NoiseSchedule, bound_term, gaussian_kl, make_scheduler, pixel_nll
 from tests.test_diffusion import BETAS, PREDICTION_TYPES, as_prediction, cosine_betas
 
 T = 100
@@ -23,8 +22,6 @@ BEFORE = np.concatenate([[1], ALPHA_BAR[:-1]])
 BETA_TILDE = (1 - BEFORE) / (1 - ALPHA_BAR) * BETA
 COSINE = NoiseSchedule.of(make_scheduler(T))
 M, S = 0.1, 0.3
-# Variance type, and the network's output for a learned one.
-VARIANCES = [("fixed_small", None), ("fixed_large", None), *(("learned_range", v) for v in (-1.0, -0.4, 1.0, 1.5))]
 LEVELS = torch.arange(256, dtype=torch.float64) / 127.5 - 1  # of 8-bit pixels
 
 
@@ -85,26 +82,24 @@ def best_prediction(prediction_type: str, noisy: torch.Tensor, timesteps, alpha_
     return as_prediction(prediction_type, clean, noisy, bar.sqrt(), (1 - bar).sqrt())
 
 
-def with_variance(prediction: torch.Tensor, learned: float | torch.Tensor | None) -> torch.Tensor:
-    if learned is None:
-        return prediction
-    learned = torch.as_tensor(learned, dtype=prediction.dtype)
-    return torch.cat([prediction, learned.expand(prediction.shape)], dim=1)
+def terms(schedule: NoiseSchedule, prediction: torch.Tensor, learned, clean, noisy, timesteps) -> torch.Tensor:
+    """`bound_term` of a network's outputs, of which the one for the variance is -1 for beta_tilde and 1 for beta."""
+    log_var = schedule.learned_log_variance(torch.as_tensor(learned), timesteps)
+    return bound_term(schedule, schedule.clean(prediction, noisy, timesteps), log_var, clean, noisy, timesteps)
 
 
 @pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
-@pytest.mark.parametrize(("variance_type", "learned"), VARIANCES)
-def test_the_terms_of_gaussian_data(prediction_type, variance_type, learned):
+@pytest.mark.parametrize("learned", [-1.0, -0.4, 1.0, 1.5])
+def test_the_terms_of_gaussian_data(prediction_type, learned):
     """E[L_{t-1}] of the best denoiser: the means differ by the error of x_0, which has the variance of x_0 | x_t."""
     timesteps = torch.tensor([1, 2, 10, 50, 97, 98])
     t = timesteps.numpy()
     clean, noisy = batch(timesteps)
-    prediction = with_variance(best_prediction(prediction_type, noisy, timesteps, ALPHA_BAR), learned)
+    prediction = best_prediction(prediction_type, noisy, timesteps, ALPHA_BAR)
     schedule = replace(COSINE, prediction_type=prediction_type)
-    computed = term(schedule, variance_type, prediction, clean, noisy, timesteps)
+    computed = terms(schedule, prediction, learned, clean, noisy, timesteps)
     assert computed.shape == (6,) and computed.dtype == torch.float64
-    v = {"fixed_small": 0, "fixed_large": 1}.get(variance_type, ((learned or 0) + 1) / 2)
-    variance = BETA[t] ** v * BETA_TILDE[t] ** (1 - v)
+    variance = BETA[t] ** ((1 + learned) / 2) * BETA_TILDE[t] ** ((1 - learned) / 2)
     error = clean_weight(BETA, ALPHA_BAR, BEFORE)[t] ** 2 * clean_variance(ALPHA_BAR[t])
     expected = 0.5 * (np.log(variance / BETA_TILDE[t]) - 1 + (BETA_TILDE[t] + error) / variance)
     np.testing.assert_allclose(computed.numpy(), expected, rtol=1e-4, atol=1e-9)
@@ -127,14 +122,15 @@ def test_the_whole_bound_of_gaussian_data_is_its_entropy(beta_schedule, steps):
     clean, noisy = batch(timesteps, schedule)
     best = best_prediction("epsilon", noisy, timesteps, alpha_bar)
 
-    def total(variance_type: str, learned: torch.Tensor | float | None = None) -> float:
-        terms = term(schedule, variance_type, with_variance(best, learned), clean, noisy, timesteps)
-        return (terms.sum() + prior_term(schedule, clean)[0]).item()
+    last, zero = alpha_bar[-1], torch.zeros(())
+    prior = gaussian_kl(math.sqrt(last) * clean[0], torch.tensor(1 - last).log(), zero, zero).mean()
 
-    last = alpha_bar[-1]
+    def total(learned: torch.Tensor | float) -> float:
+        return (terms(schedule, best, learned, clean, noisy, timesteps).sum() + prior).item()
+
     start = 0.5 * (last * (S**2 + M**2) - last - math.log(last * S**2 + 1 - last))
     entropy = 0.5 * math.log(2 * math.pi * math.e * S**2) + math.log(255 / 2)
-    tight = total("learned_range", torch.from_numpy(learned).view(-1, 1, 1, 1))
+    tight = total(torch.from_numpy(learned).view(-1, 1, 1, 1))
     # L_0 has the mass of a cell, not its density; on average they differ by the fourth power of the cell's width.
     assert tight == pytest.approx(entropy + start, abs=1e-5)
-    assert min(total("fixed_small"), total("fixed_large"), total("learned_range", 0.0)) > tight
+    assert min(map(total, (-1.0, 0.0, 1.0))) > tight

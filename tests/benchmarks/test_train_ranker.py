@@ -32,7 +32,7 @@ def test_the_ranker_learns_what_readers_liked(tmp_path, monkeypatch):
         drawn[::2] = ((255, 240, 230, 255), (20, 30, 40, 255))[i // 8 % 2]
         drawn[:] = drawn if i % 2 else drawn.transpose(1, 0, 2).copy()
     for name in ("sprites", "backs"):
-        Image.fromarray(np.hstack(sprites)).save(tmp_path / f"{name}-1.png")
+        Image.fromarray(np.hstack(sprites)).save(tmp_path / f"{name}-1.webp", lossless=True)
     rows = [f"{i},{i},ash,{i % 2},{2 + 2 * (i % 2)},,first" for i in range(50)]
     (tmp_path / "verdicts.csv").write_text("\n".join(["sprite,seed,reader,face,quality,known,reading", *rows]))
     rows = [f"{i},{i},{1 - i % 2},4,{3 + j}" for i in range(50) for j in (0, 1)]
@@ -50,7 +50,7 @@ def test_verdicts_are_means_in_which_readers_differ_no_more(tmp_path):
     sheet = Image.new("RGBA", (50 * 64, 64))
     for i in range(3):
         sheet.paste((i, 9, 9, 255), (i * 64, 0, i * 64 + 32, 64))
-    sheet.save(tmp_path / "sprites-1.png")
+    sheet.save(tmp_path / "sprites-1.webp", lossless=True)
     readers = [(f"strict,0,{1 + i},", f"mild,1,{3 + i},Mew") for i in range(3)]
     rows = [f"{i},{i},{verdict},first" for i, verdicts in enumerate(readers) for verdict in verdicts]
     (tmp_path / "verdicts.csv").write_text("\n".join(["sprite,seed,reader,face,quality,known,reading", *rows]))
