@@ -24,9 +24,10 @@ _CROSS = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) * 
 # Warping begins at the first of these shares of the timesteps and is full from the second on: there noise hides single
 # pixels, which must stay whole, and composition is learned.
 WARP_INTERVAL = (0.3, 0.6)
-# Standard deviations of an affine map: angle, logarithm of the scale of each axis, and shear ...
+# Standard deviations of an affine map: angle, logarithm of the scale of each axis, and shear.
 ROTATION_STD, SCALE_STD, SHEAR_STD = math.radians(8), 0.12, 0.08
-# ... and of elastic deformation (Simard et al. 2003), as a share of the side, at the points of a grid.
+# Points of a grid on each side, and the standard deviation of an elastic deformation (Simard et al. 2003) at them, as
+# a share of the side.
 GRID, ELASTIC_STD = 5, 1.5 / 64
 
 
