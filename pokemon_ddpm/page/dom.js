@@ -1,6 +1,6 @@
 // Small things of the document that every part of the page uses.
 
-import { page } from "./state.js";
+import { page, styleOf } from "./state.js";
 
 export const $ = (id) => document.getElementById(id);
 export const still = matchMedia("(prefers-reduced-motion: reduce)");
@@ -10,6 +10,11 @@ export function element(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
   made.append(...children);
   return made;
+}
+
+/** An item of a list: a button with a picture and a name, in the color of a type. */
+export function tile(name, picture, onclick, type) {
+  return element("li", {}, element("button", { title: name, style: styleOf(type), onclick }, picture, element("span", { textContent: name })));
 }
 
 let undone = null;

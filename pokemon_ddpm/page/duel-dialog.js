@@ -2,7 +2,7 @@
 
 import { part } from "./card-dialog.js";
 import { cry } from "./cry.js";
-import { $, element, openDialog, say, still } from "./dom.js";
+import { $, element, openDialog, say, still, tile } from "./dom.js";
 import { choiceOf, duelOf, effectOf, fighterOf, GUARD, resultOf, STRONG, textOf, turnOf, winnerOf } from "./duel.js";
 import { someTypes, work } from "./making.js";
 import { draw } from "./pixels.js";
@@ -23,8 +23,9 @@ let wanted = null, duel = null, isBusy = false; // what finds the opponent; the 
 export function openDuel(query) {
   [own, duel] = [page.shown, null];
   const others = fronts().filter((each) => creatureOf(each) !== creatureOf(own) && isOwn(each));
-  const tiles = others.slice(0, MOST_SHOWN).map((each) => tile(nameOf(each), () => each, each));
-  $("duel-list").replaceChildren(tile("Creature of the day", ofDay), tile("A wild one", wildOne), ...tiles);
+  const tiles = others.slice(0, MOST_SHOWN).map((each) => tile(nameOf(each), draw(element("canvas"), each.pixels), () => meet(() => each), typesOf(each)[0]));
+  const unknown = (name, find) => tile(name, element("b", { textContent: "?" }), () => meet(find));
+  $("duel-list").replaceChildren(unknown("Creature of the day", ofDay), unknown("A wild one", wildOne), ...tiles);
   show("choice", `An opponent for ${nameOf(own)}`);
   openDialog($("duel"));
   say("");
@@ -32,11 +33,6 @@ export function openDuel(query) {
   // A reload begins it again, until it ends.
   history.replaceState(history.state, "", `${linkOf(own)}&duel=${encodeURIComponent(query)}`);
   meetLink(query);
-}
-
-function tile(name, find, sprite) {
-  const picture = sprite ? draw(element("canvas"), sprite.pixels) : element("b", { textContent: "?" });
-  return element("li", {}, element("button", { onclick: () => meet(find), style: sprite ? styleOf(typesOf(sprite)[0]) : "" }, picture, name));
 }
 
 function show(part, title) {

@@ -45,10 +45,17 @@ function sharedDrawing(pixels, other, { same_color: least, max_shift: most }) {
   return chance < 1 ? (share - chance) / (1 - chance) : 0;
 }
 
+const silhouettes = new WeakMap(); // pixels -> both facings of their silhouette in the middle, which takes longer than comparing two
+
+function facingsOf(pixels) {
+  if (!silhouettes.has(pixels)) silhouettes.set(pixels, [pixels, mirrored(pixels)].map((each) => centered(each).filter((_, i) => i % 4 === 3)));
+  return silhouettes.get(pixels);
+}
+
 /** Intersection over union of the silhouettes in the middle, the better of two facings; see overlaps in likeness.py. */
 export function overlap(pixels, other) {
-  const [one, ...facings] = [pixels, other, mirrored(other)].map((each) => centered(each).filter((_, i) => i % 4 === 3));
-  return Math.max(...facings.map((each) => {
+  const [one] = facingsOf(pixels);
+  return Math.max(...facingsOf(other).map((each) => {
     const [both, either] = [one.filter((a, i) => a && each[i]), one.filter((a, i) => a || each[i])];
     return either.length ? both.length / either.length : 1;
   }));

@@ -5,7 +5,7 @@ import { make, startOf } from "./creature.js";
 import { $, fail, say } from "./dom.js";
 import { candidatesOf, drawnBeside } from "./draw.js";
 import { overlap } from "./likeness.js";
-import { addSprite, call, finish, keep, label, takeOut } from "./list.js";
+import { addSprite, call, finish, keep, label, show, takeOut } from "./list.js";
 import { sample } from "./model.js";
 import { range } from "./pixels.js";
 import { sampleSeed } from "./random.js";
@@ -13,7 +13,7 @@ import { canMake, isSurprise } from "./recipe.js";
 import { drawFrame, following, open, showName } from "./stage.js";
 import { find, finished, idOf, nameOf, page, randomSeed } from "./state.js";
 
-const AT_ONCE = 4, CANDIDATES = 4;
+const AT_ONCE = 4, CANDIDATES = 4, LATEST = 16;
 
 const known = new Map(); // what was made of sprites, for others of the same creature
 let works = new Set(), batch = null; // AbortController of what is being made, and of the last row
@@ -113,16 +113,18 @@ export function sampleRecipe(sprite, signal, onStep = () => {}) {
   return make(sprite.recipe, page.config, draw, known, (sprite.tries ??= {}));
 }
 
-/** Makes a row of what is wanted. */
-export const generate = (wanted, title, seed = randomSeed(), makes = [], without = []) =>
-  generateRow(rowOf(wanted, seed, without), title, makes);
+/** Makes a row of what is wanted: the same of a given seed, or else one that is also unlike the latest sprites of the list. */
+export function generate(wanted, title, seed, makes = [], without = []) {
+  const before = seed === undefined ? finished().slice(0, LATEST).map(({ pixels }) => pixels) : [];
+  return generateRow(rowOf(wanted, seed ?? randomSeed(), without), title, makes, before);
+}
 
 /** Makes a row in place of one that is still being made; of the first one of all the first candidate is shown at once. */
-export async function generateRow(rows, title, makes = []) {
+export async function generateRow(rows, title, makes = [], before = []) {
   batch?.abort();
   return work(title, async (signal, own) => {
     batch = own;
-    const begin = performance.now(), now = Date.now(), isFirst = !page.made.length, pixels = [];
+    const begin = performance.now(), now = Date.now(), isFirst = !page.made.length, pixels = [...before];
     const sprites = rows.map(({ candidates: [first], doodle }, i) => {
       return Object.assign(addSprite({ ...first, makes: [], ...(doodle && { doodle }) }, now - i / 10), { makes, isHatching: true });
     });
@@ -191,11 +193,18 @@ export async function spriteOf(recipe, signal, name) {
   return sprite;
 }
 
+/** Shows a sprite {recipe, pixels} that is made already, in the list. */
+export function adopt(made) {
+  if (!find(made.recipe)) show([{ ...made, time: Date.now() }]);
+  open(find(made.recipe));
+  keep(page.shown);
+}
+
 /** Makes something of the shown sprite. */
 export function makeOf(kind) {
-  const name = nameOf(page.shown), recipes = following(page.shown.recipe, kind);
+  const name = nameOf(page.shown), recipe = following(page.shown.recipe, kind);
   return work("Generating", async (signal) => {
-    for (const recipe of recipes) await spriteOf(recipe, signal);
+    await spriteOf(recipe, signal);
     say(kind === "evolve" ? `${name} evolved into ${nameOf(page.shown)}!` : "");
   });
 }

@@ -9,6 +9,7 @@ import { cry } from "./cry.js";
 import { gone, refresh } from "./dex.js";
 import { $, fail, say } from "./dom.js";
 import { openDuel } from "./duel-dialog.js";
+import { showGallery } from "./gallery.js";
 import { restore } from "./list.js";
 import { cancel, generateChosen, makeOf, spriteOf, surprise, work } from "./making.js";
 import { keepFiles, load } from "./model.js";
@@ -20,6 +21,7 @@ import { creatureOfTheDay, haveStarters, starters } from "./today-dialog.js";
 
 const PATIENCE = 30_000; // in milliseconds, for small files
 let downloads = {}; // {loaded, total, retry} of each file, in bytes
+let restored; // once the kept sprites are in the list
 let isWanted = false; // whether a row was asked for while the model was loading
 const isKept = navigator.serviceWorker?.controller?.scriptURL === new URL("service-worker.js", location).href;
 const newVersion = new Promise((resolve) => {
@@ -55,6 +57,8 @@ async function start() {
     return fail(reason);
   }
   load(page.config, progress).then(ready, (error) => fail(error.message));
+  restored = restore(open, gone, refresh);
+  restored.then(showGallery).catch(() => {}); // the page works without it
 }
 
 /** The bar moves once the sizes of all files are known. */
@@ -74,9 +78,11 @@ async function ready(backend) {
   $("trio").hidden = !haveStarters();
   $("status").ariaLive = "polite";
   say("");
-  await restore(open, gone, refresh);
+  await restored;
+  $("gallery").append($("gallery-list")); // it was in the place of the list
   $("credits").textContent = `Model ${page.config.name}, ${backend}.`;
-  const parameters = new URLSearchParams(location.search), isAsked = isWanted, day = parameters.get("day");
+  const parameters = new URLSearchParams(page.shown ? "" : location.search); // what a visitor has opened already stays
+  const isAsked = isWanted, day = parameters.get("day");
   isWanted = false;
   if (isAsked) generateChosen();
   else if (day === "" || isDay(day)) creatureOfTheDay(day || undefined);

@@ -9,8 +9,7 @@ import { squash } from "./sheet.js";
 import { find, idOf, isOwn, nameOf, page, randomSeed, styleOf, typesOf } from "./state.js";
 
 const IDLE_MS = 500; // of each frame
-const IMPOSSIBLE = { shiny: "It is shiny already.", back: "This is its back.", set: "Choose its first sprite for this." };
-const SET = [["shiny"], ["back"], ["back", "shiny"]];
+const IMPOSSIBLE = { shiny: "It is shiny already.", back: "This is its back." };
 
 /** Shows a sprite large: the egg that it is in, or what can be made of it, once it is finished. */
 export function open(sprite, isHatching = false) {
@@ -63,8 +62,8 @@ function drawLarge(pixels) {
 /** Shows what the model can make, and why not of this sprite; and the others as partners. */
 export function offer(sprite) {
   for (const button of document.querySelectorAll("[data-make]")) {
-    const kind = button.dataset.make, all = kind === "set" ? ["shiny", "back"] : [kind];
-    button.hidden = !all.every((each) => canMake(each, page.config));
+    const kind = button.dataset.make;
+    button.hidden = !canMake(kind, page.config);
     allow(button, sprite, reasonAgainst(sprite.recipe, kind));
   }
   for (const id of ["make-card", "duel-open"]) allow($(id), sprite);
@@ -83,18 +82,17 @@ function allow(button, sprite, reason = "") {
 
 function reasonAgainst(recipe, kind) {
   if (kind === "evolve" && stageOf(recipe) >= LAST_STAGE) return "This is its last stage.";
-  return isRecipe(following(recipe, kind).at(-1), page.config) ? "" : IMPOSSIBLE[kind] ?? "It has changed too often.";
+  return isRecipe(following(recipe, kind), page.config) ? "" : IMPOSSIBLE[kind] ?? "It has changed too often.";
 }
 
 /** Whether it has noise of its own: neither a fused one has it nor what a visitor drew. */
 export const canFuse = (sprite) => sprite.pixels && isOwn(sprite) && !sprite.recipe.to && !sprite.recipe.doodle;
 
-/** The recipes of what a button makes of a sprite; a back evolves into the next front. */
+/** The recipe of what a button makes of a sprite; a back evolves into the next front. */
 export function following({ makes, ...recipe }, kind) {
-  const changes = { set: SET, vary: [[`vary-${randomSeed()}`]] }[kind] ?? [[kind]];
-  const before = kind === "evolve" ? makes.filter((each) => each !== "back") : makes;
+  const before = kind === "evolve" ? makes.filter((each) => each !== "back") : makes, last = kind === "vary" ? `vary-${randomSeed()}` : kind;
   const both = kind === "back" && before.at(-1) === "shiny"; // the shiny of a back is one sprite, whatever was made first
-  return changes.map((change) => ({ ...recipe, makes: both ? [...before.slice(0, -1), "back", "shiny"] : [...before, ...change] }));
+  return { ...recipe, makes: both ? [...before.slice(0, -1), "back", "shiny"] : [...before, last] };
 }
 
 export function linkOf({ recipe, name, called }) {
