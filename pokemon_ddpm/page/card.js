@@ -32,6 +32,20 @@ export function drawCard(canvas, about, colorOf, { large, small, stages }) {
   notes.forEach((note, i) => write(context, note, LEFT, 817 + 17 * i, { size: 13, color: MUTED }));
 }
 
+/** A sheet of A4 to print and to cut, with nine cards of 63 mm width, [about, pixels] each, of the large sprite alone. */
+export function drawSheet(canvas, cards, colorOf) {
+  [canvas.width, canvas.height] = [2480, 3508]; // of 1/300 inch
+  const context = canvas.getContext("2d"), [width, height] = [744, (744 * HEIGHT) / WIDTH];
+  const [left, top] = [(canvas.width - 3 * width) / 2, (canvas.height - 3 * height) / 2];
+  context.fillStyle = "#ffffff";
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  cards.forEach(([about, large], i) => {
+    const card = document.createElement("canvas");
+    drawCard(card, about, colorOf, { large, small: [], stages: [] });
+    context.drawImage(card, left + width * (i % 3), top + height * Math.floor(i / 3), width, height);
+  });
+}
+
 function write(context, text, x, y, { size, weight, style, color = TEXT, align = "left", width = RIGHT - LEFT }) {
   context.font = font(size, weight, style);
   [context.fillStyle, context.textAlign] = [color, align];

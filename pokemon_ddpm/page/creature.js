@@ -5,7 +5,7 @@ import { areaOf, likeness } from "./likeness.js";
 import { closeOutline, sharePalette, shiny } from "./palettes.js";
 import { grown, joined, mirrored, range } from "./pixels.js";
 import { sampleSeed } from "./random.js";
-import { CHANGES, conditionsOf, SIZES } from "./recipe.js";
+import { CHANGES, colorsOf, conditionsOf, SIZES } from "./recipe.js";
 import { sketchPixels } from "./sketch.js";
 
 const DOODLE_STRENGTH = 0.75;
@@ -18,10 +18,12 @@ export function startOf({ doodle, conditions, seed }, config) {
   return image && { image, strength: sketch ? sketched : drawn };
 }
 
-/** The sample that a recipe begins from; of two creatures, the head of one on the body of the other. */
-export async function first(recipe, config, sample) {
-  const { conditions, seed, to, share } = recipe, pixels = await sample({ conditions, seed, ...startOf(recipe, config) });
-  return to ? joined(pixels, await first(to, config, sample), share) : pixels;
+/** The sample that a recipe begins from; of two creatures, the head of one on the body of the other, in the colors of one or both. */
+async function first(recipe, config, sample) {
+  const { conditions, seed, to, share } = recipe, head = await sample({ conditions, seed, ...startOf(recipe, config) });
+  if (!to) return head;
+  const body = await first(to, config, sample), colors = colorsOf(share), as = (one, other) => sharePalette(one, other, config.rules.palettes);
+  return joined(colors === "body" ? as(head, body) : head, colors === "head" ? as(body, head) : body, share);
 }
 
 /**

@@ -1,13 +1,15 @@
-// My Dex: the whole collection, its progress over the types, a team as one image, and everything as one file.
+// My Dex: the whole collection, its progress over the types, its cards on a sheet, and everything as one file.
 
+import { drawSheet } from "./card.js";
+import { aboutOf } from "./card-dialog.js";
 import { $, download, element, openDialog, rove, say } from "./dom.js";
 import { exported, forget, imported } from "./list.js";
-import { draw, enlarged, sideOf } from "./pixels.js";
+import { draw } from "./pixels.js";
 import { pngFile, share } from "./saving.js";
 import { open, toggleHeart } from "./stage.js";
 import { colorOf, finished, fronts, nameOf, page, styleOf, typesOf } from "./state.js";
 
-const TEAM = 6, TEAM_SIDE = 256, NAME_HEIGHT = 40;
+const CARDS = 9; // of a sheet
 
 function show() {
   showProgress();
@@ -76,24 +78,6 @@ function empty() {
   history.replaceState(history.state, "", location.pathname);
 }
 
-/** The image of a team of different creatures. */
-async function team() {
-  const members = fronts().slice(0, TEAM);
-  const side = TEAM_SIDE, canvas = element("canvas", { width: 3 * side, height: 2 * (side + NAME_HEIGHT) });
-  const context = canvas.getContext("2d");
-  context.fillStyle = "#f7f6fb";
-  context.fillRect(0, 0, canvas.width, canvas.height);
-  members.forEach((sprite, i) => {
-    const [x, y] = [(i % 3) * side, Math.floor(i / 3) * (side + NAME_HEIGHT)];
-    context.fillStyle = colorOf(typesOf(sprite)[0]);
-    context.fillRect(x + 8, y + side - 2, side - 16, 34);
-    context.drawImage(enlarged(sprite.pixels, side / sideOf(sprite.pixels)), x, y);
-    [context.font, context.textAlign, context.fillStyle] = ["600 20px system-ui, sans-serif", "center", "#ffffff"];
-    context.fillText(nameOf(sprite), x + side / 2, y + side + 22, side - 24);
-  });
-  return pngFile(canvas, "my-team");
-}
-
 for (const id of ["made", "dex-list"]) rove($(id));
 $("dex-open").onclick = () => {
   show();
@@ -112,9 +96,11 @@ $("import").onchange = async () => {
   show();
   if (!page.shown && finished().length) open(finished()[0]);
 };
-$("team").onclick = async () => {
-  const file = await team();
-  share({ files: [file], url: location.href.split("?")[0], title: "My team" }, () => download(file));
+$("sheet").onclick = async () => {
+  const canvas = element("canvas"), cards = fronts().slice(0, CARDS).map((each) => [aboutOf(each), each.pixels]);
+  drawSheet(canvas, cards, colorOf);
+  const file = await pngFile(canvas, "my-cards");
+  share({ files: [file], url: location.href.split("?")[0], title: "My cards" }, () => download(file));
 };
 $("clear").onclick = () => {
   if (!confirm("Delete all sprites from this browser?")) return;

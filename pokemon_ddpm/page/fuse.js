@@ -1,37 +1,35 @@
 // Two creatures become one: the head of one on the body of the other, varied, the best of some.
 
-import { first } from "./creature.js";
+import { part } from "./card-dialog.js";
+import { openChoice } from "./choice-dialog.js";
 import { $, say } from "./dom.js";
-import { keep } from "./list.js";
-import { generate, someTypes, spriteOf, work } from "./making.js";
+import { generate, someTypes, work } from "./making.js";
 import { sample } from "./model.js";
+import { range } from "./pixels.js";
 import { sampleSeed } from "./random.js";
-import { conditionsOf, fused } from "./recipe.js";
-import { canFuse, open } from "./stage.js";
+import { colorsOf, fused } from "./recipe.js";
+import { canFuse } from "./stage.js";
 import { idOf, nameOf, page } from "./state.js";
 
-const VARIATIONS = 8;
+const VARIATIONS = 8, CHILDREN = 3;
 
 $("fuse").onclick = async () => {
   const one = page.shown, [type] = someTypes(1);
   let other = page.made.find((each) => canFuse(each) && idOf(each) === $("partner").value);
   if (!other) [other] = (await generate([{ type }], "A partner is about to hatch")) ?? [];
   if (!other?.pixels) return;
+  const parents = [one, other].map((each) => ({ name: nameOf(each), pixels: each.pixels }));
   await work(`Fusing ${nameOf(one)} and ${nameOf(other)}`, async (signal) => {
-    const recipe = fused(one.recipe, other.recipe, Number($("body").value)), { seed, to } = recipe, conditions = conditionsOf(recipe);
-    const count = page.config.ranker ? VARIATIONS : 1;
-    const image = await first(recipe, page.config, async (request) => (await sample(request, undefined, signal)).pixels);
-    let best = { score: -Infinity };
-    for (let i = 0; i < count; i++) {
-      const own = sampleSeed(seed, `fused-${to.seed}`, i);
-      const { pixels, score } = await sample({ conditions, image, seed: own, asked: {} }, undefined, signal);
-      if (pixels.some((value, place) => place % 4 === 3 && value) && score > best.score) best = { score, own };
-      say(`Fusing: ${i + 1} of ${count}`);
+    const recipe = fused(one.recipe, other.recipe, Number($("body").value)), { ranker } = page.config, children = [];
+    for (const i of range(ranker ? VARIATIONS : CHILDREN)) {
+      const own = sampleSeed(recipe.seed, `fused-${recipe.to.seed}`, i), child = await part({ ...recipe, makes: [`vary-${own}`] }, {}, signal);
+      const { score } = ranker ? await sample({ judged: child.pixels }, undefined, signal) : { score: 0 };
+      if (child.pixels.some((value, place) => place % 4 === 3 && value)) children.push({ ...child, parents, score });
+      say(`Fusing: ${i + 1}`);
     }
-    const sprite = await spriteOf({ ...recipe, makes: [`vary-${best.own}`] }, signal);
-    sprite.parents = [one, other].map((each) => ({ name: nameOf(each), pixels: each.pixels }));
-    await keep(sprite);
-    open(sprite);
-    say(`${nameOf(one)} and ${nameOf(other)} are now ${nameOf(sprite)}.`);
+    children.sort((a, b) => b.score - a.score);
+    openChoice("Choose their child", children.slice(0, CHILDREN), (child) => say(`${parents[0].name} and ${parents[1].name} are now ${nameOf(child)}.`));
+    say("");
   });
 };
+$("body").oninput = () => ($("colors").value = colorsOf(Number($("body").value)));

@@ -5,7 +5,7 @@ import { make, startOf } from "./creature.js";
 import { $, fail, say } from "./dom.js";
 import { candidatesOf, drawnBeside } from "./draw.js";
 import { overlap } from "./likeness.js";
-import { addSprite, call, finish, keep, label, show, takeOut } from "./list.js";
+import { addSprite, call, finish, keep, label, takeOut } from "./list.js";
 import { sample } from "./model.js";
 import { range } from "./pixels.js";
 import { sampleSeed } from "./random.js";
@@ -78,16 +78,18 @@ export async function bestOf(sprite, { candidates, asked }, row, signal, atOnce 
   if (!atOnce) await take(sprite, best, signal);
 }
 
-/** Makes a candidate the sprite, in the shiny colors that are asked for, or that one of many has. */
-async function take(sprite, { conditions, seed, pixels, frames }, signal) {
-  const { makes: wanted = [] } = sprite, isRare = !wanted.length && isSurprise(seed) && canMake("shiny", page.config);
-  const makes = isRare ? ["shiny"] : wanted.filter((each) => canMake(each, page.config));
-  sprite.recipe = { ...sprite.recipe, conditions, seed, makes };
-  sprite.frames = frames;
-  sprite.idle = sprite.tries = null;
-  if (makes.length) pixels = await sampleRecipe(sprite, signal);
-  finishAndOpen(sprite, pixels);
-  if (isRare) say("A shiny hatched! One of 64 does.");
+/** The recipe of a candidate of a sprite, in the shiny colors that are asked for, or that one of many has. */
+export function candidateOf({ recipe, makes: wanted = [] }, { conditions, seed }) {
+  const makes = !wanted.length && isSurprise(seed) ? ["shiny"] : wanted;
+  return { ...recipe, conditions, seed, makes: makes.filter((each) => canMake(each, page.config)) };
+}
+
+/** Makes a candidate the sprite. */
+async function take(sprite, { pixels, frames, ...candidate }, signal) {
+  Object.assign(sprite, { recipe: candidateOf(sprite, candidate), frames, idle: null, tries: null });
+  const { makes } = sprite.recipe;
+  finishAndOpen(sprite, makes.length ? await sampleRecipe(sprite, signal) : pixels);
+  if (makes.length && !sprite.makes.length) say("A shiny hatched! One of 64 does.");
 }
 
 function finishAndOpen(sprite, pixels) {
@@ -125,8 +127,9 @@ export async function generateRow(rows, title, makes = [], before = []) {
   return work(title, async (signal, own) => {
     batch = own;
     const begin = performance.now(), now = Date.now(), isFirst = !page.made.length, pixels = [...before];
-    const sprites = rows.map(({ candidates: [first], doodle }, i) => {
-      return Object.assign(addSprite({ ...first, makes: [], ...(doodle && { doodle }) }, now - i / 10), { makes, isHatching: true });
+    const sprites = rows.map(({ candidates, doodle }, i) => {
+      const sprite = addSprite({ ...candidates[0], makes: [], ...(doodle && { doodle }) }, now - i / 10);
+      return Object.assign(sprite, { makes, candidates, isHatching: true });
     });
     open(sprites[0]);
     try {
@@ -193,11 +196,13 @@ export async function spriteOf(recipe, signal, name) {
   return sprite;
 }
 
-/** Shows a sprite {recipe, pixels} that is made already, in the list. */
+/** Puts a sprite {recipe, pixels} that is made already into the list, and returns it there. */
 export function adopt(made) {
-  if (!find(made.recipe)) show([{ ...made, time: Date.now() }]);
-  open(find(made.recipe));
-  keep(page.shown);
+  const sprite = find(made.recipe) ?? Object.assign(addSprite(made.recipe), made);
+  finish(sprite, made.pixels);
+  open(sprite);
+  keep(sprite);
+  return sprite;
 }
 
 /** Makes something of the shown sprite. */

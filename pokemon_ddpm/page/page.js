@@ -1,6 +1,6 @@
 // The page: loads what it needs, opens what the address names, and joins buttons and parts.
 
-import "./card-dialog.js";
+import "./choice-dialog.js";
 import "./doodle-dialog.js";
 import "./fuse.js";
 import { openCard, triesOf } from "./card-dialog.js";

@@ -45,10 +45,13 @@ export const isDay = (text, now = new Date()) => Date.parse(text) <= now && new 
 /** From 1. */
 export const stageOf = ({ makes }) => 1 + makes.filter((each) => each === "evolve").length;
 
+/** Whose colors a creature with the body of another has, by the share of that. */
+export const colorsOf = (share) => (share < 0.45 ? "head" : share > 0.6 ? "body" : "both");
+
 /** The conditions of what is made of it: with another's body, those of the body, and the types of both. */
-export function conditionsOf({ conditions, to }) {
-  const type = to && typesOfBoth(conditions.type, to.conditions.type);
-  return { ...(to?.conditions ?? conditions), ...(type && { type }) };
+export function conditionsOf({ conditions, to, share }) {
+  const type = to && typesOfBoth(conditions.type, to.conditions.type), { color } = colorsOf(share) === "head" ? conditions : to?.conditions ?? conditions;
+  return { ...(to?.conditions ?? conditions), ...(type && { type }), ...(color && { color }) };
 }
 
 /** The name of a recipe's creature, and what the sprite shows of it; `names` is the table of nameOf. */

@@ -1,10 +1,9 @@
-// Sprites as files and links: PNG, GIF, sheets for games, the system's share dialog.
+// Sprites as files and links: PNG, GIF, the system's share dialog.
 
 import { download, say } from "./dom.js";
 import { encodeGif } from "./gif.js";
 import { addSteps } from "./making.js";
-import { enlarged, sideOf } from "./pixels.js";
-import { gameSheet, sheetDescription, squash } from "./sheet.js";
+import { enlarged } from "./pixels.js";
 import { linkOf } from "./stage.js";
 import { colorOf, find, nameOf, page, typesOf } from "./state.js";
 
@@ -51,15 +50,4 @@ export async function share(shared, otherwise = () => copy(shared.url)) {
 export async function shareSprite() {
   const { shown } = page, file = await pngFile(enlarged(shown.pixels, 8), fileName(shown));
   share({ files: [file], url: linkOf(shown), title: nameOf(shown) });
-}
-
-/** Saves the sprites of a card for a game engine, each with the second frame of an idle animation, and what describes them. */
-export async function saveSheet({ parts, link }) {
-  const sprites = Object.values(parts), columns = sprites.length, { config } = page;
-  const pixels = sprites.map((each) => each.pixels), side = sideOf(pixels[0]);
-  const names = ["", "-idle"].flatMap((end) => Object.keys(parts).map((name) => `${name}${end}.png`));
-  const name = fileName(sprites[0]), metadata = sprites.map(({ recipe }) => recipe), about = { model: config.name, weights: config.weights, link };
-  const description = sheetDescription(`${name}-sheet.png`, side, columns, names, [...metadata, ...metadata], about);
-  download(await pngFile(gameSheet([...pixels, ...pixels.map((each) => squash(each, config.rules.sheets))], columns), `${name}-sheet`));
-  download(new File([`${JSON.stringify(description, null, 2)}\n`], `${name}-sheet.json`, { type: "application/json" }));
 }

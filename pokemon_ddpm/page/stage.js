@@ -67,6 +67,7 @@ export function offer(sprite) {
     allow(button, sprite, reasonAgainst(sprite.recipe, kind));
   }
   for (const id of ["make-card", "duel-open"]) allow($(id), sprite);
+  allow($("choose"), sprite, sprite.candidates?.length > 1 ? "" : "Only what has just been generated has other candidates.");
   allow($("fuse"), sprite, sprite.recipe.to ? "It is fused already." : sprite.recipe.doodle ? "A drawing has no noise to fuse." : "");
   const before = $("partner").value, others = page.made.filter((each) => each !== sprite && canFuse(each));
   const options = others.map((each) => new Option(`${nameOf(each)} ${typesOf(each).join("/")}`, idOf(each)));

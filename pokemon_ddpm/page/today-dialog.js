@@ -1,5 +1,6 @@
 // The day: its creature, the challenge, the egg and the quests, kept in this browser, in a dialog; and a starter trio.
 
+import { openChoice } from "./choice-dialog.js";
 import { startOf } from "./creature.js";
 import { $, element, openDialog, say } from "./dom.js";
 import { generate, rowOf, spriteOf, work } from "./making.js";
@@ -41,20 +42,12 @@ export async function starters(seed = randomSeed()) {
   const { size = [] } = page.config.vocabulary, small = size.includes("small") ? { size: "small" } : {};
   const made = await generate(STARTERS.map((type) => ({ type, ...small })), "Three starters are about to hatch", seed);
   if (!made) return;
-  say("Choose your starter! Tap one of the three.");
-  const choice = new AbortController();
-  for (const each of made) {
-    each.trio = seed;
-    each.item.addEventListener("click", () => choose(each, choice), { signal: choice.signal });
-  }
+  for (const each of made) each.trio = seed;
   $("trio-link").hidden = !made.includes(page.shown);
-}
-
-/** The first one of a trio that a visitor opens is theirs. */
-function choose(sprite, choice) {
-  choice.abort();
-  if (!sprite.heart) toggleHeart(sprite);
-  say(`${nameOf(sprite)} is your starter. Its heart keeps it.`);
+  openChoice("Choose your starter", made, (sprite) => {
+    if (!sprite.heart) toggleHeart(sprite);
+    say(`${nameOf(sprite)} is your starter. Its heart keeps it.`);
+  });
 }
 
 export const haveStarters = () => STARTERS.every((type) => page.config.vocabulary.type.includes(type));

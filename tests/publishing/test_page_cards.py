@@ -3,10 +3,13 @@
 import io
 import json
 import re
+import zipfile
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from examples import tuxemon_monster
 from pokemon_ddpm.sheets import sheet_description, squash
 from pokemon_ddpm.studio import sample_seed
 from tests.publishing.page_runs import SIDE, equal_pixels
@@ -25,7 +28,39 @@ from tests.publishing.page_visits import (
 pytestmark = PAGE_MARKS
 
 
-def test_a_card_is_shown_shared_and_saved(visit, url, weights):
+def folder_of(page, engine: str, to: Path) -> Path:
+    """The one folder in what a button saves."""
+    name, content = saved(page, engine)
+    with zipfile.ZipFile(io.BytesIO(content)) as file:
+        assert file.testzip() is None
+        file.extractall(to / engine)
+    (folder,) = (to / engine).iterdir()
+    assert name == f"{folder.name}-{engine.lower()}.zip"
+    return folder
+
+
+def assert_monsters_of_the_example(mod: Path, sheet: Image.Image, parts: list[str], folder: Path) -> None:
+    """A mod has what examples/tuxemon_monster.py writes of the same sprites; the sheet has the fronts, and a back."""
+    entries = sorted(
+        (json.loads(path.read_text()) for path in mod.glob("db/monster/*.yaml")), key=lambda each: each["stage"]
+    )
+    slugs = [each["slug"] for each in entries]
+    assert len(slugs) == 3 and entries[0]["types"] == ["water", "aether"]
+    frames = [{"filename": f"{stage}-front.png", "condition": {"type": "water/fairy"}} for stage in (1, 2, 3)]
+    (folder / "creature.json").write_text(json.dumps({"frames": frames}))
+    for place, part in enumerate(parts):
+        sheet.crop((place * SIDE, 0, (place + 1) * SIDE, SIDE)).save(folder / f"{part}.png")
+    own = [Image.open(mod / f"gfx/sprites/battle/{slug}-sheet.png").convert("RGBA") for slug in slugs]
+    for stage in (2, 3):
+        own[stage - 1].crop((SIDE, 0, 2 * SIDE, SIDE)).save(folder / f"{stage}-back.png")
+    tuxemon_monster.main(str(folder), str(folder / "mod"), *slugs)
+    for slug, entry, image in zip(slugs, entries, own, strict=True):
+        assert entry == json.loads((folder / f"mod/db/monster/{slug}.yaml").read_text())
+        expected = Image.open(folder / f"mod/gfx/sprites/battle/{slug}-sheet.png")
+        assert equal_pixels(np.asarray(image), expected) == 1
+
+
+def test_a_card_is_shown_shared_and_saved(visit, url, weights, tmp_path):
     with visit(None) as page:
         page.add_init_script(SHARE)
         page.goto(f"{url}?type=water/fairy&size=small&seed=5")
@@ -51,22 +86,24 @@ def test_a_card_is_shown_shared_and_saved(visit, url, weights):
         page.locator("#card-link").click()
         expect(page.locator("#card [role=status]")).to_have_text("The link is copied.")
         assert page.evaluate("navigator.clipboard.readText()") == link
-        with page.expect_download(lambda file: file.suggested_filename.endswith("png")) as image:
-            with page.expect_download(lambda file: file.suggested_filename.endswith("json")) as text:
-                page.get_by_role("button", name="Game sheet").click()
-        image, text = image.value, text.value
-        description, sheet = json.loads(text.path().read_text()), Image.open(image.path()).convert("RGBA")
+        files = folder_of(page, "Godot", tmp_path)
+        assert {path.name for path in files.iterdir()} == {"creature.png", "creature.json", "creature.gd"}
+        description, sheet = (
+            json.loads((files / "creature.json").read_text()),
+            Image.open(files / "creature.png").convert("RGBA"),
+        )
         parts = {"1-front": [], "1-front-shiny": ["shiny"], "1-back": ["back"], "2-front": ["evolve"]}
         parts["3-front"] = ["evolve", "evolve"]
         names = [f"{part}{end}.png" for end in ("", "-idle") for part in parts]
         conditions = {"type": "water/fairy", "size": "small"}
         recipes = [{"conditions": conditions, "seed": 5, "makes": makes} for makes in parts.values()]
         about = {"model": "tiny", "weights": weights, "link": link}
-        assert description == sheet_description(image.suggested_filename, (SIDE, SIDE), 5, names, 2 * recipes, **about)
+        assert description == sheet_description("creature.png", (SIDE, SIDE), 5, names, 2 * recipes, **about)
         assert sheet.size == (5 * SIDE, 2 * SIDE)
         for i in range(5):
             sprite, idle = (sheet.crop((i * SIDE, y, (i + 1) * SIDE, y + SIDE)) for y in (0, SIDE))
             assert equal_pixels(np.asarray(idle), squash(sprite)) == 1
+        assert_monsters_of_the_example(folder_of(page, "Tuxemon", tmp_path), sheet, [*parts], tmp_path)
         page.get_by_label("Name").fill("Mia/<b>")
         page.get_by_label("Name").press("Enter")
         expect(page.locator("#title")).to_have_text("Mia/<b>")

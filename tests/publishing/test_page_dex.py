@@ -40,7 +40,8 @@ def test_my_dex_the_day_and_starters(visit, url, tmp_path):
         page.keyboard.press("Escape")
         click(page, "Delete")
         click(page, "Starter trio")
-        expect(page.locator("#status")).to_have_text("Choose your starter! Tap one of the three.")
+        expect(page.locator("#choice-list button")).to_have_count(3)
+        click(page, "Close")
         trio = titles(page)[:3]
         assert [title.split()[:2] for title in trio] == [["grass", "small"], ["fire", "small"], ["water", "small"]]
         click(page, "Copy the trio's link")
@@ -68,10 +69,13 @@ def test_my_dex_the_day_and_starters(visit, url, tmp_path):
         expect(page.locator("#dex-list li")).to_have_count(3)
         page.locator("#dex").get_by_role("button", name="Undo").click()
         expect(page.locator("#dex-list li")).to_have_count(4)
-        name, team = saved(page, "Team of six")
-        team, first = np.asarray(Image.open(io.BytesIO(team))), pixels_of(page, "#dex-list li:last-child canvas")
-        assert team.shape == (592, 768, 4) and name == "my-team.png"
-        assert np.array_equal(team[:256:4, :256:4][first[..., 3] > 0], first[first[..., 3] > 0])  # that with a heart
+        name, sheet = saved(page, "Nine cards")
+        sheet = np.asarray(Image.open(io.BytesIO(sheet)).convert("RGB"))
+        assert sheet.shape == (3508, 2480, 3) and name == "my-cards.png"  # A4 of 300 dots an inch
+        middles = [sheet[154 + 1066 * row + 533, 124 + 744 * column + 9] for row in range(3) for column in range(3)]
+        assert [bool(np.any(color < 250)) for color in middles] == [True] * 4 + [False] * 5  # the frames of the cards
+        kind = page.locator("#dex-list li:last-child .large").evaluate("each => each.style.getPropertyValue('--type')")
+        assert np.abs(middles[0] - np.array([*bytes.fromhex(kind[1:])], int)).max() < 4  # that with a heart
         name, album = saved(page, "Export")
         album = json.loads(album)
         album["sprites"][0]["name"] = "Mia"
@@ -101,10 +105,9 @@ def test_my_dex_the_day_and_starters(visit, url, tmp_path):
     with visit(link.removeprefix(url)) as page:
         ready(page)
         assert titles(page) == trio
-        for place in (1, 2):  # the first choice counts
-            page.locator("#made button").nth(place).click()
-            expect(page.locator("#status")).to_have_text(re.compile("is your starter. Its heart keeps it.$"))
-            expect(page.locator("#made .heart button")).to_have_attribute("title", trio[1])
+        page.locator("#choice-list button").nth(1).click()
+        expect(page.locator("#status")).to_have_text(re.compile("is your starter. Its heart keeps it.$"))
+        expect(page.locator("#made .heart button")).to_have_attribute("title", trio[1])
         page.goto(f"{url}?day=2026-01-02")
         expect(page.locator("#title")).to_have_attribute("title", day)
 

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from pokemon_ddpm.description import SKETCH_STRENGTH, sketch_image
+from pokemon_ddpm.palettes import share_palette
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.studio import sample_seed
 from tests.publishing.page_runs import SIDE, joined, pixels_of
@@ -74,7 +75,10 @@ def test_what_is_asked_for(visit, pipeline):
 
 
 def test_fuse_and_doodle(visit, url, pipeline, weights):
-    """A fused creature has the head of one and the body of another, and the types of both; a drawing becomes one."""
+    """A child has one head, another body, the types of both, and colors by its share; a drawing becomes a sprite."""
+    head, body = (
+        to_sprite(pipeline(kind, generator=seeded(i)).images[0]) for kind, i in (("fire", 6), ("water/ice", 5))
+    )
     with visit("?type=water/ice&seed=5") as page:
         expect_sprite(page, "water/ice 5")
         one = page.locator("#title").inner_text()
@@ -82,22 +86,25 @@ def test_fuse_and_doodle(visit, url, pipeline, weights):
         expect_sprite(page, "fire 6")
         two = page.locator("#title").inner_text()
         page.get_by_label("Partner").select_option(index=1)
-        click(page, "Fuse")
-        name = re.compile(r"^fire 6 to water/ice 5 0\.55 vary-\d+$")
-        expect(page.locator("#title")).to_have_attribute("title", name)
-        ready(page)
+        seeds = [sample_seed(6, "fused-5", number) for number in range(3)]
+        for share, colors in (("0.3", "head"), ("0.55", "both")):
+            page.locator("#made button[title='fire 6']").click()
+            page.get_by_label("Share of its body").fill(share)
+            expect(page.locator("#colors")).to_have_text(colors)
+            click(page, "Fuse")
+            expect(page.locator("#choice-list button")).to_have_count(3)
+            page.locator("#choice-list button").nth(1).click()
+            name = f"fire 6 to water/ice 5 {share} vary-{seeds[1]}"
+            expect(page.locator("#title")).to_have_attribute("title", name)
+            ready(page)
+            of_body = body if colors == "both" else share_palette(body, head)
+            middle = joined(head, of_body, float(share))
+            made = pipeline("fire/water", generator=seeded(seeds[1]), image=middle).images[0]
+            assert_made_by_pipeline(page, made, exactly=False)
         expect(page.locator("#title")).to_have_text(two[: math.ceil(len(two) / 2)] + one[len(one) // 2 :])
         large, parent = (page.locator(each).bounding_box() for each in ("#large", "#parents canvas >> nth=1"))
         assert parent["y"] >= large["y"] + large["height"]  # they cover no head
-        head, body = (
-            to_sprite(pipeline(kind, generator=seeded(i)).images[0]) for kind, i in (("fire", 6), ("water/ice", 5))
-        )
-        middle = joined(head, body, 0.55)
-        seed = sample_seed(6, "fused-5")
-        assert page.locator("#title").get_attribute("title").endswith(f"vary-{seed}")
-        made = pipeline("fire/water", generator=seeded(seed), image=middle).images[0]
-        assert_made_by_pipeline(page, made, exactly=False)
-        link = f"{url}?type=fire&seed=6&to-type=water%2Fice&to-seed=5&share=0.55&make=vary-"
+        link = f"{url}?type=fire&seed=6&to-type=water%2Fice&to-seed=5&share=0.55&make=vary-{seeds[1]}"
         assert copied_link(page).startswith(link)
         page.get_by_role("radio", name="fire").check(force=True)
         click(page, "Doodle one")

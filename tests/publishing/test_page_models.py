@@ -13,7 +13,7 @@ from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.publishing.hub import ISOLATED
 from pokemon_ddpm.publishing.page import RUNTIME_FILES, write_pages
 from pokemon_ddpm.ranking import RANKER_FILE, SpriteRanker
-from pokemon_ddpm.studio import generate_sprites
+from pokemon_ddpm.studio import generate_sprites, sample_seed
 from pokemon_ddpm.vocabulary import TYPES
 from tests.publishing.conftest import PHONE
 from tests.publishing.page_runs import Handler, assert_same, pixels_of, served
@@ -205,6 +205,17 @@ def test_a_second_model_has_own_classes(browser, pipeline, folder, tmp_path):
         assert chosen != of_row != alone
         made = [title.removesuffix(" shiny") for title in titles(page)[:4]]  # by chance
         assert made == [f"elves idle {seed}" for seed in chosen]
+        seeds = [sample_seed(2**30, 0, candidate) for candidate in range(4)]
+        (other, seed), *_ = ((place, seed) for place, seed in enumerate(seeds) if seed != chosen[0])
+        click(page, "Choose yourself")
+        expect(page.locator("#choice-list button")).to_have_count(4)
+        page.locator("#choice-list button").nth(other).click()
+        expect(page.locator("#title")).to_have_attribute("title", re.compile(f"^elves idle {seed}"))
+        expect(page.locator("#made button")).to_have_count(9)
+        image = student("elves", action="idle", generator=seeded(seed)).images[0]
+        if "shiny" not in titles(page)[0]:
+            assert_same(pixels_of(page, "#large"), to_sprite(image))
+        expect(page.locator("#choose")).to_have_attribute("aria-disabled", "true")  # it has no other ones
         forget(page)
         page.goto(f"{url}?type=elves&action=idle&seed=5&card=1")
         expect(page.locator("#save-card")).to_be_enabled()

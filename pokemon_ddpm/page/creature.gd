@@ -1,10 +1,12 @@
-# An AnimatedSprite2D with an animation of each part of a creature, for Godot 4.
+# An AnimatedSprite2D with an animation of each part of a creature, for Godot 4. Image and JSON file are in its folder.
 extends AnimatedSprite2D
 
 func _ready() -> void:
-	var sheet: Texture2D = load("res://creature.png")
+	var folder: String = get_script().resource_path.get_base_dir()
+	var sheet: Texture2D = load(folder.path_join("creature.png"))
+	var frames: Array = load(folder.path_join("creature.json")).data["frames"]
 	sprite_frames = SpriteFrames.new()
-	for entry in load("res://creature.json").data["frames"]:
+	for entry in frames:
 		var part: String = entry["filename"].trim_suffix(".png").trim_suffix("-idle")
 		if not sprite_frames.has_animation(part):
 			sprite_frames.add_animation(part)
@@ -15,4 +17,4 @@ func _ready() -> void:
 		texture.region = Rect2(cell["x"], cell["y"], cell["w"], cell["h"])
 		sprite_frames.add_frame(part, texture)
 	texture_filter = TEXTURE_FILTER_NEAREST
-	play("1-front")
+	play(frames[0]["filename"].trim_suffix(".png"))
