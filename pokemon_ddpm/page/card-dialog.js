@@ -5,7 +5,7 @@ import { $, download, openDialog, say } from "./dom.js";
 import { ENGINES } from "./engines.js";
 import { keep, label } from "./list.js";
 import { sampleRecipe, work } from "./making.js";
-import { cardRecipes, givenName, identity, LAST_STAGE, stageOf } from "./recipe.js";
+import { canMake, cardRecipes, givenName, identity, LAST_STAGE, stageOf } from "./recipe.js";
 import { canShare, copy, fileName, pngFile, share } from "./saving.js";
 import { linkOf, open } from "./stage.js";
 import { colorOf, find, nameOf, page } from "./state.js";
@@ -35,6 +35,7 @@ export async function openCard(tries) {
   const own = { recipes, parts: Object.fromEntries(names.map((name) => [name, null])), stage, front, large };
   card = own;
   for (const button of document.querySelectorAll("#card .complete")) button.disabled = true;
+  document.querySelector("[data-engine=tuxemon]").hidden = !canMake("back", page.config);
   await work("Making the card", async (signal, controller) => {
     let count = 0;
     const add = async (name, before) => {

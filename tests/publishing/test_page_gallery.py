@@ -3,14 +3,19 @@
 import io
 import json
 import threading
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import numpy as np
 from PIL import Image
 
+from pokemon_ddpm import RELEASED_FAST_MODEL
+from pokemon_ddpm.generation import GenerationSettings
+from pokemon_ddpm.models import weights_digest
+from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.publishing.page import SOURCE
-from tests.publishing.page_runs import SIDE, Handler, pixels_of
+from tests.publishing.page_runs import SIDE, Handler, equal_pixels, pixels_of
 from tests.publishing.page_visits import PAGE_MARKS, click, expect, ready, saved, titles, until
+from tests.tiny_models import seeded
 
 pytestmark = PAGE_MARKS
 COLUMNS = 10
@@ -65,11 +70,19 @@ def test_a_creature_of_the_gallery_can_be_played_with_before_the_model_is_there(
         assert titles(page) == ["fire 0", "fire 11 evolve", "fire 11"]
 
 
-def test_gallery_has_a_sprite_for_each_link():
+def test_gallery_has_what_the_released_model_makes_of_its_links():
     links = json.loads((SOURCE / "gallery.json").read_text(encoding="utf-8"))
     with Image.open(SOURCE / "gallery.webp") as image:
         pixels = np.asarray(image.convert("RGBA"))
     assert len({*links}) == len(links) == 50 and pixels.shape == (5 * SIDE, COLUMNS * SIDE, 4)
-    for i in range(len(links)):
-        top, left = SIDE * (i // COLUMNS), SIDE * (i % COLUMNS)
-        assert 0.1 < np.mean(pixels[top : top + SIDE, left : left + SIDE, 3] > 0) < 0.95
+    pipeline = GenerationSettings(RELEASED_FAST_MODEL).load("cpu")
+    digest = weights_digest(pipeline.unet, pipeline.conditioner)
+    for i, link in enumerate(links):
+        sprite = pixels[SIDE * (i // COLUMNS) :, SIDE * (i % COLUMNS) :][:SIDE, :SIDE]
+        assert 0.1 < np.mean(sprite[..., 3] > 0) < 0.95
+        conditions = dict(parse_qsl(link))
+        seed, weights = int(conditions.pop("seed")), conditions.pop("w")
+        assert digest.startswith(weights)
+        if i % 25 == 0:
+            made = pipeline(conditions.pop("type"), generator=seeded(seed), **conditions).images[0]
+            assert equal_pixels(sprite, to_sprite(made)) > 0.95
