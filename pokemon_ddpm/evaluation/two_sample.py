@@ -82,16 +82,19 @@ def classifier_input(images: Tensor) -> Tensor:
 
 
 def fit_classifier(
-    real: Tensor, generated: Tensor, seed: int = 0, device: torch.device | str = "cpu"
+    real: Tensor, generated: Tensor, seed: int = 0, device: torch.device | str = "cpu", steps: int | None = None
 ) -> TwoSampleClassifier:
-    """Trains the classifier on images, uint8 (N, C, S, S) and (M, C, S, S), equally many of both in each batch."""
+    """Trains the classifier on images, uint8 (N, C, S, S) and (M, C, S, S), equally many of both in each batch.
+
+    `steps` are `STEPS` by default, of smaller images more.
+    """
     device = torch.device(device)
     generator = torch.Generator().manual_seed(seed)
     target = (torch.arange(2 * HALF_BATCH) >= HALF_BATCH).float().to(device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         classifier = TwoSampleClassifier().to(device, memory_format=torch.channels_last).train()
-    steps = max(11, STEPS * 64**2 // real.shape[-1] ** 2)  # 10 or fewer leave none to warm up
+    steps = steps or max(11, STEPS * 64**2 // real.shape[-1] ** 2)  # 10 or fewer leave none to warm up
     optimizer = torch.optim.AdamW(classifier.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     cycle = {"pct_start": 0.1, "cycle_momentum": False}
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, steps, **cycle)
