@@ -15,7 +15,6 @@ import multiprocessing
 import statistics
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 from diffusers import DDPMScheduler
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
@@ -32,21 +31,13 @@ from torchvision import transforms
 
 from pokemon_ddpm import load_sprites, sprite_tensors
 from pokemon_ddpm.diffusion import ConditionalDenoiser
+from pokemon_ddpm.generation import best_dtype
 from pokemon_ddpm.training.config import TrainingConfig
 from pokemon_ddpm.training.networks import build_conditioner, build_unet, unet_config
 from pokemon_ddpm.training.run import Meter, cores_per_process
 
-BREAKDOWN_STEPS = 20
 BENCHMARK_FLAGS = ("turns", "steps", "warmup")  # the others are the trainer's
 ACCELERATE = {"fp32": "no", "bf16": "bf16"}  # precision -> its name there
-
-
-def has_bf16(device: torch.device) -> bool:
-    """Whether the device has bf16 instructions: emulated, bf16 is slower. Of CPUs this is known on Linux only."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    path = Path("/proc/cpuinfo")
-    return path.exists() and not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(path.read_text().split())
 
 
 def timed(step: Callable[[], int], options: argparse.Namespace) -> float:
@@ -58,8 +49,8 @@ def timed(step: Callable[[], int], options: argparse.Namespace) -> float:
     return images / (timer() - start)
 
 
-def turn_of_ours(options: argparse.Namespace, precision: str) -> dict[str, Any]:
-    """Times the trainer, then the parts of its step."""
+def turn_of_ours(options: argparse.Namespace, precision: str) -> float:
+    """Times the trainer."""
     sys.path.insert(0, str(Path(__file__).parent.parent))
     script = importlib.import_module("train_conditional")
     shared = {name: value for name, value in vars(options).items() if name not in BENCHMARK_FLAGS}
@@ -76,37 +67,10 @@ def turn_of_ours(options: argparse.Namespace, precision: str) -> dict[str, Any]:
                 trainer.log.write(meter.read(), trainer.step)
             return trainer.batch_size
 
-        return {"speed": timed(step, options), "shares": shares(trainer, step)}
+        return timed(step, options)
 
 
-def shares(trainer: Any, step: Callable[[], int]) -> dict[str, float]:
-    """The share of the time of our step that each of its parts takes."""
-    seconds: Counter[str] = Counter()
-
-    def watch(part: str, owner: object, attribute: str) -> None:
-        function = getattr(owner, attribute)
-
-        def watched(*arguments: Any, **keywords: Any) -> Any:
-            start = timer()
-            result = function(*arguments, **keywords)
-            seconds[part] += timer() - start
-            return result
-
-        setattr(owner, attribute, watched)
-
-    watch("forward", trainer.denoiser, "forward")
-    watch("backward", trainer.accelerator, "backward")
-    watch("optimizer", trainer.optimizer, "step")
-    watch("EMA", trainer.tensors.ema, "step")
-    start = timer()
-    for _ in range(BREAKDOWN_STEPS):
-        step()
-    total = timer() - start
-    parts = {name: of_part / total for name, of_part in seconds.items()}
-    return {**parts, "data and bookkeeping": 1 - sum(parts.values())}
-
-
-def turn_of_example(options: argparse.Namespace, precision: str) -> dict[str, Any]:
+def turn_of_example(options: argparse.Namespace, precision: str) -> float:
     """Times the method of diffusers' example."""
     torch.set_num_threads(options.num_cpu_threads or cores_per_process())
     accelerator = Accelerator(mixed_precision=ACCELERATE[precision])
@@ -139,7 +103,7 @@ def turn_of_example(options: argparse.Namespace, precision: str) -> dict[str, An
         accelerator.log({"loss": loss.detach().item(), "lr": rate.get_last_lr()[0], "ema_decay": ema.cur_decay_value})
         return len(clean)
 
-    return {"speed": timed(step, options)}
+    return timed(step, options)
 
 
 METHODS = {"ours": turn_of_ours, "example": turn_of_example}
@@ -170,7 +134,7 @@ def median_and_range(values: Sequence[float], digits: int) -> str:
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
-def markdown(turns: dict[str, dict[str, list[dict[str, Any]]]], options: argparse.Namespace) -> str:
+def markdown(turns: dict[str, dict[str, list[float]]], options: argparse.Namespace) -> str:
     """The report, of precision -> method -> its turns."""
     lines = [
         f"{options.model_config_name_or_path}, {options.resolution}x{options.resolution}, batch "
@@ -179,13 +143,9 @@ def markdown(turns: dict[str, dict[str, list[dict[str, Any]]]], options: argpars
         "|---|---:|---:|",
     ]
     for precision, methods in turns.items():
-        for name, of_method in methods.items():
-            speeds, of_example = ([turn["speed"] for turn in turns_of] for turns_of in (of_method, methods["example"]))
-            ratios = median_and_range([a / b for a, b in zip(speeds, of_example, strict=True)], 2)
+        for name, speeds in methods.items():
+            ratios = median_and_range([a / b for a, b in zip(speeds, methods["example"], strict=True)], 2)
             lines.append(f"| {name}, {precision} | {median_and_range(speeds, 1)} | {ratios} |")
-    lines.append(f"\n| our step, {precision} | share |\n|---|---:|")
-    of_ours = [turn["shares"] for turn in turns[precision]["ours"]]
-    lines += [f"| {part} | {statistics.median(shares[part] for shares in of_ours):.1%} |" for part in of_ours[0]]
     return "\n".join(lines)
 
 
@@ -204,7 +164,7 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def in_process(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+def in_process(function: Callable[..., float], *arguments: Any) -> float:
     """What a function returns, called in a new process."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
@@ -213,12 +173,12 @@ def in_process(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict
 def main() -> None:
     options = parse()
     try:
-        precisions = ("fp32", "bf16") if has_bf16(PartialState().device) else ("fp32",)
+        precisions = ("fp32", "bf16") if best_dtype() == "bfloat16" else ("fp32",)
         turns = {precision: {name: [] for name in METHODS} for precision in precisions}
         for number, precision, name in itertools.product(range(1, options.turns + 1), turns, METHODS):
-            turn = in_process(METHODS[name], options, precision)
-            turns[precision][name].append(turn)
-            print(f"Turn {number}, {name}, {precision}: {turn['speed']:.1f} images/s", file=sys.stderr)
+            turns[precision][name].append(in_process(METHODS[name], options, precision))
+            speed = turns[precision][name][-1]
+            print(f"Turn {number}, {name}, {precision}: {speed:.1f} images/s", file=sys.stderr)
         print(markdown(turns, options))
     except (ValueError, OSError, BrokenProcessPool) as error:
         sys.exit(f"error: {error}")
