@@ -12,9 +12,9 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from huggingface_hub.utils import tqdm
 from PIL import Image
 from playwright.sync_api import sync_playwright
-from tqdm import tqdm
 
 from benchmarks.page import make_page, serving
 from pokemon_ddpm.publishing.hub import ISOLATED
