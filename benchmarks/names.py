@@ -19,12 +19,17 @@ from pokemon_ddpm.vocabulary import COLORS, CONDITIONS
 LANGUAGES, COUNT, LEAST, SURE = "es fr de it pt nl pl ru ja ko zh".split(), 2, 0.4, 0.65
 # English words whose emoji show something else, as a parasol on the ground, or that mean several things.
 OTHERS = """
-adorable anchor ape back balloon battery behind big blond book boulder brick bronze bulb bunny car chocolate clock
-coffee cream cricket cute cyan demon diamond doll dream earth evil fighter fighting flame flying gear giant gold goo
-ground headed indigo iron jelly jet key king lake lamb lamp leafy lemon lime little machine magic marine martial
-mechanical metal mind no normal ogre olive palm peach person pixie queen raven river round sand sea serpent shadow
-silver smoke spark sparkling spirit standing statue stone strong swimming tank teal toadstool tortoise ufo undead
-violet warrior wave wicked winter young
+adder adorable anchor ape archer avocado axe back bag balloon banana battery bean behind bell berry big blond boa bolt
+bomb book boulder bouquet bread brick broccoli bronze bud bulb bunny burger candle car carrot cattle chestnut child
+chocolate clock cloud_ coconut coffee comet cookie corn cream cricket cub cucumber cute cyan dancer demon diamond doll
+dream earth eggplant emu evil feather fighter fighting firecracker flame fly flying fog food galaxy garlic gear genie
+giant gold goo grapes ground gun guy hammer headed helmet hen hero indigo iron jelly jet key king kiwi knife lady lake
+lamb lamp lantern leafy lemon lettuce lime little log machine mage magic magician magnet mango marine martial
+mechanical melon metal meteor mind moo no normal ogre old olive onion palm pancake peach pear pepper person pie
+pineapple pixie pizza plug pot potato prince pudding queen raven ray river robin round sand sandwich sea serpent
+shadow shield silver skink smoke snowflake soldier spark sparkling spirit standing statue stone strong stump sushi
+swallow swimming tangerine tank teal toadstool tomato torch tortoise trunk ufo undead vegetables violet waffle warrior
+watermelon wave wicked winter wood wool young zap
 """.split()
 # What CLDR lacks.
 MORE_NAMES = {
@@ -35,7 +40,7 @@ MORE_NAMES = {
 }
 FORMS, COLOR_WORDS = ("circle", "square", "heart"), [*COLORS, "orange", "grey"]  # emoji that colors have; the colors
 # Emoji of weather, plants, animals.
-NATURE = (*map(range, (0x1F300, 0x1F330, 0x1F400, 0x1F980, 0x1FAB0), (0x1F322, 0x1F345, 0x1F440, 0x1F9AE, 0x1FAC0)),)
+NATURE = (*map(range, (0x1F300, 0x1F330, 0x1F400, 0x1F980, 0x1FAB0), (0x1F322, 0x1F37F, 0x1F440, 0x1F9AE, 0x1FAC0)),)
 MORE = "⚡❄☃⛄⭐☀🔥👻👽👾🤖🎃💀☠🧚🧙🧛🧜🧟🧝👼👹👺💎🪨🧊🥚🧠👁🗡⚔🛡🪽🪶🌑🌙🌟🪐☁⛈🍄🍎🍓🍒🍇"
 MORE += "🧁🎂🍰🍬🍩🍪🍦🍞💣🕯🪵🪸🪼🫎🫏"  # as they
 

@@ -1,33 +1,36 @@
 """A blind reading of phrases: which of eight was a row of sprites made from?
 
-    python benchmarks/phrase_reading.py sheets --tags path/to/tags --setting today=pokemon-ddpm-64-fast \
-        --output outputs/phrases
-    python benchmarks/phrase_reading.py table --output outputs/phrases
+    python -m benchmarks.phrase_reading sheets --setting today=pokemon-ddpm-64-fast --output outputs/phrases
+    python -m benchmarks.phrase_reading table --output outputs/phrases
 
-The phrases are made from a table of tags: a kind and a color, a kind and a part, and two kinds, twenty each, of tags
-with at least twenty images. A setting is a model; with "=MODEL,no-sketch" only conditions follow the words. Readers
-get the sheets and `INSTRUCTIONS` only, and write verdicts/READER.json.
+The phrases of verdicts/wishes.json, a third of them in other languages, were written down before the first try. A
+setting is a model; with "=MODEL,no-sketch" only conditions follow the words. `sheets` prints how alike the sprites of
+a phrase are: the overlap of their silhouettes, the share of near pairs, and the distance of their colors, as means
+over phrases. Readers get the sheets and `INSTRUCTIONS` only, and write verdicts/READER.json.
 """
 
 import argparse
 import csv
 import json
 import random
-from collections import Counter
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.blind_reading import summary
 from pokemon_ddpm.commands import parse_type
-from pokemon_ddpm.description import SKETCHES, parse_description
+from pokemon_ddpm.description import parse_description
+from pokemon_ddpm.evaluation.metrics import variety
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest
+from pokemon_ddpm.likeness import overlaps
 from pokemon_ddpm.postprocessing import enlarge, to_sprite
-from pokemon_ddpm.preprocessing import on_white
+from pokemon_ddpm.preprocessing import as_tensor, on_white
+from pokemon_ddpm.sketch import SKETCHES
 from pokemon_ddpm.studio import default_candidates, generate_sprites
-from pokemon_ddpm.vocabulary import COLORS
 
-NUM_PHRASES, NUM_SPRITES, CHOICES, MIN_IMAGES = 60, 4, "abcdefgh", 20
+PHRASES = json.loads((Path(__file__).parent / "verdicts" / "wishes.json").read_text(encoding="utf-8"))
+NUM_SPRITES, SHOWN, CHOICES = 8, 4, "abcdefgh"
 SCALE, ROWS, TEXT_WIDTH = 3, 8, 330
 INSTRUCTIONS = """\
 Each numbered row has four 64x64 sprites that a machine made from one phrase. Beside it are eight phrases, a to h; one
@@ -36,41 +39,28 @@ Write for each number its letter, such as {"1": "c", "2": "h"}.
 """
 
 
-def make_phrases(tags: list[list[str]], kinds: list[str], parts: list[str], seed: int) -> list[str]:
-    """`NUM_PHRASES` different ones, of tags that at least `MIN_IMAGES` of the lists have."""
-    count, choice = Counter(tag for of_image in tags for tag in of_image), random.Random(seed)
-    kinds, parts = ([tag.replace("-", " ") for tag in group if count[tag] >= MIN_IMAGES] for group in (kinds, parts))
-    phrases: list[str] = []
-    while len(phrases) < NUM_PHRASES:
-        kind, other = choice.sample(kinds, 2)
-        forms = (f"{choice.choice(COLORS)} {kind}", f"{kind} with {choice.choice(parts)}", f"{kind} and {other}")
-        phrase = forms[len(phrases) * len(forms) // NUM_PHRASES]
-        phrases += [phrase] * (phrase not in phrases)
-    return phrases
-
-
-def read_tags(folder: Path) -> tuple[list[list[str]], list[str], list[str]]:
-    """The tags of every Pokémon form, and those of the vocabulary that name kinds, and parts."""
-    with (folder / "pokemon.csv").open(encoding="utf-8", newline="") as file:
-        tags = [row["tags"].split() for row in csv.DictReader(file)]
-    kinds, parts = (folder / "vocabulary.txt").read_text(encoding="utf-8").split("# ")[1:3]
-    kinds, parts = (" ".join(text.splitlines()[1:]).split() for text in (kinds, parts))
-    return tags, kinds, parts
-
-
 def rows_of_phrases(model: str, phrases: list[str], seed: int) -> list[list[Image.Image]]:
-    """`NUM_SPRITES` of each phrase, as `pokemon-ddpm generate` makes them, on white."""
+    """`NUM_SPRITES` of each phrase, as `pokemon-ddpm generate` makes them."""
     model, *words = model.split(",")
     pipeline, rows = GenerationSettings(model).load(), []
     pipeline.set_progress_bar_config(disable=True)
     sketches = {} if "no-sketch" in words else {"sketch": [*SKETCHES]}
     for phrase in phrases:
-        conditions = parse_description(phrase, pipeline.conditioner.vocabulary | sketches).conditions
+        conditions, without, *_ = parse_description(phrase, pipeline.conditioner.vocabulary | sketches)
         kind, sketch = conditions.pop("type", None), conditions.pop("sketch", None)
-        requests = [SpriteRequest(seed, kind and parse_type(kind), conditions, n, sketch) for n in range(NUM_SPRITES)]
+        denied = (*dict.fromkeys(pair for values in without.values() for pair in values.items()),)
+        given = {"pokemon_type": kind and parse_type(kind), "sketch": sketch, "without": denied}
+        requests = [SpriteRequest(seed, attributes=conditions, number=n, **given) for n in range(NUM_SPRITES)]
         sprites = generate_sprites(pipeline, requests, default_candidates(pipeline))
-        rows.append([on_white(to_sprite(sprite.sample)) for sprite in sprites])
+        rows.append([to_sprite(sprite.sample) for sprite in sprites])
     return rows
+
+
+def alike(rows: list[list[Image.Image]]) -> dict[str, float]:
+    """How alike the sprites of a phrase are: the mean overlap of two, and `variety`, as means over phrases."""
+    tensors, upper = [*map(as_tensor, rows)], np.triu_indices(len(rows[0]), 1)
+    figures = [{"overlap": overlaps(row, row).numpy()[upper].mean(), **variety(row)} for row in tensors]
+    return {name: float(np.mean([each[name] for each in figures])) for name in figures[0]}
 
 
 def write_sheets(settings: dict[str, list[list[Image.Image]]], phrases: list[str], seed: int, folder: Path) -> None:
@@ -83,17 +73,17 @@ def write_sheets(settings: dict[str, list[list[Image.Image]]], phrases: list[str
     side, font = items[0][2][0].width * SCALE + 6, ImageFont.load_default(size=16)
     for start in range(0, len(items), ROWS):
         part = items[start : start + ROWS]
-        sheet = Image.new("RGB", (NUM_SPRITES * side + 50 + TEXT_WIDTH, len(part) * side), "white")
+        sheet = Image.new("RGB", (SHOWN * side + 50 + TEXT_WIDTH, len(part) * side), "white")
         draw = ImageDraw.Draw(sheet)
         for i, (name, phrase, row) in enumerate(part):
-            offered = choice.sample([other for other in phrases if other != phrase], len(CHOICES) - 1) + [phrase]
+            offered = choice.sample(sorted({*phrases} - {phrase}), len(CHOICES) - 1) + [phrase]
             choice.shuffle(offered)
             key[str(start + i + 1)] = (name, phrase, CHOICES[offered.index(phrase)])
             draw.text((4, i * side + 4), str(start + i + 1), "black", font)
-            for j, image in enumerate(row):
-                sheet.paste(enlarge(image, SCALE), (50 + j * side, i * side))
+            for j, image in enumerate(row[:SHOWN]):
+                sheet.paste(enlarge(on_white(image), SCALE), (50 + j * side, i * side))
             text = "\n".join(f"{letter}  {other}" for letter, other in zip(CHOICES, offered, strict=True))
-            draw.multiline_text((60 + NUM_SPRITES * side, i * side + 2), text, "black", font, spacing=4)
+            draw.multiline_text((60 + SHOWN * side, i * side + 2), text, "black", font, spacing=4)
         sheet.save(folder / f"sheet-{start // ROWS + 1:02}.png")
     (folder / "key.json").write_text(json.dumps(key, indent=0) + "\n", encoding="utf-8")
 
@@ -120,19 +110,20 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     sheets = commands.add_parser("sheets", help="generate the rows and write the sheets")
-    sheets.add_argument("--tags", type=Path, required=True, help="folder of pokemon.csv and vocabulary.txt")
     sheets.add_argument("--setting", action="append", required=True, help="NAME=MODEL or NAME=MODEL,no-sketch")
-    sheets.add_argument("--seed", type=int, default=5, help="of phrases, sprites and order")
+    sheets.add_argument("--seed", type=int, default=5, help="of sprites and order")
     table = commands.add_parser("table", help="print the shares that were right")
     table.add_argument("--csv", type=Path, help="also write all verdicts there")
     for command in (sheets, table):
         command.add_argument("--output", type=Path, required=True, help="folder of the reading")
     options = parser.parse_args(arguments)
     if options.command == "sheets":
-        phrases = make_phrases(*read_tags(options.tags), options.seed)
+        phrases = [phrase["phrase"] for phrase in PHRASES]
         models = dict(text.split("=", 1) for text in options.setting)
         rows = {name: rows_of_phrases(model, phrases, options.seed) for name, model in models.items()}
-        write_sheets(rows, phrases, options.seed, options.output)
+        for name, of_setting in rows.items():
+            print(name, {figure: round(value, 3) for figure, value in alike(of_setting).items()})
+        write_sheets(rows, [phrase["meant"] for phrase in PHRASES], options.seed, options.output)
         return
     verdicts = read_verdicts(options.output)
     print("\n".join(summary(verdicts, {"right": lambda verdict: verdict["right"]})))

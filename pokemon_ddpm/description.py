@@ -1,18 +1,11 @@
-"""What a description such as "a small blue whale" asks for: its conditions, and a sketch from which its sprites begin.
-
-What is rare among training images, such as a mushroom, a network does not make of noise alone. So sprites of an animal
-or a thing begin from a sketch of it, with noise (SDEdit, Meng et al. 2022, section 3).
-"""
+"""What a description such as "a small blue whale" asks for: its conditions, and a sketch, see sketch.py."""
 
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import numpy as np
-from PIL import Image, ImageColor
 
 from pokemon_ddpm.vocabulary import ANY, NONE, USUAL
 
@@ -37,12 +30,6 @@ SHORTEST_PART = 3  # letters of a word of a compound, and of one without its end
 UNSPACED = "\u3005-\u30ff\u3400-\u9fff\uac00-\ud7af"  # letters of scripts with words that no space ends
 TOKEN = f"w/o|[a-z0-9\u0400-\u04ff]+|[{UNSPACED}]+|[,;:.!?]|[\u2190-\u2bff\U0001f000-\U0001faff]"
 KANA = {kana: kana - 0x60 for kana in range(0x30A1, 0x30F7)} | {0x3001: ",", 0x3002: "."}
-# In 16x16 cells: "." for the background, "#" for the color, "o" for a lighter one, "x" for eyes. The page has the same
-# table and rules, sketch.js.
-TABLE = json.loads(WORDS_FILE.with_name("sketches.json").read_text(encoding="utf-8"))
-SKETCHES: dict[str, Any] = TABLE["sketches"]
-EYE = (24, 24, 32)
-SKETCH_STRENGTH, DRAWN_STRENGTH = 0.5, 0.75  # as of the pipeline's `image`; of a drawn one only the pose stays
 
 
 class Description(NamedTuple):
@@ -70,16 +57,16 @@ def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> Des
     What is denied, as by "without", is not drawn. Neither understood is the size or the color of a part, as in "big
     red eyes".
 
-    With "sketch" -> names of `SKETCHES` in the vocabulary an animal or thing is also a sketch, with its color and size
-    where the description has none. A pair of types is "water/dragon", tags are "fox wings".
+    With "sketch" -> names of `sketch.SKETCHES` in the vocabulary an animal or thing is a sketch. A pair of types is
+    "water/dragon", tags are "fox wings".
     """
-    known = _Known(vocabulary)
+    known = Known(vocabulary)
     phrases, read = _phrases_of(_tokens(text, known), known)
     conditions: dict[str, str] = {}
     types: list[str] = []
     tags: list[str] = []
     without, unknown = {}, []
-    last, usual_type = None, None
+    last: Mapping[str, str] = {}
     for i, (phrase, values, is_denied) in enumerate(phrases):
         after = [each.text for each in phrases[i + 1 : i + 3]]  # "with" begins something else
         is_of_part = {*PARTS} & {*after} and after[0] not in FUNCTIONS
@@ -89,12 +76,10 @@ def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> Des
         if values and is_of_part and values.keys() <= {"size", "color"}:
             values = None
         taken = False
-        if values and "sketch" in values:
-            if last and "sketch" in last:  # a "robot crab" is a crab
-                conditions.pop("sketch", None)
-            usual_type = values.get("type")
-        last = values
-        for name, value in (values or {}).items():
+        if values and "sketch" in values and "sketch" in last:  # a "robot crab" is a crab
+            conditions.pop("sketch", None)
+        last = values or {}
+        for name, value in last.items():
             if name == "tags":
                 taken = True
                 tags += [value] * (value not in tags)
@@ -109,9 +94,6 @@ def parse_description(text: str, vocabulary: Mapping[str, Sequence[str]]) -> Des
         conditions["type"] = "/".join(types)
     if tags:
         conditions["tags"] = " ".join(tags)
-    if "sketch" in conditions:
-        others = [name for name in types if name != usual_type]
-        conditions = usual_conditions(conditions["sketch"], others) | conditions
     ordered = {name: conditions[name] for name in vocabulary if name in conditions}
     return Description(ordered, without, read, unknown)
 
@@ -128,24 +110,27 @@ def said(without: Mapping[str, Mapping[str, str]]) -> dict[str, bool]:
     }
 
 
-class _Known:
-    """The phrases that mean something, attribute -> value, of all languages; English goes before the others."""
+class Known:
+    """The phrases that mean something, attribute -> value, of all languages; English goes before the others.
+
+    `english` and `names` have each meaning with its phrases; the page gets them as they are.
+    """
 
     def __init__(self, vocabulary: Mapping[str, Sequence[str]]):
-        self.phrases = _english(vocabulary)
-        self.stems: dict[str, str] = {}
-        self.right = {*FUNCTIONS, *PARTS, *WORDS["functions"]["right"].split()}
+        self.phrases, self.stems = _english(vocabulary), {}
         names: dict[str, dict[str, str]] = {}
         for word, of_word in WORDS["names"].items():
             if values := self.meaning(word):
-                names |= dict.fromkeys(of_word.split(), values)
-        self.phrases |= {name: values for name, values in names.items() if name not in self.phrases}
+                names |= {name: values for name in of_word.split() if name not in self.phrases}
+        self.english, self.names = _grouped(self.phrases), _grouped(names)
+        self.phrases = {phrase: values for values, group in (*self.english, *self.names) for phrase in group}
         # A short word of Latin letters has an ending only where it is a color or a size: "many" is no man.
-        is_ended = {
-            name: len(stem(name)) > 3 or not name.isascii() or {"color", "size"} & {*names[name]} for name in names
-        }
-        ended = [name for name in names if is_ended[name]]
-        self.stems = {stem(name): name for name in reversed(ended)} | {name: name for name in names}
+        for values, group in reversed(self.names):
+            is_quality = {"color", "size"} & values.keys()
+            long = (name for name in group if len(stem(name)) > 3 or not name.isascii() or is_quality)
+            self.stems |= {stem(name): name for name in long}
+        self.stems |= {name: name for _, group in self.names for name in group}
+        self.right = {*FUNCTIONS, *PARTS, *WORDS["functions"]["right"].split()}
         self.every = self.phrases.keys() | self.stems.keys() | self.right
 
     def meaning(self, phrase: str) -> dict[str, str]:
@@ -177,18 +162,21 @@ class _Known:
     def nearest(self, word: str) -> str | None:
         """The known word that a word with slips is nearest to, the first of several; None if none is near."""
         nearest, least = None, 1 + sum(len(word) >= length for length in MISTAKES)
+        english, single = {phrase for _, group in self.english for phrase in group}, re.sub(r"(.)\1", r"\1", word)
         for other in self.phrases if least > 1 else ():
             begins = other[0] == word[0] or other[:2] == word[1::-1]
-            # Of few letters one that is wrong or too much can make another word of any.
-            is_short = len(word) == MISTAKES[0] and sorted(word) != sorted(other)
-            if is_short and len(other) <= len(word) and re.sub(r"(.)\1", r"\1", word) != other:
-                continue
-            if begins and abs(len(other) - len(word)) < least and (distance := _distance(word, other)) < least:
+            # Of four letters one that is wrong or too much can make another word of any.
+            is_sure = (
+                len(word) > MISTAKES[0] or len(other) > len(word) or other == single or sorted(other) == sorted(word)
+            )
+            is_sure |= len(other) == len(word) and other in english
+            is_near = begins and is_sure and abs(len(other) - len(word)) < least
+            if is_near and (distance := _distance(word, other)) < least:
                 nearest, least = other, distance
         return nearest
 
 
-def _phrases_of(tokens: Sequence[str], known: _Known) -> tuple[list[Phrase], dict[str, str]]:
+def _phrases_of(tokens: Sequence[str], known: Known) -> tuple[list[Phrase], dict[str, str]]:
     """The phrases of a text, and its words with slips -> the known ones."""
     phrases: list[Phrase] = []
     read, place, denied, left = {}, 0, 0, 0  # `left` of the phrases until the place `denied` are denied
@@ -254,7 +242,7 @@ def stem(word: str) -> str:
     return next((word[: -len(end)] for end in ENDINGS if word.endswith(end) and len(word) - len(end) >= least), word)
 
 
-def _tokens(text: str, known: _Known) -> list[str]:
+def _tokens(text: str, known: Known) -> list[str]:
     """Words, punctuation and emoji."""
     tokens = (
         (token, known.words if re.match(f"[{UNSPACED}]", token) else known.parts)
@@ -289,52 +277,14 @@ def _english(vocabulary: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str
     return phrases
 
 
+def _grouped(phrases: Mapping[str, dict[str, str]]) -> list[tuple[dict[str, str], list[str]]]:
+    """Each meaning with its phrases."""
+    groups: dict[str, tuple[dict[str, str], list[str]]] = {}
+    for phrase, values in phrases.items():
+        groups.setdefault(json.dumps(values), (values, []))[1].append(phrase)
+    return [*groups.values()]
+
+
 def _phrase(value: str) -> str:
     """A name as it stands in a text."""
     return " ".join(token for token in re.findall(TOKEN, plain(value)) if token not in PUNCTUATION)
-
-
-def drawn_sketch(
-    types: Iterable[str], shape: str | None, seed: int, without: Iterable[tuple[str, str]] = ()
-) -> str | None:
-    """A sketch for one of these types, or any, or one of a given shape, by chance: a network likes one pose best.
-
-    Those that are denied are none of them: (attribute, value)s of sketches and shapes.
-    """
-    chosen, denied = {*types}, {*without}
-    known = {n: own for n, own in SKETCHES.items() if not {("sketch", n), ("shape", own["shape"])} & denied}
-    names = [name for name, sketch in known.items() if not chosen or chosen & {*sketch["types"].split()}]
-    if shape not in (None, ANY):
-        of_shape = [name for name, sketch in known.items() if sketch["shape"] == shape]
-        names = [name for name in of_shape if name in names] or of_shape
-    return names[seed // 5**3 % len(names)] if names else None
-
-
-def usual_conditions(name: str, types: Iterable[str] = ()) -> dict[str, str]:
-    """The color, shape and size of a sketch where others are not asked for; a cat of ice is blue."""
-    colors = [TABLE["types"][name] for name in types if name in TABLE["types"]]
-    own = SKETCHES[name]
-    return {"color": (*colors, own["color"])[0], "shape": own["shape"], "size": TABLE["size"]}
-
-
-def sketch_image(name: str, conditions: Mapping[str, Any], side: int, seed: int) -> Image.Image:
-    """A sketch for the pipeline's `image`: RGBA, transparent around it, with `side` pixels a side.
-
-    Of the conditions color and size count, see `usual_conditions`. Another seed, from 0, gives it up to 20 % less
-    width and height, and leans it.
-    """
-    usual = usual_conditions(name)
-    color = ImageColor.getrgb(TABLE["colors"].get(conditions.get("color"), TABLE["colors"][usual["color"]]))
-    length = side * TABLE["sizes"].get(conditions.get("size"), TABLE["sizes"][usual["size"]])
-    width, height, lean = (seed // 5**place % 5 for place in range(3))
-    cells = np.array([[*row.ljust(16, ".")] for row in SKETCHES[name]["rows"]])
-    y, x = np.indices((side, side)) + 0.5 - side / 2
-    row = np.floor((y / (length * (16 + height) / 20) + 0.5) * len(cells)).astype(int)
-    column = np.floor(((x - y * (lean - 2) / 10) / (length * (16 + width) / 20) + 0.5) * len(cells)).astype(int)
-    inside = (np.minimum(row, column) >= 0) & (np.maximum(row, column) < len(cells))
-    letters = np.where(inside, cells[row * inside, column * inside], ".")
-    lighter = [value + (255 - value) * 13 // 20 for value in color]
-    pixels = np.full((side, side, 4), (255, 255, 255, 0), dtype=np.uint8)
-    for letter, rgb in {"#": color, "o": lighter, "x": EYE}.items():
-        pixels[letters == letter] = [*rgb, 255]
-    return Image.fromarray(pixels)

@@ -12,7 +12,6 @@ import torch
 from accelerate import PartialState
 from PIL import Image
 
-from pokemon_ddpm.description import SKETCH_STRENGTH, SKETCHES, sketch_image
 from pokemon_ddpm.diffusion import make_sampler, sampler_name
 from pokemon_ddpm.files import Provenance, read_png, save_image
 from pokemon_ddpm.models import model_name, weights_digest
@@ -20,6 +19,7 @@ from pokemon_ddpm.pipelines.pipeline_pokemon_ddpm import AttributeValue, Pokemon
 from pokemon_ddpm.postprocessing import enlarge, to_sprite
 from pokemon_ddpm.preprocessing import on_white
 from pokemon_ddpm.sheets import sprite_sheet
+from pokemon_ddpm.sketch import SKETCH_STRENGTH, SKETCHES, sketch_image
 
 CHUNK_SIZE = 8  # samples of a batch, at most: the candidates of one sprite
 # Settings for `GenerationSettings.postprocess`.

@@ -14,7 +14,6 @@ import torch
 from diffusers.utils import numpy_to_pil
 from PIL import Image
 
-from pokemon_ddpm.description import DRAWN_STRENGTH, SKETCHES, drawn_sketch
 from pokemon_ddpm.files import write_png
 from pokemon_ddpm.generation import CHUNK_SIZE, GenerationSettings, SpriteRequest, full_condition, generate
 from pokemon_ddpm.likeness import overlaps
@@ -25,11 +24,12 @@ from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.preprocessing import as_tensor, open_image, with_8_bits
 from pokemon_ddpm.ranking import RANKING_MODELS, SpriteRanker, ranker_for
 from pokemon_ddpm.sheets import game_sheet, sheet_description
+from pokemon_ddpm.sketch import POSE_STRENGTH, SKETCHES, drawn_like, drawn_sketch, strength_of
 
 CANDIDATES = 8  # by default, where a sample takes a few passes of the network only
 # What a candidate gains for its overlap with the sketch that was asked for, and loses for the largest with those
 # before it in its row; with more of it readers saw no more different creatures, and liked the drawings less.
-SKETCH_WEIGHT, LIKENESS_WEIGHT = 8.0, 5.0
+SKETCH_WEIGHT, LIKENESS_WEIGHT = 3.0, 5.0
 ROW_SIZE = 16  # at most
 DRAWS = 16  # of conditions, at most, until none is denied
 Watch = Callable[[list[list["DenoisingStep"]]], None]  # see `generate_sprites`
@@ -90,22 +90,32 @@ def candidates_of(pipeline: PokemonDDPMPipeline, request: SpriteRequest, count: 
     conditions = full_condition(pipeline, request)
     conditioner, kind = pipeline.conditioner, conditions.pop("type")
     others = [name for name in conditioner.vocabulary["type"] if ("type", name) not in request.without]
-    if kind is None and 0 < len(others) < conditioner.none_id:
+    drawn, made = {}, replace(request, number=None, without=())
+    if request.sketch and request.number is not None:
+        given = conditions | ({} if kind is None else {"type": "/".join(_types(conditioner, kind))})
+        alike = drawn_like(request.sketch, given, request.seed, request.number, request.without)
+        drawn = {name: value for name, value in alike.items() if name in conditioner.vocabulary}
+        kind, made = drawn.pop("type", kind), replace(made, strength=strength_of(request.sketch))
+    elif kind is None and 0 < len(others) < conditioner.none_id:
         kind = others[seeds[0] % len(others)]
-    attributes = {**request.attributes, **_drawn(conditioner, kind, conditions, seeds[0], request.without)}
-    made = replace(request, pokemon_type=kind, attributes=attributes, number=None, without=())
+    drawn |= _drawn(conditioner, kind, conditions | drawn, seeds[0], request.without)
+    attributes = {**request.attributes, **drawn}
+    made = replace(made, pokemon_type=kind, attributes=attributes)
     candidates = [replace(made, seed=seed) for seed in seeds]
     if not draws_sketch(pipeline, request):
         return candidates
-    slots, names = {slot for _, pair in conditioner.type_blend(kind) for slot in pair}, conditioner.vocabulary["type"]
-    types, shape = [name for slot, name in enumerate(names) if slot in slots], conditions.get("shape")
-    half = count // 2
-    is_odd = (request.number or 0) % 2
+    shape, half, is_odd = conditions.get("shape"), count // 2, (request.number or 0) % 2
     for i in range(half) if is_odd else range(count - half, count):
-        if sketch := drawn_sketch(types, shape, seeds[i], request.without):
+        if sketch := drawn_sketch(_types(conditioner, kind), shape, seeds[i], request.without):
             own = attributes | {"shape": shape or SKETCHES[sketch]["shape"]}
-            candidates[i] = replace(candidates[i], attributes=own, sketch=sketch, strength=DRAWN_STRENGTH)
+            candidates[i] = replace(candidates[i], attributes=own, sketch=sketch, strength=POSE_STRENGTH)
     return candidates
+
+
+def _types(conditioner: SpriteConditioner, kind: Any) -> list[str]:
+    """The names of all types of a request."""
+    slots = {slot for _, pair in conditioner.type_blend(kind) for slot in pair}
+    return [name for slot, name in enumerate(conditioner.vocabulary["type"]) if slot in slots]
 
 
 def _drawn(

@@ -1,6 +1,10 @@
 """The tables of descriptions and sketches; what descriptions ask for is in test_golden.py."""
 
-from pokemon_ddpm.description import FUNCTIONS, SKETCHES, TABLE, WORDS, parse_description, plain, said
+import numpy as np
+import pytest
+
+from pokemon_ddpm.description import FUNCTIONS, WORDS, parse_description, plain, said
+from pokemon_ddpm.sketch import DRAWN, SKETCHES, TABLE, drawn_like, sketch_image, strength_of
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
 
 
@@ -43,8 +47,35 @@ def test_a_model_with_other_classes_knows_its_own_words_only():
 
 def test_the_table_has_whole_sketches_of_known_colors():
     assert TABLE["colors"].keys() == {*CONDITIONS["color"]} and TABLE["sizes"].keys() == {*CONDITIONS["size"]}
-    assert {*TABLE["types"]} <= {*TYPES} and {*TABLE["types"].values()} <= {*CONDITIONS["color"]}
+    assert TABLE["lifts"].keys() == {*TYPES} and all(len(own.split()[0]) == 10 for own in TABLE["lifts"].values())
     for name, sketch in SKETCHES.items():
-        assert len(sketch["rows"]) == 16 >= max(map(len, sketch["rows"])), name
-        assert {*"".join(sketch["rows"])} <= {*".#ox"} and sketch["color"] in CONDITIONS["color"], name
+        assert len(sketch["rows"]) % 16 == 0 < len(sketch["rows"]) and max(map(len, sketch["rows"])) <= 16, name
+        assert {*"".join(sketch["rows"])} <= {*".#ox"} and 0.5 <= strength_of(name) <= 1, name
+        assert [*map(len, sketch["drawn"].split())] == [len(CONDITIONS[each]) for each in DRAWN], name
         assert any(f"sketch {name}" in group.split(", ") for group in WORDS["meanings"]), name
+
+
+def test_a_row_has_colors_in_proportion_and_unlike_each_other():
+    """Of many numbers each value comes as often as the table says; what is said or denied is kept."""
+    drawn = [drawn_like("cat", {"type": "any", "size": "any"}, 7, number) for number in range(1000)]
+    digits = SKETCHES["cat"]["drawn"].split()[1]
+    shares = {value: int(digit) for value, digit in zip(CONDITIONS["color"], digits, strict=True)}
+    for value, share in shares.items():
+        count = sum(each["color"] == value for each in drawn)
+        assert abs(count / 1000 - share / sum(shares.values())) < 0.004
+    assert all(each.keys() == {"shape", "color"} for each in drawn)
+    rows = [len({each["color"] for each in drawn[i : i + 8]}) for i in range(0, 1000, 8)]
+    assert min(rows) >= 5  # independent draws have three now and then
+    denied = [drawn_like("cat", {}, 7, number, [("color", "blue"), ("type", "dark")]) for number in range(50)]
+    assert not [each for each in denied if each["color"] == "blue" or each["type"] == "dark"]
+
+
+def test_sketches_of_other_seeds_are_turned_scaled_and_bent():
+    """The mean of the masks of many seeds is the drawing, blurred; their areas spread as their scales do."""
+    masks = np.array([np.array(sketch_image("star", {}, 64, seed))[..., 3] > 0 for seed in range(200)])
+    areas = np.log(masks.sum(axis=(1, 2)))
+    assert areas.std() == pytest.approx(0.15 * 2**0.5, rel=0.25)
+    mean, middle = masks.mean(axis=0), np.indices((64, 64)) - 31.5
+    assert np.abs((mean * middle).sum(axis=(1, 2)) / mean.sum()).max() < 3
+    same = np.array(sketch_image("star", {"color": "any"}, 64, 3))
+    assert (same == np.array(sketch_image("star", {}, 64, 3))).all() and len(np.unique(masks, axis=0)) == 200

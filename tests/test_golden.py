@@ -9,6 +9,7 @@ behind it, and let Python write the rest:
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from PIL import Image
 
 from pokemon_ddpm import SpriteConditioner
 from pokemon_ddpm.creature import enlarged, has_room
-from pokemon_ddpm.description import SKETCHES, drawn_sketch, parse_description, sketch_image
+from pokemon_ddpm.description import parse_description
 from pokemon_ddpm.generation import SpriteRequest
 from pokemon_ddpm.likeness import overlaps, shared_drawing
 from pokemon_ddpm.palettes import SHINY_DRAWS, close_outline, match_colors, share_palette, shiny
@@ -27,6 +28,7 @@ from pokemon_ddpm.pipelines.sprite_preprocessing import fit_square
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.preprocessing import as_tensor
 from pokemon_ddpm.sheets import squash
+from pokemon_ddpm.sketch import SKETCHES, drawn_like, drawn_sketch, sketch_image
 from pokemon_ddpm.studio import candidates_of, sample_seed
 from pokemon_ddpm.vocabulary import CONDITIONS
 from tests.test_tags import tagged_conditioner
@@ -99,10 +101,12 @@ def _candidates(
     conditions: Mapping[str, str], seed: int, number: int, count: int, without: Pairs = ()
 ) -> list[list[Any]]:
     given = {name: value for name, value in conditions.items() if name != "type"}
-    request = SpriteRequest(seed, conditions.get("type"), given, number, without=(*map(tuple, without),))
+    request = SpriteRequest(seed, conditions.get("type"), given, number, given.pop("sketch", None))
+    request = replace(request, without=(*map(tuple, without),))
     drawn = []
     for candidate in candidates_of(PIPELINE, request, count):
-        own = {"type": candidate.pokemon_type, **candidate.attributes, "pose": candidate.sketch}
+        own = {"type": candidate.pokemon_type, **candidate.attributes}
+        own["sketch" if request.sketch else "pose"] = candidate.sketch
         drawn.append([candidate.seed, {name: value for name, value in own.items() if value not in (None, "any")}])
     return drawn
 
@@ -129,6 +133,7 @@ RULES: dict[str, Callable[..., Any]] = {
     "conditions": _drawn,
     "candidates": _candidates,
     "poses": lambda types, shape, seed, without=(): drawn_sketch(types, shape, seed, map(tuple, without)),
+    "alike": drawn_like,
     "descriptions": lambda text, vocabulary: [*parse_description(text, VOCABULARIES[vocabulary])],
     "sketches": lambda *given: digest(sketch_image(*given)),
     "sprites": lambda seed: digest(to_sprite(Image.fromarray(sample(seed)))),

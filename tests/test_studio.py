@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from pokemon_ddpm import PokemonDDPMPipeline, studio
-from pokemon_ddpm.description import SKETCHES, drawn_sketch
 from pokemon_ddpm.generation import GenerationSettings, SpriteRequest, generate, read_settings
 from pokemon_ddpm.likeness import overlaps
 from pokemon_ddpm.postprocessing import to_sprite
 from pokemon_ddpm.preprocessing import as_tensor
+from pokemon_ddpm.sketch import SKETCHES, drawn_like, drawn_sketch
 from pokemon_ddpm.studio import Job, candidates_of, generate_files, generate_sprites, rows_of, sample_seed
 from pokemon_ddpm.vocabulary import TYPES
 from tests.tiny_models import drawing_pipeline, tiny_pipeline
@@ -70,7 +70,9 @@ def test_candidates_share_what_is_drawn_half_have_a_sketch_and_the_record_repeat
     sprites = list(generate_sprites(pipeline, requests, 5, Reddest(), num_inference_steps=4))
     halves = ([0, 1], [3, 4], [], [])  # no sketch has legs
     for request, sprite, places in zip(requests, sprites, halves, strict=True):
-        drawn = pipeline.conditioner.draw(request.pokemon_type, request.attributes, sample_seed(7, request.number))
+        alike = drawn_like("whale", {"type": "ice"}, 7, 6) if request.sketch else {}
+        given = {**request.attributes, **{name: alike[name] for name in alike if name in ("color", "shape")}}
+        drawn = given | pipeline.conditioner.draw(request.pokemon_type, given, sample_seed(7, request.number))
         expected = []
         for i, seed in enumerate(sample_seed(7, request.number, k) for k in range(5)):
             candidate = replace(request, seed=seed, attributes={**request.attributes, **drawn}, number=None)

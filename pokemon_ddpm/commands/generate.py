@@ -15,10 +15,11 @@ from PIL import Image
 
 from pokemon_ddpm import RELEASED_FAST_MODEL, RELEASED_MODEL, commands
 from pokemon_ddpm.commands import MAX_SEED, OWN, BestDtype, FastModel, Guidance, Model, Scheduler, Steps
-from pokemon_ddpm.description import SKETCHES, parse_description, said
+from pokemon_ddpm.description import parse_description, said
 from pokemon_ddpm.files import save_image, write_file, write_png
 from pokemon_ddpm.postprocessing import MIN_FRAGMENT, PALETTE_SIZE, check_enlargement
 from pokemon_ddpm.sheets import check_animation, check_sheet_size, save_animation, sprite_sheet
+from pokemon_ddpm.sketch import SKETCHES
 from pokemon_ddpm.vocabulary import CONDITIONS
 
 if TYPE_CHECKING:

@@ -6,16 +6,16 @@ import { closeOutline, sharePalette, shiny } from "./palettes.js";
 import { grown, joined, mirrored, range } from "./pixels.js";
 import { sampleSeed } from "./random.js";
 import { CHANGES, colorsOf, conditionsOf, SIZES } from "./recipe.js";
-import { sketchPixels } from "./sketch.js";
+import { sketchPixels, strengthOf } from "./sketch.js";
 
 const DOODLE_STRENGTH = 0.75;
 
 /** What a sprite of a doodle or a sketch starts from; of one that was drawn only the pose stays. */
 export function startOf({ doodle, conditions, seed }, config) {
-  const side = config.sample_shape[1], { sketch_strength: sketched, drawn_strength: drawn } = config.rules.description;
+  const side = config.sample_shape[1];
   if (doodle) return { image: doodlePixels(valuesOf(doodle), side), strength: DOODLE_STRENGTH };
   const { sketch, pose } = conditions, image = (sketch || pose) && sketchPixels(sketch ?? pose, conditions, config, side, seed);
-  return image && { image, strength: sketch ? sketched : drawn };
+  return image && { image, strength: sketch ? strengthOf(sketch, config) : config.rules.sketch.pose_strength };
 }
 
 /** The sample that a recipe begins from; of two creatures, the head of one on the body of the other, in the colors of one or both. */

@@ -1,64 +1,26 @@
-// What a description asks for: see pokemon_ddpm/description.py, which has the same table, words.json.
+// What a description asks for: see pokemon_ddpm/description.py, whose table of this model's phrases is words.json.
 
-import { usualConditions } from "./sketch.js";
+const ACCENTS = /[\u0300-\u036f'’]/g, KANA = /[\u30a1-\u30f6]/g, PUNCTUATION = [...",;:.!?"]; // kana: two alphabets for the same sounds
 
-const UNNAMED = ["any", "none", "no", "yes", "base"], PUNCTUATION = ",;:.!?";
-const ACCENTS = /[\u0300-\u036f'’]/g, KANA = /[\u30a1-\u30f6]/g; // two alphabets for the same sounds
-
-export const plain = (text) => text.toLowerCase().replaceAll("ß", "ss").replaceAll("ł", "l").normalize("NFKD").replace(ACCENTS, "")
+const plain = (text) => text.toLowerCase().replaceAll("ß", "ss").replaceAll("ł", "l").normalize("NFKD").replace(ACCENTS, "")
   .normalize("NFC").replace(KANA, (kana) => String.fromCharCode(kana.charCodeAt() - 0x60)).replaceAll("、", ",").replaceAll("。", ".");
 
-/** The phrases that mean something, as `_Known` in Python. */
+/** The phrases that mean something, as `Known` in Python. */
 class Known {
-  constructor(vocabulary, { functions, meanings, names }, rules) {
-    this.rules = rules;
+  constructor({ functions, english, names }, rules) {
     const list = (...keys) => keys.flatMap((key) => functions[key].split(" "));
-    this.lists = { functions: list("ignored", "negations", "before"), negations: list("negations"), after: list("before"), parts: list("parts") };
-    this.lists = { ...this.lists, degrees: list("degrees"), single: list("single"), ends: [...list("ends", "negations"), ..."; : . ! ?".split(" ")] };
-    this.phrases = this.english(vocabulary, meanings);
-    this.stems = new Map();
-    const of = Object.entries(names).flatMap(([word, group]) => group.split(" ").map((name) => [name, this.meaning(word)]));
-    const known = [...new Map(of.filter(([, values]) => values))];
-    for (const [name, values] of known) if (!this.phrases.has(name)) this.phrases.set(name, values);
+    Object.assign(this, { rules, functions: list("ignored", "negations", "before"), after: list("before"), parts: list("parts"), single: list("single") });
+    Object.assign(this, { negations: list("negations"), degrees: list("degrees"), ends: [...list("ends", "negations"), ...PUNCTUATION.slice(1)] });
+    this.phrases = new Map([...english, ...names].flatMap(([values, group]) => group.map((phrase) => [phrase, values])));
     // A short word of Latin letters has an ending only where it is a color or a size: "many" is no man.
-    const isQuality = (values) => values.some(([each]) => each === "color" || each === "size");
-    const isEnded = ([name, values]) => this.stem(name).length > 3 || !/^[ -~]+$/.test(name) || isQuality(values);
-    const ended = known.filter(isEnded).reverse().map(([name]) => [this.stem(name), name]);
-    this.stems = new Map([...ended, ...known.map(([name]) => [name, name])]);
-    this.right = new Set([...this.lists.functions, ...this.lists.parts, ...list("right")]);
+    const ended = [...names].reverse().flatMap(([values, group]) =>
+      group.filter((name) => this.stem(name).length > 3 || /[^ -~]/.test(name) || values.color || values.size));
+    const all = names.flatMap(([, group]) => group);
+    this.english = new Set(english.flatMap(([, group]) => group));
+    this.stems = new Map([...ended.map((name) => [this.stem(name), name]), ...all.map((name) => [name, name])]);
+    this.right = new Set([...this.functions, ...this.parts, ...list("right")]);
   }
 
-  /** Phrase -> [attribute, value]s: words of the table whose values are known, then the values themselves. */
-  english(vocabulary, meanings) {
-    const { plurals, left_out: leftOut, usual } = this.rules, known = new Map();
-    for (const [group, words] of Object.entries(meanings)) {
-      const values = Object.fromEntries(group.split(", ").map((pair) => pair.split(" ")));
-      const own = Object.entries(values).filter(([name, value]) => vocabulary[name]?.includes(value));
-      if (own.length) for (const word of words.split(" ")) known.set(word.replaceAll("_", " "), own);
-    }
-    for (const [name, values] of Object.entries(vocabulary).reverse()) {
-      if ([...leftOut, "pose", "tags"].includes(name)) continue;
-      for (const value of values.filter((each) => ![...UNNAMED, usual[name]].includes(each))) {
-        const phrase = this.phrase(value), sketch = (known.get(phrase) ?? []).filter(([each]) => each === "sketch");
-        known.set(phrase, [[name, value], ...sketch]);
-        // Own classes are often plurals. Of other attributes a "head" is not the shape "heads".
-        for (const each of name === "type" ? singulars(phrase, plurals) : []) if (!known.has(each)) known.set(each, [[name, value]]);
-      }
-    }
-    for (const tag of vocabulary.tags ?? []) { // beside what else the word means
-      const phrase = this.phrase(tag);
-      for (const form of [phrase, phrase.replace(/ on body$/, "")]) {
-        const values = known.get([form, ...singulars(form, plurals)].find((each) => known.has(each))) ?? [];
-        known.set(form, [...values.filter(([name]) => name !== "tags"), ["tags", tag]]);
-      }
-      for (const each of singulars(phrase, plurals)) if (!known.has(each)) known.set(each, [["tags", tag]]);
-    }
-    known.delete(""); // of values without letters
-    return known;
-  }
-
-  phrase = (value) => this.split(value).filter((token) => !PUNCTUATION.includes(token)).join(" ");
-  split = (text) => plain(text).match(new RegExp(this.rules.token, "gu")) ?? [];
   isUnspaced = (text) => new RegExp(`^[${this.rules.unspaced}]`).test(text);
 
   /** A word without its ending. */
@@ -70,18 +32,18 @@ class Known {
 
   /** What a phrase means, also with another ending. */
   meaning(phrase) {
-    const forms = [phrase, ...singulars(phrase, this.rules.plurals), this.stems.get(this.stem(phrase))];
-    return this.phrases.get(forms.find((each) => this.phrases.has(each)));
+    const singulars = this.rules.plurals.map(([end, by]) => phrase.replace(new RegExp(`${end}$`), by));
+    return this.phrases.get([phrase, ...singulars, this.stems.get(this.stem(phrase))].find((each) => this.phrases.has(each)));
   }
 
   /** Words, punctuation and emoji. */
-  tokens = (text) => this.split(text).flatMap((token) => (this.isUnspaced(token) ? this.words(token) : this.partsOf(token)));
+  tokens = (text) => (plain(text).match(new RegExp(this.rules.token, "gu")) ?? [])
+    .flatMap((token) => (this.isUnspaced(token) ? this.words(token) : this.partsOf(token)));
 
   /** The two known words of a compound, or else the word. */
   partsOf(word) {
-    const { shortest_part: shortest } = this.rules;
-    if (this.right.has(word) || this.meaning(word)) return [word];
-    for (let place = shortest; place <= word.length - shortest; place++) {
+    const { shortest_part: shortest } = this.rules, isKnown = this.right.has(word) || this.meaning(word);
+    for (let place = shortest; !isKnown && place <= word.length - shortest; place++) {
       const parts = [word.slice(0, place), word.slice(place)];
       if (this.phrases.has(parts[0]) && this.meaning(parts[1])) return parts;
     }
@@ -91,15 +53,10 @@ class Known {
   /** The words of letters without spaces: the longest known one at each place, and what is between them. */
   words(run) {
     const words = [], isKnown = (word) => [this.phrases, this.stems, this.right].some((each) => each.has(word));
-    let place = 0, begin = 0;
-    while (place < run.length) {
-      let end = Math.min(run.length, place + this.rules.longest_word);
-      while (end > place && !isKnown(run.slice(place, end))) end--;
-      if (end > place) {
-        words.push(run.slice(begin, place), run.slice(place, end));
-        begin = end;
-      }
-      place = Math.max(end, place + 1);
+    let begin = 0;
+    for (let place = 0, end; place < run.length; place = Math.max(end, place + 1)) {
+      for (end = Math.min(run.length, place + this.rules.longest_word); end > place && !isKnown(run.slice(place, end)); ) end--;
+      if (end > place) words.push(run.slice(begin, place), run.slice(place, (begin = end)));
     }
     return [...words, run.slice(begin)].filter(Boolean);
   }
@@ -110,9 +67,10 @@ class Known {
     let nearest = null, least = 1 + mistakes.filter((length) => word.length >= length).length;
     for (const other of least > 1 ? this.phrases.keys() : []) {
       const begins = other[0] === word[0] || other.slice(0, 2) === word[1] + word[0];
-      // Of few letters one that is wrong or too much can make another word of any.
-      const isShort = word.length === mistakes[0] && sorted(word) !== sorted(other);
-      if (!begins || Math.abs(other.length - word.length) >= least || (isShort && other.length <= word.length && single !== other)) continue;
+      // Of four letters one that is wrong or too much can make another word of any.
+      const isLong = word.length > mistakes[0] || other.length > word.length, isAnother = other.length === word.length && this.english.has(other);
+      const isSure = isLong || isAnother || single === other || sorted(word) === sorted(other);
+      if (!begins || !isSure || Math.abs(other.length - word.length) >= least) continue;
       const distance = distanceOf(word, other);
       if (distance < least) [nearest, least] = [other, distance];
     }
@@ -121,39 +79,36 @@ class Known {
 
   /** Where what the negation at a place denies ends, and of how many phrases that is, as `_denied` in Python. */
   denied(tokens, place) {
-    const { ends, degrees, single, functions } = this.lists, isOr = (token) => ["or", "nor"].includes(token);
-    const find = (test) => tokens.findIndex((token, i) => i > place && test(token, i)), stop = find((token) => ends.includes(token));
-    const last = stop < 0 ? tokens.length : stop, comma = find((token, i) => token === "," && i < last && !tokens.slice(i, last).some(isOr));
-    const end = comma < 0 ? last : comma, rest = tokens.slice(place + 1, end).filter((token) => !degrees.includes(token));
-    const isOne = single.includes(tokens[place]) && !rest.some((token) => isOr(token) || token === "and");
-    return [end, isOne && rest.length && !functions.includes(rest[0]) ? 1 : tokens.length];
+    const isOr = (token) => ["or", "nor"].includes(token), find = (test) => tokens.findIndex((token, i) => i > place && test(token, i));
+    const stop = find((token) => this.ends.includes(token)), last = stop < 0 ? tokens.length : stop;
+    const comma = find((token, i) => token === "," && i < last && !tokens.slice(i, last).some(isOr)), end = comma < 0 ? last : comma;
+    const rest = tokens.slice(place + 1, end).filter((token) => !this.degrees.includes(token));
+    const isOne = this.single.includes(tokens[place]) && !rest.some((token) => isOr(token) || token === "and");
+    return [end, isOne && rest.length && !this.functions.includes(rest[0]) ? 1 : tokens.length];
   }
 
   /** The phrases of a text, each {text, values, isDenied}, and its words with slips: the known ones. */
   phrasesOf(tokens) {
-    const { functions, negations, after } = this.lists, phrases = [], read = {};
+    const phrases = [], read = {};
     let end = 0, left = 0; // `left` of the phrases until the place `end` are denied
     for (let place = 0, length; place < tokens.length; place += length) {
       let text, values, other;
-      for (length = Math.min(this.rules.longest, tokens.length - place); ; length--) {
-        text = tokens.slice(place, place + length).join(" ");
+      for (length = Math.min(this.rules.longest, tokens.length - place) + 1; !values && length > 1; ) {
+        text = tokens.slice(place, place + --length).join(" ");
         values = this.meaning(text);
-        if (values || length === 1) break;
       }
-      if (!values && negations.includes(text)) [end, left] = this.denied(tokens, place);
-      else if (!values && after.includes(text)) {
-        const named = phrases.findLast((each) => !functions.includes(each.text));
+      if (!values && this.negations.includes(text)) [end, left] = this.denied(tokens, place);
+      else if (!values && this.after.includes(text)) {
+        const named = phrases.findLast((each) => !this.functions.includes(each.text));
         if (named) named.isDenied = true;
       } else if (!values && !this.right.has(text) && (other = this.nearest(text))) [read[text], text, values] = [other, other, this.phrases.get(other)];
       if (PUNCTUATION.includes(text)) continue;
       phrases.push({ text, values, isDenied: place < end && left > 0 });
-      left -= !functions.includes(text);
+      left -= !this.functions.includes(text);
     }
     return { phrases, read };
   }
 }
-
-const singulars = (phrase, plurals) => plurals.map(([end, by]) => phrase.replace(new RegExp(`${end}$`), by));
 
 /** The number of letters left out, added, replaced, or exchanged with the next one (Damerau 1964). */
 function distanceOf(one, other) {
@@ -170,42 +125,33 @@ function distanceOf(one, other) {
   return last.at(-1);
 }
 
-/**
- * What a text asks for: {conditions, without, read, unknown} as `Description` in Python. The second argument is the
- * page's configuration.
- */
-export function parseDescription(text, { vocabulary, sketches, rules: { description: rules } }, table) {
-  const known = new Known(vocabulary, table, rules), { functions, parts } = known.lists;
-  const { phrases, read } = known.phrasesOf(known.tokens(text)), found = {}, types = [], tags = [], without = {}, unknown = [];
-  let last = [], usualType;
-  for (let [i, { text: phrase, values, isDenied }] of phrases.entries()) {
+/** What a text asks for: {conditions, without, read, unknown} as `Description` in Python. The second argument is the page's configuration. */
+export function parseDescription(text, { vocabulary, rules: { description: rules } }, table) {
+  const known = new Known(table, rules), { phrases, read } = known.phrasesOf(known.tokens(text));
+  const found = {}, types = [], tags = [], without = {}, unknown = [];
+  let last = {};
+  for (const [i, { text: phrase, values, isDenied }] of phrases.entries()) {
+    const isFunction = known.functions.includes(phrase), next = phrases.slice(i + 1, i + 3).map((each) => each.text);
     if (isDenied) {
-      if (!functions.includes(phrase)) without[phrase] = Object.fromEntries(values ?? []);
+      if (!isFunction) without[phrase] = values ?? {};
       continue;
     }
-    const next = phrases.slice(i + 1, i + 3).map((each) => each.text);
-    const isOfPart = next.some((word) => parts.includes(word)) && !functions.includes(next[0]); // "with" begins something else
-    if (isOfPart && values?.every(([name]) => name === "size" || name === "color")) values = undefined;
-    const meant = Object.fromEntries(values ?? []);
-    if (meant.sketch && last.some(([name]) => name === "sketch")) delete found.sketch; // a "robot crab" is a crab
-    if (meant.sketch) usualType = meant.type;
-    last = values ?? [];
+    const isOfPart = next.some((word) => known.parts.includes(word)) && !known.functions.includes(next[0]); // "with" begins something else
+    const meant = isOfPart && Object.keys(values ?? {}).every((name) => ["size", "color"].includes(name)) ? {} : values ?? {};
+    if (meant.sketch && last.sketch) delete found.sketch; // a "robot crab" is a crab
+    last = meant;
     let taken = false;
-    for (const [name, value] of last) {
-      if (name === "tags") taken = !!(tags.includes(value) || tags.push(value));
-      else if (name !== "type") taken = (found[name] ??= value) === value || taken;
-      else if (types.includes(value) || types.length < 2) {
-        taken = true;
-        if (!types.includes(value)) types.push(value);
-      }
+    for (const [name, value] of Object.entries(meant)) {
+      const list = { tags, type: types }[name];
+      if (!list) taken = (found[name] ??= value) === value || taken;
+      else if (list.includes(value) || name === "tags" || types.length < 2) taken = Boolean(list.includes(value) || list.push(value));
     }
-    if (!taken && (values || !functions.includes(phrase))) unknown.push(phrase);
+    if (!taken && (Object.keys(meant).length || !isFunction)) unknown.push(phrase);
   }
   if (types.length) found.type = types.join("/");
   if (tags.length) found.tags = tags.join(" ");
-  const own = found.sketch && usualConditions(found.sketch, sketches, types.filter((type) => type !== usualType));
-  const all = { ...own, ...found }, named = Object.keys(vocabulary).filter((name) => Object.hasOwn(all, name));
-  return { conditions: Object.fromEntries(named.map((name) => [name, all[name]])), without, read, unknown };
+  const named = Object.keys(vocabulary).filter((name) => Object.hasOwn(found, name));
+  return { conditions: Object.fromEntries(named.map((name) => [name, found[name]])), without, read, unknown };
 }
 
 /** Denied phrases as they are called, a part "without", all else "no", and whether they are kept, as in Python. */

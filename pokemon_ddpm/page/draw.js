@@ -2,7 +2,7 @@
 
 import { range } from "./pixels.js";
 import { sampleSeed, sha256 } from "./random.js";
-import { withDrawnSketch } from "./sketch.js";
+import { drawnLike, withDrawnSketch } from "./sketch.js";
 
 /** A number for a key: the first six bytes of its SHA-256. */
 function numberOf(key) {
@@ -58,11 +58,12 @@ export function drawConditions({ training_conditions: table, vocabulary, rules }
 }
 
 /** All conditions of a sprite: what is asked for, and what is drawn, again and again until nothing is denied, as in studio.py. */
-export function drawnBeside(config, asked, seed, without = []) {
+export function drawnBeside(config, asked, row, number, seed, without = []) {
   const isDenied = (name, value) => without.some(([each, denied]) => each === name && denied === value);
   const { vocabulary: { type: types }, default_conditions: usual, rules: { studio: { draws } } } = config;
   const others = types.filter((type) => !isDenied("type", type)), isOpen = !asked.type && others.length && others.length < types.length;
-  const all = isOpen ? { type: others[seed % others.length], ...asked } : asked;
+  const alike = asked.sketch ? drawnLike(asked.sketch, { ...usual, ...asked }, row, number, config, without) : {};
+  const all = { ...(isOpen && !asked.sketch && { type: others[seed % others.length] }), ...alike, ...asked };
   let drawn;
   for (let attempt = 0; attempt < (without.length ? draws : 1); attempt++) {
     drawn = Object.entries(drawConditions(config, { ...usual, ...all }, attempt ? sampleSeed(seed, "without", attempt) : seed));

@@ -46,7 +46,7 @@ export function rowOf(wanted, seed, without = []) {
   const found = [], seen = new Set();
   for (let number = 0; found.length < wanted.length; number++) {
     const seeds = seedsOf(seed, number), conditions = wanted[found.length];
-    const all = drawnBeside(page.config, conditions, seeds[0], without), key = [all.type, all.color, all.shape].join();
+    const all = drawnBeside(page.config, conditions, seed, number, seeds[0], without), key = [all.type, all.color, all.shape].join();
     if ((all.color !== conditions.color || all.shape !== conditions.shape) && seen.has(key) && number < 4 * wanted.length) continue;
     seen.add(key);
     found.push({ asked: conditions, candidates: candidatesOf(page.config, all, conditions, seeds, number, without) });

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from pokemon_ddpm import creature, description, likeness, palettes, sheets, studio
+from pokemon_ddpm import creature, description, likeness, palettes, sheets, sketch, studio
 from pokemon_ddpm.files import save_image, write_file
 from pokemon_ddpm.generation import SpriteRequest
 from pokemon_ddpm.models import LICENSE_FILE, check_files, locate_model, model_name
@@ -24,7 +25,7 @@ from pokemon_ddpm.publishing.cards import license_of
 from pokemon_ddpm.publishing.onnx_export import CONDITIONER_FILE, CONFIG_FILE, UNET_FILE, check_export, export_onnx
 from pokemon_ddpm.ranking import SpriteRanker, read_ranker
 from pokemon_ddpm.studio import CANDIDATES, generate_sprites
-from pokemon_ddpm.vocabulary import TYPE_COLORS
+from pokemon_ddpm.vocabulary import CONDITIONS, TYPE_COLORS
 
 SOURCE = Path(__file__).parents[1] / "page"
 RUNTIME = "https://cdn.jsdelivr.net/npm/onnxruntime-web@1.30.0/dist/"
@@ -42,8 +43,7 @@ RUNTIME_FILES = {  # and their SHA-256: the page runs no other ones
 SIDES = (16, 32, 64)  # of sprites; the page shows them in multiples of 64 pixels
 PAGE, SERVICE_WORKER, STYLE, MANIFEST = "index.html", "service-worker.js", "style.css", "manifest.json"
 PALETTES = "SLACK COST BLACK BLACK_COST DARK DARKEST LEAST LIGHT MAX_CONTRAST SHADING SAME_AREA MIN_AREA"
-DESCRIPTION = """LONGEST LONGEST_WORD PLURALS ENDINGS TOKEN UNSPACED LEFT_OUT MISTAKES SHORTEST_PART USUAL EYE
-SKETCH_STRENGTH DRAWN_STRENGTH"""
+DESCRIPTION = "LONGEST LONGEST_WORD PLURALS ENDINGS TOKEN UNSPACED MISTAKES SHORTEST_PART"
 # The numbers of the rules that stand in Python and in the page, see docs/development.md.
 RULES: dict[str, dict[str, Any]] = {
     name: {number.lower(): getattr(module, number) for number in names.split()}
@@ -54,9 +54,11 @@ RULES: dict[str, dict[str, Any]] = {
         ("likeness", likeness, "MAX_LIKENESS MIN_GROWTH SAME_COLOR MAX_SHIFT"),
         ("palettes", palettes, f"{PALETTES} SHINY_DRAWS SHINY_CHANGE"),
         ("sheets", sheets, "SQUASH"),
+        ("sketch", sketch, "CELLS EYE DRAWN ANGLE SCALE BEND POINTS ROOM SKETCH_STRENGTH POSE_STRENGTH"),
         ("studio", studio, "LIKENESS_WEIGHT SKETCH_WEIGHT DRAWS"),
     )
 }
+RULES["sketch"]["values"] = {name: CONDITIONS[name] for name in sketch.DRAWN}
 RULES["palettes"]["shinies"] = palettes.shiny_table()
 # Stronger than creature.VIEW_SCALE, since the page has no ranker that refuses faces.
 RULES["creature"]["view_scale"] = 4
@@ -142,6 +144,8 @@ def _write_page(
     own, types = not pipeline.conditioner.has_types, pipeline.conditioner.vocabulary["type"]
     for path in SOURCE.iterdir():
         write_file(folder / path.name, path.read_bytes())
+    words = words_of(pipeline.conditioner.vocabulary | {"sketch": [*sketch.SKETCHES]})
+    write_file(folder / description.WORDS_FILE.name, json.dumps(words, ensure_ascii=False))
     first = SpriteRequest(SEED, types[0] if own else INTRO_TYPE, number=0)
     (sprite,) = generate_sprites(pipeline, [first], CANDIDATES if ranker else 1, ranker, with_steps=True)
     processed = to_sprite(sprite.sample)
@@ -170,6 +174,12 @@ def _write_page(
     name = Path(name).resolve().name if Path(name).is_dir() else name  # without a path on this machine
     export_onnx(pipeline, folder, name, ranker, **_addresses(runtime), **entries)
     _write_service_worker(folder, runtime)
+
+
+def words_of(vocabulary: Mapping[str, list[str]]) -> dict[str, Any]:
+    """What the page knows of words, for a model with this vocabulary: the phrases of each meaning, and functions."""
+    known = description.Known(vocabulary)
+    return {"functions": description.WORDS["functions"], "english": known.english, "names": known.names}
 
 
 def _addresses(runtime: str) -> dict[str, str]:

@@ -14,14 +14,14 @@ import torch
 from PIL import Image
 
 from pokemon_ddpm import PokemonDDPMPipeline, generation, studio
-from pokemon_ddpm.description import SKETCH_STRENGTH, sketch_image
 from pokemon_ddpm.diffusion import make_sampler
 from pokemon_ddpm.files import read_png, write_png
 from pokemon_ddpm.generation import SpriteRequest
 from pokemon_ddpm.postprocessing import enlarge, to_sprite
 from pokemon_ddpm.sheets import sprite_sheet
+from pokemon_ddpm.sketch import sketch_image, strength_of
 from pokemon_ddpm.studio import generate_sprites, sample_seed
-from pokemon_ddpm.vocabulary import ATTRIBUTES, CONDITIONS, SIZES, TYPES
+from pokemon_ddpm.vocabulary import ATTRIBUTES, COLORS, CONDITIONS, SIZES, TYPES
 from tests.commands import run
 from tests.tiny_models import tiny_pipeline
 
@@ -120,14 +120,15 @@ def test_a_description_gives_conditions_that_options_change(model: Path, tmp_pat
     request = SpriteRequest(0, "fire", {"size": "small", "color": "blue"}, 0)
     assert read(tmp_path / "a.png") == sprite_sheet(images(request), columns=1, scale=1)
     code, output = run("generate", "a small mushroom", *options[:4], "--output-dir", tmp_path / "files")
-    attributes = {"color": "red", "shape": "humanoid", "size": "small"}
-    request = SpriteRequest(0, "grass", attributes, 0, "mushroom")
+    request = SpriteRequest(0, None, {"size": "small"}, 0, "mushroom")
     (path,) = (tmp_path / "files").iterdir()
     assert code == 0 and "sketch mushroom" in output and stems([path.name]) == {request.stem}, output
     made = read_png(path)
-    more = {"image": sketch_image("mushroom", request.attributes, 16, made.seed), "strength": SKETCH_STRENGTH}
+    kind, drawn = made.condition["type"], {name: made.condition[name] for name in ("color", "shape", "size")}
+    assert kind in TYPES and drawn["color"] in COLORS and "Understood: size small, sketch" in output
+    more = {"image": sketch_image("mushroom", drawn, 16, made.seed), "strength": strength_of("mushroom")}
     generator = torch.Generator().manual_seed(made.seed)
-    (sample,) = full_pipeline()("grass", generator=generator, **request.attributes, **more).images
+    (sample,) = full_pipeline()(kind, generator=generator, **drawn, **more).images
     assert read(path) == to_sprite(sample) and made.sketch == "mushroom"
     assert run("generate", "--like", path, "--output", tmp_path / "b.png")[0] == 0
     assert (tmp_path / "b.png").read_bytes() == path.read_bytes()

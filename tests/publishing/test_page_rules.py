@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from pokemon_ddpm.description import SKETCHES, TABLE
 from pokemon_ddpm.pipelines.sampling import WHITE_QUANTILE
 from pokemon_ddpm.publishing.onnx_export import SPRITE_SETTINGS
-from pokemon_ddpm.publishing.page import RULES, SOURCE
+from pokemon_ddpm.publishing.page import RULES, SOURCE, words_of
+from pokemon_ddpm.sketch import SKETCHES, TABLE
 from pokemon_ddpm.vocabulary import CONDITIONS, TYPES
 from tests.publishing.page_runs import assert_same, equal_pixels, joined
 from tests.test_golden import CASES, CONDITIONERS, PIPELINE, VOCABULARIES, pair, sample, sprite
@@ -55,7 +55,7 @@ def test_noise_is_that_of_pytorch(run):
 
 MODULES = {
     "random": "sampleSeed", "draw": "candidatesOf, drawConditions, drawnBeside",
-    "sketch": "sketchPixels, withDrawnSketch",
+    "sketch": "drawnLike, sketchPixels, withDrawnSketch",
     "description": "parseDescription", "palettes": "closeOutline, matchColors, sharePalette, shiny",
     "sprite": "toSprite", "likeness": "likeness", "pixels": "grown", "sheet": "squash", "creature": "hasRoom",
 }  # fmt: skip
@@ -65,7 +65,7 @@ JAVASCRIPT = {
     "conditions": "(table, conditions, seed) => drawConditions(configs[table], conditions, seed)",
     "candidates": """(asked, seed, number, count, without) => {
         const seeds = Array.from({ length: count }, (_, candidate) => sampleSeed(seed, number, candidate));
-        const conditions = drawnBeside(configs.candidates, asked, seeds[0], without);
+        const conditions = drawnBeside(configs.candidates, asked, seed, number, seeds[0], without);
         const made = candidatesOf(configs.candidates, conditions, asked, seeds, number, without);
         return made.map(({ seed, conditions }) => [seed, conditions]);
     }""",
@@ -73,7 +73,8 @@ JAVASCRIPT = {
         const type = types.length ? { type: types.join("/") } : {}, asked = shape ? { shape } : {};
         return withDrawnSketch(type, asked, configs.usual.sketches, seed, without).pose ?? null;
     }""",
-    "descriptions": "(text, vocabulary) => Object.values(parseDescription(text, configs[vocabulary], words))",
+    "alike": "(name, given, seed, number) => drawnLike(name, given, seed, number, configs.usual)",
+    "descriptions": "(text, name) => Object.values(parseDescription(text, configs[name], words[name]))",
     "sketches": "(name, given, side, seed) => sha(sketchPixels(name, given, configs.usual, side, seed))",
     "sprites": "(seed, sample) => sha(toSprite(sample, sprite))",
     "colors": """(seed, types, one, other) => {
@@ -102,7 +103,7 @@ def test_the_page_makes_what_python_makes(run, rule):
         vocabulary = each.vocabulary | dict.fromkeys(("sketch", "pose"), [*SKETCHES])  # as on the page
         configs[name] = {"vocabulary": vocabulary, "training_conditions": each.config.training_conditions}
     configs = {name: each | {"rules": RULES, "sketches": TABLE} for name, each in configs.items()}
-    words = json.loads((SOURCE / "words.json").read_text(encoding="utf-8"))
+    words = {name: words_of(vocabulary) for name, vocabulary in VOCABULARIES.items()}
     given = [given for *given, _ in CASES[rule]]
     images = [[each.ravel().tolist() for each in IMAGES.get(rule, lambda *_: [])(*each)] for each in given]
     found = run(
